@@ -1,0 +1,1 @@
+"""Atoll: Coral sessions over DynamoDB, Step Functions, ECS and EventBridge."""

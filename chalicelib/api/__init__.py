@@ -1,0 +1,1 @@
+"""Chalice blueprints of the REST API: HTTP routes in, wire models out."""

@@ -1,0 +1,1 @@
+"""What Atoll does, in Coral's words. Raises its own errors and knows no HTTP."""

@@ -1,0 +1,41 @@
+"""What can be wrong with a request, in Coral's words. The edges map each to HTTP, MCP or a state machine's error."""
+
+
+class AtollError(Exception):
+    """Base of all errors a caller may see. The message names the offending value and the rule."""
+
+
+class BadRequest(AtollError):
+    """The request cannot be honoured as it is (HTTP 400)."""
+
+
+class Unauthorized(AtollError):
+    """There is no credential, or it is not valid (HTTP 401)."""
+
+
+class Forbidden(AtollError):
+    """The credential does not reach this far (HTTP 403)."""
+
+
+class NotFound(AtollError):
+    """An unknown namespace, session, agent, thread or registry agent (HTTP 404)."""
+
+
+class Conflict(AtollError):
+    """The request contradicts what is there (HTTP 409)."""
+
+
+class TooLarge(AtollError):
+    """The request or its answer exceeds a stated limit (HTTP 413)."""
+
+
+class NotConfigured(AtollError):
+    """A part of Coral that this deployment does not offer (HTTP 501)."""
+
+
+class TryLater(AtollError):
+    """Atoll cannot do it now; the same request may succeed after ``retry_after_s`` (HTTP 503)."""
+
+    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s

@@ -1,0 +1,1 @@
+"""The agents' door: the Model Context Protocol, its tools and its resources."""

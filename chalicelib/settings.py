@@ -1,0 +1,53 @@
+"""Typed settings of one deployment, read from the environment. Resource names follow from the stage."""
+
+import os
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+DAY_S = 24 * 3600
+
+
+class Settings(BaseModel):
+    """One deployment's settings; each field is read from ``ATOLL_<NAME IN CAPITALS>``."""
+
+    model_config = ConfigDict(frozen=True)
+
+    stage: str = "dev"
+    #: Base URL of the REST API, handed to agents as ``CORAL_API_URL``.
+    api_url: str = ""
+    #: Base URL of the agents' door (the Function URL); the API's own when empty.
+    mcp_url: str = ""
+    #: Longest wait of this door in ms: API Gateway ends a request after 29 s, the Function URL waits its full 60 s.
+    mcp_wait_limit_ms: int = Field(25_000, ge=0, le=60_000)
+    #: Subnets and security groups of the agents' tasks, comma-separated.
+    subnets: str = ""
+    security_groups: str = ""
+    assign_public_ip: bool = True
+    #: Whether webhooks and custom tools may call loopback and private addresses. Only the local stack says yes.
+    allow_private_addresses: bool = False
+    #: Longest life of a session that names no TTL.
+    max_session_s: int = Field(30 * DAY_S, ge=1)
+    #: How long a session may wait for its execution.
+    pending_session_s: int = Field(DAY_S, ge=1)
+    #: How long items outlive the longest life of their session, for what a crash leaves behind.
+    retention_s: int = Field(2 * DAY_S, ge=0)
+    #: How long a webhook delivery is kept.
+    delivery_retention_s: int = Field(30 * DAY_S, ge=1)
+    #: How long a deletion or a create may wait for a namespace to go, in ms (API Gateway's limit is 29 s).
+    namespace_deletion_wait_ms: int = Field(20_000, ge=0)
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Read the settings of this process; a value of a wrong type is a ``pydantic.ValidationError`` naming it."""
+        names = {name: f"ATOLL_{name.upper()}" for name in cls.model_fields}
+        return cls.model_validate({name: os.environ[key] for name, key in names.items() if key in os.environ})
+
+    @property
+    def prefix(self) -> str:
+        """What the name of every resource of this deployment starts with."""
+        return f"atoll-{self.stage}"
+
+    def table(self, name: str) -> str:
+        """Return the full name of a table: ``sessions`` is ``atoll-dev-sessions``."""
+        return f"{self.prefix}-{name}"

@@ -1,0 +1,1 @@
+"""DynamoDB: one module a table. The only code that knows keys and expressions."""

@@ -1,0 +1,138 @@
+"""``AGENT#`` and ``OPTIONS#`` of the session-items table: a session's agents, and apart from them their option values."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from chalicelib.store.record import Record
+from chalicelib.store.table import Item, Key, Table
+
+_PREFIX = "AGENT#"
+_OPTIONS_PREFIX = "OPTIONS#"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AgentRecord(Record):
+    """One agent of a session as it is stored; times in epoch ms, ``expires_at`` in epoch s."""
+
+    session_id: str
+    namespace: str
+    name: str
+    #: Its place in the graph: ``startedBy`` of its task is ``<session_id>/<position>``.
+    position: int
+    #: `RegistryAgentIdentifier` in wire form.
+    registry_agent_identifier: dict[str, Any]
+    runtime: str
+    expires_at: int
+    #: ``waiting``, ``running`` or ``stopped``.
+    status: str = "waiting"
+    description: str | None = None
+    system_prompt: str | None = None
+    blocking: bool = False
+    links: list[str] = dataclasses.field(default_factory=list)
+    annotations: dict[str, str] = dataclasses.field(default_factory=dict)
+    #: Custom tools it may use: name to `GraphAgentTool` in wire form, as JSON text.
+    custom_tools: str | None = None
+    #: Types of its plugins.
+    plugins: list[str] = dataclasses.field(default_factory=list)
+    task_definition: str | None = None
+    #: SHA-256 of its secret; gone when the session is closed.
+    secret_hash: str | None = None
+    task_arn: str | None = None
+    #: First MCP request of this agent.
+    connected_at_ms: int | None = None
+    #: How many waits of this agent are under way, and until when that is believed.
+    waiting_until_ms: int | None = None
+    started_at_ms: int | None = None
+    stopped_at_ms: int | None = None
+    stopped_reason: str | None = None
+
+    def to_item(self) -> Item:
+        """Return the attributes of the item, its sort key among them."""
+        return {**super().to_item(), "item": _PREFIX + self.name}
+
+
+class Agents(Table):
+    """The agents among a session's items."""
+
+    @staticmethod
+    def key(session_id: str, name: str) -> Key:
+        """Return the key of an agent."""
+        return {"sessionId": session_id, "item": _PREFIX + name}
+
+    def create_all(self, agents: Sequence[AgentRecord], options: dict[str, str]) -> None:
+        """Write a new session's agents, and for each its option values (JSON text) in an item of their own."""
+        items: list[Item] = [agent.to_item() for agent in agents]
+        for agent in agents:
+            if agent.name in options:
+                items.append(
+                    {
+                        "sessionId": agent.session_id,
+                        "item": _OPTIONS_PREFIX + agent.name,
+                        "options": options[agent.name],
+                        "expiresAt": agent.expires_at,
+                    }
+                )
+        self.write_all(items)
+
+    def of_session(self, session_id: str) -> list[AgentRecord]:
+        """Read all agents of a session in the order of the graph."""
+        return sorted(map(AgentRecord.from_item, self._under(session_id, _PREFIX)), key=lambda agent: agent.position)
+
+    def options_of_session(self, session_id: str) -> dict[str, str]:
+        """Read the option values (JSON text) of a session's agents, by the agent's name."""
+        found = self._under(session_id, _OPTIONS_PREFIX)
+        return {item["item"].removeprefix(_OPTIONS_PREFIX): item["options"] for item in found}
+
+    def find(self, session_id: str, name: str) -> AgentRecord | None:
+        """Read one agent."""
+        item = self.get(self.key(session_id, name))
+        return AgentRecord.from_item(item) if item else None
+
+    def admit(self, session_id: str, name: str, *, secret_hash: str) -> bool:
+        """Give a waiting agent its secret before its task is asked for; ``False`` when it is not waiting any more."""
+        return self._changed(
+            session_id,
+            name,
+            "SET #secretHash = :hash",
+            when="#status = :waiting",
+            values={":hash": secret_hash, ":waiting": "waiting"},
+        )
+
+    def start(self, session_id: str, name: str, *, task_arn: str, now_ms: int) -> bool:
+        """Mark an agent running; ``False`` when it has stopped already (its event came first)."""
+        return self._changed(
+            session_id,
+            name,
+            "SET #status = :running, #taskArn = :arn, #startedAtMs = :now",
+            when="#status = :waiting",
+            values={":running": "running", ":waiting": "waiting", ":arn": task_arn, ":now": now_ms},
+        )
+
+    def stop(self, session_id: str, name: str, *, now_ms: int, reason: str) -> bool:
+        """Mark an agent stopped and its secret dead; ``False`` when it was stopped or never there."""
+        return self._changed(
+            session_id,
+            name,
+            "SET #status = :stopped, #stoppedAtMs = :now, #stoppedReason = :reason REMOVE #secretHash",
+            when="attribute_exists(#sessionId) AND #status <> :stopped",
+            values={":stopped": "stopped", ":now": now_ms, ":reason": reason},
+        )
+
+    def connect(self, session_id: str, name: str, *, now_ms: int) -> bool:
+        """Note an agent's first MCP request; ``False`` when it was noted before."""
+        return self._changed(
+            session_id,
+            name,
+            "SET #connectedAtMs = :now",
+            when="attribute_exists(#sessionId) AND attribute_not_exists(#connectedAtMs)",
+            values={":now": now_ms},
+        )
+
+    def _changed(self, session_id: str, name: str, change: str, *, when: str, values: dict[str, Any]) -> bool:
+        return self.update(self.key(session_id, name), change, when=when, values=values) is not None
+
+    def _under(self, session_id: str, prefix: str) -> Iterator[Item]:
+        return self.query(
+            "#sessionId = :session AND begins_with(#item, :prefix)", {":session": session_id, ":prefix": prefix}
+        )

@@ -1,0 +1,40 @@
+"""The api-keys table: only SHA-256 hashes of keys, and what each may touch."""
+
+import dataclasses
+from collections.abc import Iterator
+
+from chalicelib.store.record import Record
+from chalicelib.store.table import Table
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ApiKeyRecord(Record):
+    """An API key as it is stored."""
+
+    key_hash: str
+    name: str
+    created_at_ms: int
+    #: Namespaces it may touch: exact names, or a prefix ending in ``*``. ``["*"]`` is all.
+    namespaces: list[str] = dataclasses.field(default_factory=lambda: ["*"])
+    expires_at: int | None = None
+
+
+class ApiKeys(Table):
+    """The api-keys table."""
+
+    def find(self, key_hash: str) -> ApiKeyRecord | None:
+        """Read a key by its hash."""
+        item = self.get({"keyHash": key_hash})
+        return ApiKeyRecord.from_item(item) if item else None
+
+    def save(self, record: ApiKeyRecord) -> None:
+        """Write a key, replacing one of the same hash."""
+        self.put(record.to_item())
+
+    def all(self) -> Iterator[ApiKeyRecord]:
+        """Read all keys."""
+        return map(ApiKeyRecord.from_item, self.scan())
+
+    def remove(self, key_hash: str) -> None:
+        """Delete a key."""
+        self.delete({"keyHash": key_hash})

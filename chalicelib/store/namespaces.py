@@ -1,0 +1,79 @@
+"""The namespaces table: settings of each namespace, and whether it is going away."""
+
+import dataclasses
+from collections.abc import Iterator
+
+from chalicelib.store.record import Record
+from chalicelib.store.table import Key, Table
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NamespaceRecord(Record):
+    """A namespace as it is stored."""
+
+    name: str
+    created_at_ms: int
+    delete_on_last_session_exit: bool = True
+    annotations: dict[str, str] = dataclasses.field(default_factory=dict)
+    #: ``active`` or ``deleting``.
+    state: str = "active"
+    #: ``deleting`` by request: its sessions end with it, and no reader sees it any more.
+    forced: bool = False
+
+
+class Namespaces(Table):
+    """The namespaces table."""
+
+    @staticmethod
+    def key(name: str) -> Key:
+        """Return the key of a namespace."""
+        return {"name": name}
+
+    def create(self, record: NamespaceRecord) -> bool:
+        """Write a new namespace; ``False`` when the name is taken."""
+        return self.put(record.to_item(), when="attribute_not_exists(#name)")
+
+    def find(self, name: str) -> NamespaceRecord | None:
+        """Read a namespace."""
+        item = self.get(self.key(name))
+        return NamespaceRecord.from_item(item) if item else None
+
+    def all(self, *, start: str | None = None, limit: int | None = None) -> Iterator[NamespaceRecord]:
+        """Read all namespaces, in no order."""
+        return map(NamespaceRecord.from_item, self.scan(start=self.key(start) if start else None, limit=limit))
+
+    def start_deleting(self, name: str) -> bool:
+        """Take an active namespace to ``deleting``; ``False`` when it is not active."""
+        changed = self.update(
+            self.key(name),
+            "SET #state = :deleting",
+            when="#state = :active",
+            values={":deleting": "deleting", ":active": "active"},
+        )
+        return changed is not None
+
+    def stop_deleting(self, name: str) -> bool:
+        """Take a namespace that was deleting itself back to ``active``; ``False`` when deletion was asked for."""
+        changed = self.update(
+            self.key(name),
+            "SET #state = :active",
+            when="#state = :deleting AND #forced = :no",
+            values={":deleting": "deleting", ":active": "active", ":no": False},
+        )
+        return changed is not None
+
+    def force_deletion(self, name: str) -> bool:
+        """Hide a namespace and all in it from every reader; ``False`` when there is none."""
+        changed = self.update(
+            self.key(name),
+            "SET #state = :deleting, #forced = :yes",
+            when="attribute_exists(#name)",
+            values={":deleting": "deleting", ":yes": True},
+        )
+        return changed is not None
+
+    def remove(self, name: str) -> bool:
+        """Delete a namespace that is deleting; ``False`` when it is active."""
+        return self.delete(
+            self.key(name), when="attribute_not_exists(#name) OR #state = :deleting", values={":deleting": "deleting"}
+        )

@@ -1,0 +1,141 @@
+"""The sessions table: one record a session, the only place where its status is decided."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from chalicelib.store.record import Record
+from chalicelib.store.table import Item, Key, Table
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SessionRecord(Record):
+    """A session as it is stored; times in epoch ms, ``expires_at`` in epoch s."""
+
+    namespace: str
+    session_id: str
+    status: str
+    created_at_ms: int
+    expires_at: int
+    #: The namespace's base state as it was at creation (wire form).
+    namespace_state: dict[str, Any]
+    annotations: dict[str, str] = dataclasses.field(default_factory=dict)
+    groups: list[list[str]] = dataclasses.field(default_factory=list)
+    #: `SessionRuntimeSettings` in wire form; there from execution on.
+    runtime_settings: dict[str, Any] | None = None
+    executed_at_ms: int | None = None
+    closing_at_ms: int | None = None
+    close_reason: str | None = None
+    #: When the hold ends; there once the end report is frozen.
+    hold_until_ms: int | None = None
+    #: The lifecycle's task token, answered when the session is closing.
+    task_token: str | None = None
+
+
+class Sessions(Table):
+    """The sessions table. Every transition is a conditional write on the old status."""
+
+    @staticmethod
+    def key(namespace: str, session_id: str) -> Key:
+        """Return the key of a session record."""
+        return {"namespace": namespace, "sessionId": session_id}
+
+    def create(self, record: SessionRecord) -> bool:
+        """Write a new session; ``False`` when its id is taken."""
+        return self.put(record.to_item(), when="attribute_not_exists(#sessionId)")
+
+    def find(self, namespace: str, session_id: str) -> SessionRecord | None:
+        """Read a session."""
+        item = self.get(self.key(namespace, session_id))
+        return SessionRecord.from_item(item) if item else None
+
+    def of_namespace(
+        self, namespace: str, *, start: str | None = None, limit: int | None = None
+    ) -> Iterator[SessionRecord]:
+        """Read the sessions of a namespace in one strongly consistent Query."""
+        items = self.query(
+            "#namespace = :namespace",
+            {":namespace": namespace},
+            limit=limit,
+            start=self.key(namespace, start) if start else None,
+        )
+        return map(SessionRecord.from_item, items)
+
+    def any_in(self, namespace: str) -> bool:
+        """Tell whether a namespace has a session of any status."""
+        return next(self.of_namespace(namespace, limit=1), None) is not None
+
+    def execute(
+        self, namespace: str, session_id: str, *, now_ms: int, runtime_settings: dict[str, Any], expires_at: int
+    ) -> SessionRecord | None:
+        """Take a pending session to ``executed``; ``None`` when it is not pending (any more)."""
+        return self._change(
+            namespace,
+            session_id,
+            "SET #status = :executed, #executedAtMs = :now, #runtimeSettings = :settings, #expiresAt = :expires",
+            when="#status = :pending AND #expiresAt > :nowS",
+            values={
+                ":executed": "executed",
+                ":pending": "pending_execution",
+                ":now": now_ms,
+                ":nowS": now_ms // 1000,
+                ":settings": runtime_settings,
+                ":expires": expires_at,
+            },
+        )
+
+    def close(self, namespace: str, session_id: str, *, now_ms: int, reason: str) -> SessionRecord | None:
+        """Take an executed session to ``closing``; ``None`` when somebody else did or it is not executed."""
+        return self._change(
+            namespace,
+            session_id,
+            "SET #status = :closing, #closingAtMs = :now, #closeReason = :reason",
+            when="#status = :executed",
+            values={":closing": "closing", ":executed": "executed", ":now": now_ms, ":reason": reason},
+        )
+
+    def keep_token(self, namespace: str, session_id: str, task_token: str) -> SessionRecord | None:
+        """Store the lifecycle's task token while the session is executed; ``None`` when it is not (any more)."""
+        return self._change(
+            namespace,
+            session_id,
+            "SET #taskToken = :token",
+            when="#status = :executed",
+            values={":token": task_token, ":executed": "executed"},
+        )
+
+    def hold(self, namespace: str, session_id: str, *, reason: str, hold_until_ms: int, expires_at: int) -> bool:
+        """Say until when a closing session is held; ``False`` when its reason is another by now."""
+        held = self._change(
+            namespace,
+            session_id,
+            "SET #holdUntilMs = :until, #expiresAt = :expires REMOVE #taskToken",
+            when="#status = :closing AND #closeReason = :reason",
+            values={":until": hold_until_ms, ":expires": expires_at, ":closing": "closing", ":reason": reason},
+        )
+        return held is not None
+
+    def forgo_hold(self, namespace: str, session_id: str, *, reason: str) -> bool:
+        """Let a closing session end without a hold; ``False`` when its report is frozen and it is held already."""
+        changed = self._change(
+            namespace,
+            session_id,
+            "SET #closeReason = :reason",
+            when="#status = :closing AND attribute_not_exists(#holdUntilMs)",
+            values={":closing": "closing", ":reason": reason},
+        )
+        return changed is not None
+
+    def remove(self, namespace: str, session_id: str, *, status: str) -> bool:
+        """Delete a session record of the given status; ``False`` when its status is another."""
+        return self.delete(
+            self.key(namespace, session_id),
+            when="attribute_not_exists(#sessionId) OR #status = :status",
+            values={":status": status},
+        )
+
+    def _change(
+        self, namespace: str, session_id: str, change: str, *, when: str, values: dict[str, Any]
+    ) -> SessionRecord | None:
+        item: Item | None = self.update(self.key(namespace, session_id), change, when=when, values=values)
+        return SessionRecord.from_item(item) if item else None

@@ -1,0 +1,204 @@
+"""One DynamoDB table: typed calls over boto3's client, and the rule that what has expired does not exist.
+
+Expressions name attributes as ``#status``; the alias map is derived from the expression, so that no reserved word
+of DynamoDB can ever clash.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from botocore.exceptions import ClientError
+
+from chalicelib.clock import Clock
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+Item = dict[str, Any]
+Key = Mapping[str, str]
+
+#: DynamoDB's limits of one BatchWriteItem and one BatchGetItem (Developer Guide, "Service, account, and table quotas").
+BATCH_WRITE_ITEMS = 25
+BATCH_GET_ITEMS = 100
+
+_serialize = TypeSerializer().serialize
+_deserialize = TypeDeserializer().deserialize
+_ALIAS = re.compile(r"#(\w+)")
+
+
+def encode(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn plain values into DynamoDB's tagged ones."""
+    return {name: _serialize(value) for name, value in item.items()}
+
+
+def decode(tagged: Mapping[str, Any]) -> Item:
+    """Turn DynamoDB's tagged values into plain ones; whole numbers become ``int``."""
+    return {name: _plain(_deserialize(value)) for name, value in tagged.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
+    return value
+
+
+def _aliases(*expressions: str | None) -> dict[str, str]:
+    return {f"#{name}": name for text in expressions if text for name in _ALIAS.findall(text)}
+
+
+class Table:
+    """A table by its full name. Reads are strongly consistent: every rule of the design rests on it."""
+
+    def __init__(self, client: "DynamoDBClient", name: str, clock: Clock) -> None:
+        self._client = client
+        self._clock = clock
+        self.name = name
+
+    def alive(self, item: Item) -> bool:
+        """Tell whether an item still exists for a reader: DynamoDB's TTL may delete it up to days late."""
+        return int(item.get("expiresAt", 1 << 62)) > self._clock.now_ms() / 1000
+
+    def get(self, key: Key) -> Item | None:
+        """Read one item; ``None`` when there is none or it has expired."""
+        found = self._client.get_item(TableName=self.name, Key=encode(key), ConsistentRead=True).get("Item")
+        item = decode(found) if found else None
+        return item if item and self.alive(item) else None
+
+    def put(self, item: Item, *, when: str | None = None, values: Mapping[str, Any] | None = None) -> bool:
+        """Write a whole item; ``False`` when the condition did not hold and nothing was written."""
+        return self._conditionally(
+            self._client.put_item, Item=encode(item), **_expressions(values, ConditionExpression=when)
+        )
+
+    def update(
+        self, key: Key, change: str, *, when: str | None = None, values: Mapping[str, Any] | None = None
+    ) -> Item | None:
+        """Change one item and return it as it is now; ``None`` when the condition did not hold."""
+        try:
+            answer = self._client.update_item(
+                TableName=self.name,
+                Key=encode(key),
+                ReturnValues="ALL_NEW",
+                **_expressions(values, UpdateExpression=change, ConditionExpression=when),
+            )
+        except ClientError as error:
+            if _lost_the_race(error):
+                return None
+            raise
+        return decode(answer["Attributes"])
+
+    def delete(self, key: Key, *, when: str | None = None, values: Mapping[str, Any] | None = None) -> bool:
+        """Delete one item; ``False`` when the condition did not hold. A missing item is deleted already."""
+        return self._conditionally(
+            self._client.delete_item, Key=encode(key), **_expressions(values, ConditionExpression=when)
+        )
+
+    def query(
+        self,
+        condition: str,
+        values: Mapping[str, Any],
+        *,
+        project: str | None = None,
+        where: str | None = None,
+        limit: int | None = None,
+        backwards: bool = False,
+        start: Key | None = None,
+    ) -> Iterator[Item]:
+        """Read the items of one partition in the order of their sort key, page after page, as they are asked for."""
+        request = _expressions(
+            values, KeyConditionExpression=condition, ProjectionExpression=project, FilterExpression=where
+        )
+        if limit is not None:
+            request["Limit"] = limit
+        if start is not None:
+            request["ExclusiveStartKey"] = encode(start)
+        while True:
+            page = self._client.query(
+                TableName=self.name, ConsistentRead=True, ScanIndexForward=not backwards, **request
+            )
+            yield from filter(self.alive, map(decode, page["Items"]))
+            if "LastEvaluatedKey" not in page:
+                return
+            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+    def scan(self, *, start: Key | None = None, limit: int | None = None) -> Iterator[Item]:
+        """Read the whole table, page after page."""
+        request: dict[str, Any] = {"TableName": self.name, "ConsistentRead": True}
+        if limit is not None:
+            request["Limit"] = limit
+        if start is not None:
+            request["ExclusiveStartKey"] = encode(start)
+        while True:
+            page = self._client.scan(**request)
+            yield from filter(self.alive, map(decode, page["Items"]))
+            if "LastEvaluatedKey" not in page:
+                return
+            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+    def write_all(self, puts: Sequence[Item] = (), deletes: Iterable[Key] = ()) -> None:
+        """Write and delete many items, unconditionally and in no order, in as few calls as DynamoDB allows."""
+        requests: list[Any] = [{"PutRequest": {"Item": encode(item)}} for item in puts]
+        requests += [{"DeleteRequest": {"Key": encode(key)}} for key in deletes]
+        while requests:
+            batch, requests = requests[:BATCH_WRITE_ITEMS], requests[BATCH_WRITE_ITEMS:]
+            answer = self._client.batch_write_item(RequestItems={self.name: batch})
+            left = answer.get("UnprocessedItems", {}).get(self.name, [])
+            if left:  # throttled: botocore has not retried these
+                self._clock.sleep(0.05)
+                requests = [*left, *requests]
+
+    def _conditionally(self, call: Any, **request: Any) -> bool:
+        try:
+            call(TableName=self.name, **request)
+        except ClientError as error:
+            if _lost_the_race(error):
+                return False
+            raise
+        return True
+
+
+def read_together(client: "DynamoDBClient", clock: Clock, wanted: Sequence[tuple[Table, Key]]) -> list[Item | None]:
+    """Read items of several tables in one strongly consistent BatchGetItem, in the order they were asked for.
+
+    At most 100 items; an item that is asked for twice is read once.
+    """
+    pending: dict[str, Any] = {}
+    for table, key in wanted:
+        keys = pending.setdefault(table.name, {"Keys": [], "ConsistentRead": True})["Keys"]
+        if encode(key) not in keys:
+            keys.append(encode(key))
+    found: list[tuple[str, Item]] = []
+    while pending:
+        answer = client.batch_get_item(RequestItems=pending)
+        found += [(name, decode(item)) for name, items in answer["Responses"].items() for item in items]
+        pending = answer.get("UnprocessedKeys", {})
+        if pending:
+            clock.sleep(0.05)
+
+    def match(table: Table, key: Key) -> Item | None:
+        for name, item in found:
+            if name == table.name and all(item[part] == value for part, value in key.items()) and table.alive(item):
+                return item
+        return None
+
+    return [match(table, key) for table, key in wanted]
+
+
+def _expressions(values: Mapping[str, Any] | None, **expressions: str | None) -> dict[str, Any]:
+    request: dict[str, Any] = {name: text for name, text in expressions.items() if text}
+    if names := _aliases(*expressions.values()):
+        request["ExpressionAttributeNames"] = names
+    if values:
+        request["ExpressionAttributeValues"] = encode(values)
+    return request
+
+
+def _lost_the_race(error: ClientError) -> bool:
+    return error.response["Error"]["Code"] == "ConditionalCheckFailedException"

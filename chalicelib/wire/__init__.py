@@ -1,0 +1,1 @@
+"""Pydantic models of what crosses the wire, under Coral's names; one module a resource."""
