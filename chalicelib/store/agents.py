@@ -1,4 +1,4 @@
-"""``AGENT#`` and ``OPTIONS#`` of the session-items table: a session's agents, and apart from them their option values."""
+"""``AGENT#`` and ``OPTIONS#`` of the session-items table: the agents, and apart from them their option values."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
