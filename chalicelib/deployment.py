@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from chalicelib.clock import Clock
 from chalicelib.settings import Settings
 from chalicelib.store.agents import Agents
-from chalicelib.store.api_keys import ApiKeys
+from chalicelib.store.api_keys import ApiKeyRecord, ApiKeys
 from chalicelib.store.log import Log
 from chalicelib.store.namespaces import Namespaces
 from chalicelib.store.sessions import Sessions
@@ -54,6 +54,8 @@ class Deployment:
     def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
         self.settings = settings
         self.clock = clock or Clock()
+        #: API keys that this process has read: hash to (time read in ms, record).
+        self.known_keys: dict[str, tuple[int, ApiKeyRecord]] = {}
 
     def client(self, service: str) -> Any:
         """Build a boto3 client; a throttled call is tried again with growing pauses before it is an error."""
