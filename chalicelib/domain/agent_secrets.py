@@ -1,0 +1,54 @@
+"""The secret of one agent in one session: it names both, and proves itself.
+
+A secret is derived from the deployment's ``agent-key``, so that a launch that is tried again hands out the same one.
+Only its SHA-256 is stored (``AgentRecord.secret_hash``); a closed session or a stopped agent has none any more.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+from typing import NamedTuple
+
+#: No secret that `mint` makes is longer: a namespace, an id and an agent's name are bounded.
+MAX_SECRET_CHARS = 2048
+
+
+class AgentIdentity(NamedTuple):
+    """Whom a secret names."""
+
+    namespace: str
+    session_id: str
+    agent: str
+
+
+def mint(key: str, namespace: str, session_id: str, agent: str) -> str:
+    """Derive an agent's secret: base64url of its identity, a dot, and the HMAC-SHA256 of it. Safe in a URL's path."""
+    identity = json.dumps([namespace, session_id, agent], separators=(",", ":")).encode()
+    proof = hmac.new(key.encode(), "\0".join((namespace, session_id, agent)).encode(), hashlib.sha256).hexdigest()
+    return f"{base64.urlsafe_b64encode(identity).decode().rstrip('=')}.{proof}"
+
+
+def parse(secret: str) -> AgentIdentity | None:
+    """Read whom a secret claims to be; ``None`` when it has not the form of one. `matches` tells whether it is true."""
+    identity, dot, proof = secret.partition(".")
+    if not dot or not proof or len(secret) > MAX_SECRET_CHARS:
+        return None
+    try:
+        parts = json.loads(base64.b64decode(identity + "=" * (-len(identity) % 4), altchars=b"-_", validate=True))
+    except (binascii.Error, ValueError, RecursionError):
+        return None
+    if not (isinstance(parts, list) and len(parts) == 3 and all(isinstance(part, str) and part for part in parts)):
+        return None
+    return AgentIdentity(*parts)
+
+
+def hash_of(secret: str) -> str:
+    """Return what is stored of a secret: the hex SHA-256."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def matches(secret: str, stored_hash: str | None) -> bool:
+    """Tell in constant time whether a secret is the one whose hash is stored; never so when none is."""
+    return hmac.compare_digest(hash_of(secret), stored_hash or "")
