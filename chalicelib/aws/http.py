@@ -1,0 +1,274 @@
+"""Outgoing HTTP to URLs that callers named: one POST to an address that was checked, within one deadline.
+
+The check is on the address that is connected to, not on the name: a name is resolved once, its addresses are checked,
+and the connection goes to one of those, while TLS and the ``Host`` header keep the name. A resolver that changes its
+mind in between is never asked again. Redirects are answers like any other, and no proxy is taken from the environment.
+"""
+
+import dataclasses
+import http.client
+import queue
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import cached_property
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from urllib.parse import quote, urlsplit
+
+#: Takes a host and a port and returns the numeric addresses of the host; raises ``OSError`` when there is none.
+Resolver = Callable[[str, int], Sequence[str]]
+
+#: Global unicast, the only IPv6 space with public hosts (RFC 4291, section 2.4), and the prefix in which NAT64
+#: wraps IPv4 addresses (RFC 6052).
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
+_NAT64 = IPv6Network("64:ff9b::/96")
+#: What Python's ``is_global`` lets through, in some version of it: protocol assignments (a cloud's metadata service is
+#: there), relays that end up at an IPv4 address of the caller's choice (6to4 and its anycast, Teredo), the retired
+#: 6bone, documentation (IANA's special-purpose address registries).
+_NO_HOSTS = [
+    ip_network(text)
+    for text in ("192.0.0.0/24", "192.88.99.0/24", "2001::/23", "2002::/16", "3ffe::/16", "3fff::/20", "2001:db8::/32")
+]
+
+#: Characters of a URL's path and query that stay as they are (RFC 3986, with ``%`` for what is quoted already).
+_URL_SAFE = "!$%&'()*+,/:;=?@[]~"
+
+
+class AddressRefused(Exception):
+    """The URL is none that Atoll calls, or its host has an address that must not be called. Nothing was sent."""
+
+
+class CallFailed(Exception):
+    """No answer: the name did not resolve, or connecting, TLS, sending or receiving failed or took too long."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What a receiver answered; header names in lower case, of a repeated one the last value."""
+
+    status: int
+    headers: Mapping[str, str]
+    #: At most as many bytes as were asked for.
+    body: bytes
+    #: Whether the receiver had more to say.
+    truncated: bool = False
+
+
+def is_public(address: str) -> bool:
+    """Tell whether a numeric address belongs to a public host.
+
+    Loopback, link-local (metadata services among them), private, shared, multicast, reserved and documentation
+    addresses are not, in whichever way IPv6 wraps them.
+    """
+    ip = _unwrapped(ip_address(address))
+    if isinstance(ip, IPv6Address) and ip not in _GLOBAL_UNICAST:
+        return False
+    return ip.is_global and not ip.is_multicast and not ip.is_reserved and not any(ip in net for net in _NO_HOSTS)
+
+
+def _unwrapped(ip: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    if isinstance(ip, IPv6Address):
+        if ip.ipv4_mapped:
+            return ip.ipv4_mapped
+        if ip in _NAT64:
+            return IPv4Address(int(ip) & 0xFFFF_FFFF)
+    return ip
+
+
+def resolve(host: str, port: int) -> list[str]:
+    """Ask the system's resolver for the addresses of a host, numeric spellings of every kind included."""
+    return [str(found[4][0]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+
+
+class OutgoingHttp:
+    """POSTs to URLs that callers named; nothing is shared between two calls.
+
+    Parameters
+    ----------
+    allow_private
+        Whether loopback and private addresses may be called: the local stack says yes.
+    resolver, tls
+        Parts a test can replace: who resolves names, and whom TLS trusts.
+    """
+
+    def __init__(self, *, allow_private: bool, resolver: Resolver = resolve, tls: ssl.SSLContext | None = None) -> None:
+        self._allow_private = allow_private
+        self._resolver = resolver
+        self._given_tls = tls
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        return self._given_tls or ssl.create_default_context()
+
+    def post(
+        self, url: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float, max_answer_bytes: int
+    ) -> Answer:
+        """POST a body and return the answer, whatever its status.
+
+        Parameters
+        ----------
+        timeout_s
+            For everything together: resolving, connecting, TLS, sending, and receiving to the last byte.
+        max_answer_bytes
+            What is read of the answer's body; the rest is dropped.
+
+        Raises
+        ------
+        AddressRefused
+            Not ``http`` or ``https``, credentials in the URL, not a URL at all, or an address that must not be called.
+        CallFailed
+            No answer in time, or none at all.
+        """
+        deadline = _Deadline(timeout_s)
+        target = _Target.of(url)
+        connection = target.connection(timeout_s)
+        try:
+            sock = self._connect(target, self._addresses(target, deadline), deadline)
+            deadline.guard(sock)
+            sock.settimeout(deadline.remaining_s())
+            connection.sock = sock
+            if target.scheme == "https":
+                connection.sock = self._tls.wrap_socket(sock, server_hostname=target.host.rstrip("."))
+            _send(connection, target.path, body, headers)
+            answer = _receive(connection, max_answer_bytes)
+            if deadline.is_over():  # an answer that was cut off looks like one that is complete
+                raise TimeoutError
+            return answer
+        except (OSError, http.client.HTTPException) as error:
+            if deadline.is_over():
+                raise CallFailed(f"no complete answer within {timeout_s:g} s") from error
+            raise CallFailed(f"{type(error).__name__}: {error}"[:300]) from error
+        finally:
+            deadline.stop()
+            connection.close()
+
+    def _addresses(self, target: "_Target", deadline: "_Deadline") -> list[str]:
+        """Resolve the host once; one forbidden address among several refuses them all."""
+        addresses = list(dict.fromkeys(_in_time(lambda: self._resolver(target.host, target.port), deadline)))
+        if not addresses:
+            raise CallFailed("the host has no address")
+        if not self._allow_private and not all(map(is_public, addresses)):
+            # The address is not named: what a private resolver knows is no business of the caller's.
+            raise AddressRefused("the host of the URL has an address that must not be called")
+        return addresses
+
+    def _connect(self, target: "_Target", addresses: Sequence[str], deadline: "_Deadline") -> socket.socket:
+        """Connect to the first address that accepts; each gets its share of the time that is left."""
+        refusal: OSError = OSError("no address")
+        for index, address in enumerate(addresses):
+            share_s = deadline.remaining_s() / (len(addresses) - index)
+            try:
+                return socket.create_connection((address, target.port), timeout=share_s)
+            except OSError as error:
+                refusal = error
+        raise refusal
+
+
+@dataclasses.dataclass(frozen=True)
+class _Target:
+    """The parts of a URL that a request needs."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+    @classmethod
+    def of(cls, url: str) -> "_Target":
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+            host = (parts.hostname or "").encode("idna").decode("ascii")
+        except ValueError as error:  # UnicodeError of a name that cannot be one is a ValueError too
+            raise AddressRefused("this is not a URL that can be called") from error
+        if parts.scheme not in ("http", "https") or not host or port == 0:
+            raise AddressRefused("the URL must be http:// or https:// with a host")
+        if parts.username is not None or parts.password is not None:
+            raise AddressRefused("the URL must not carry credentials")
+        path = parts.path or "/"
+        text = f"{path}?{parts.query}" if parts.query else path
+        return cls(parts.scheme, host, port or (443 if parts.scheme == "https" else 80), quote(text, safe=_URL_SAFE))
+
+    def connection(self, timeout_s: float) -> http.client.HTTPConnection:
+        """Return a connection that is given its socket; its class only says which port goes without saying."""
+        kind = http.client.HTTPSConnection if self.scheme == "https" else http.client.HTTPConnection
+        connection = kind(self.host, self.port, timeout=timeout_s)
+        connection.auto_open = 0  # a lost socket is an error, never a second connection past the check
+        return connection
+
+
+def _send(connection: http.client.HTTPConnection, path: str, body: bytes, headers: Mapping[str, str]) -> None:
+    # A receiver may answer (410, 413) and hang up before it has read everything: its answer counts.
+    with suppress(BrokenPipeError, ConnectionResetError):
+        connection.request("POST", path, body=body, headers=dict(headers))
+
+
+def _receive(connection: http.client.HTTPConnection, max_answer_bytes: int) -> Answer:
+    response = connection.getresponse()
+    answer = response.read(max_answer_bytes + 1)
+    named = {name.lower(): value for name, value in response.getheaders()}
+    return Answer(response.status, named, answer[:max_answer_bytes], truncated=len(answer) > max_answer_bytes)
+
+
+class _Deadline:
+    """One deadline for a whole call.
+
+    A socket's own timeout starts anew with every byte, so that a receiver could drip for ever: when the time is over
+    the socket is shut down, which ends whatever waits on it.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        self._end_s = time.monotonic() + timeout_s
+        self._timer: threading.Timer | None = None
+        self._twin: socket.socket | None = None
+
+    def remaining_s(self) -> float:
+        left_s = self._end_s - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError
+        return left_s
+
+    def is_over(self) -> bool:
+        return time.monotonic() >= self._end_s
+
+    def guard(self, sock: socket.socket) -> None:
+        """Shut this socket down at the deadline: by a duplicate, since TLS takes the descriptor over."""
+        self._twin = sock.dup()
+        self._timer = threading.Timer(self.remaining_s(), self._shut)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _shut(self) -> None:
+        with suppress(OSError):
+            if self._twin:
+                self._twin.shutdown(socket.SHUT_RDWR)
+
+    def stop(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer.join()
+        if self._twin:
+            self._twin.close()
+
+
+def _in_time(call: Callable[[], Sequence[str]], deadline: _Deadline) -> Sequence[str]:
+    """Return what a call returns, or leave it behind at the deadline: ``getaddrinfo`` knows no timeout."""
+    outcomes: queue.SimpleQueue[Sequence[str] | Exception] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            outcomes.put(call())
+        except (OSError, UnicodeError) as error:
+            outcomes.put(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        outcome = outcomes.get(timeout=deadline.remaining_s())
+    except queue.Empty:
+        raise TimeoutError from None
+    if isinstance(outcome, Exception):
+        raise CallFailed("the host of the URL does not resolve") from outcome
+    return outcome
