@@ -1,0 +1,83 @@
+"""echo: wait for messages, answer each, exit after so many answers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from coral_agent import Session, ToolRefused, flag_option, number_option, say, text_option
+
+ANSWER = "nice message!"
+WAIT_MS = 60_000
+# Messages of several senders can become visible in another order than they are stamped, milliseconds apart.
+LOOK_BACK_MS = 50
+
+
+async def work(session: Session) -> None:
+    """Answer `ITERATION_COUNT` messages in their threads, mentioning their senders.
+
+    `FROM_AGENT` and `MENTIONS` say which messages: of that agent only, and only those that mention this agent.
+    """
+    inbox = Inbox(session, text_option("FROM_AGENT"), flag_option("MENTIONS"))
+    answers_left = number_option("ITERATION_COUNT", 20)
+    while answers_left:
+        message = await inbox.next()
+        sender = message["senderName"]
+        answer = {"threadId": message["threadId"], "content": ANSWER, "mentions": [sender]}
+        try:
+            await session.call("coral_send_message", answer)
+        except ToolRefused as refusal:  # its thread was closed, or its sender left it, in the meantime
+            say(f"could not answer {sender}: {refusal}")
+            continue
+        answers_left -= 1
+        say(f"answered {sender}: {message['text']}")
+
+
+class Inbox:
+    """The messages of a session, each once, however the waiting tools replay them.
+
+    A wait returns the first message that is stamped at or after a time. Starting from 0 finds what was said before this
+    agent was up; looking back a little each time finds what became visible late; ids tell what was seen already.
+    """
+
+    def __init__(self, session: Session, from_agent: str, only_mentions: bool) -> None:
+        self._session = session
+        self._from_agent = from_agent
+        self._only_mentions = only_mentions
+        self._seen: set[str] = set()
+        self._since_ms = 0
+
+    async def next(self) -> dict[str, Any]:
+        """Wait for the next message that passes the filters, however long it takes."""
+        since_ms = self._since_ms
+        while True:
+            message = await self._wait(since_ms)
+            if message is None:  # nothing within one wait: once more, from where it began
+                since_ms = self._since_ms
+                continue
+            stamp_ms = round(datetime.fromisoformat(message["timestamp"]).timestamp() * 1000)
+            since_ms = stamp_ms + 1
+            if message["id"] in self._seen:
+                continue
+            self._seen.add(message["id"])
+            # Not the newest stamp: being added to a thread brings up its past, which goes on from here.
+            self._since_ms = max(0, stamp_ms - LOOK_BACK_MS)
+            if self._passes(message):
+                return message
+
+    async def _wait(self, since_ms: int) -> dict[str, Any] | None:
+        """One call of the waiting tool that fits the filters; None when it timed out."""
+        arguments: dict[str, Any] = {"currentUnixTime": since_ms, "maxWaitMs": WAIT_MS}
+        if self._from_agent:
+            tool, arguments["agentName"] = "coral_wait_for_agent", self._from_agent
+        elif self._only_mentions:
+            tool = "coral_wait_for_mention"
+        else:
+            tool = "coral_wait_for_message"
+        result: dict[str, Any] = await self._session.call(tool, arguments)
+        return result.get("message")
+
+    def _passes(self, message: dict[str, Any]) -> bool:
+        """Whether the filter that no tool applied lets a message through: there is none for both at once."""
+        me = text_option("CORAL_AGENT_ID")
+        return not (self._from_agent and self._only_mentions) or me in message["mentionNames"]
