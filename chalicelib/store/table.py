@@ -109,28 +109,31 @@ class Table:
         where: str | None = None,
         limit: int | None = None,
         backwards: bool = False,
-        start: Key | None = None,
+        start: Mapping[str, str | int] | None = None,
+        index: str | None = None,
     ) -> Iterator[Item]:
-        """Read the items of one partition in the order of their sort key, page after page, as they are asked for."""
+        """Read the items of one partition in the order of their sort key, page after page, as they are asked for.
+
+        A global secondary index has no consistent reads: it may be some milliseconds behind.
+        """
         request = _expressions(
             values, KeyConditionExpression=condition, ProjectionExpression=project, FilterExpression=where
         )
+        request |= self._source(index)
         if limit is not None:
             request["Limit"] = limit
         if start is not None:
             request["ExclusiveStartKey"] = encode(start)
         while True:
-            page = self._client.query(
-                TableName=self.name, ConsistentRead=True, ScanIndexForward=not backwards, **request
-            )
+            page = self._client.query(ScanIndexForward=not backwards, **request)
             yield from filter(self.alive, map(decode, page["Items"]))
             if "LastEvaluatedKey" not in page:
                 return
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
-    def scan(self, *, start: Key | None = None, limit: int | None = None) -> Iterator[Item]:
-        """Read the whole table, page after page."""
-        request: dict[str, Any] = {"TableName": self.name, "ConsistentRead": True}
+    def scan(self, *, start: Key | None = None, limit: int | None = None, index: str | None = None) -> Iterator[Item]:
+        """Read the whole table, or all that is in one of its indexes, page after page."""
+        request: dict[str, Any] = self._source(index)
         if limit is not None:
             request["Limit"] = limit
         if start is not None:
@@ -153,6 +156,10 @@ class Table:
             if left:  # throttled: botocore has not retried these
                 self._clock.sleep(0.05)
                 requests = [*left, *requests]
+
+    def _source(self, index: str | None) -> dict[str, Any]:
+        source: dict[str, Any] = {"TableName": self.name, "ConsistentRead": index is None}
+        return {**source, "IndexName": index} if index else source
 
     def _conditionally(self, call: Any, **request: Any) -> bool:
         try:
