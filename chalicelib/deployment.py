@@ -9,11 +9,13 @@ from chalicelib.store.agents import Agents
 from chalicelib.store.api_keys import ApiKeyRecord, ApiKeys
 from chalicelib.store.log import Log
 from chalicelib.store.namespaces import Namespaces
+from chalicelib.store.session_items import SessionItems
 from chalicelib.store.sessions import Sessions
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
+    from chalicelib.aws.bodies import Bodies
     from chalicelib.aws.bus import Bus
     from chalicelib.aws.http import OutgoingHttp
     from chalicelib.aws.machines import Machines
@@ -94,6 +96,11 @@ class Deployment:
         return Agents(self.dynamodb, self.settings.table("session-items"), self.clock)
 
     @cached_property
+    def session_items(self) -> SessionItems:
+        """All items of a session, whatever they are."""
+        return SessionItems(self.dynamodb, self.settings.table("session-items"), self.clock)
+
+    @cached_property
     def log(self) -> Log:
         """Session logs."""
         return Log(self.dynamodb, self.settings.table("session-items"), self.clock)
@@ -146,6 +153,13 @@ class Deployment:
         from chalicelib.aws.secrets import Secrets
 
         return Secrets(self.settings)
+
+    @cached_property
+    def bodies(self) -> "Bodies":
+        """S3, where large webhook bodies are."""
+        from chalicelib.aws.bodies import Bodies
+
+        return Bodies(self.client("s3"), self.settings.bodies_bucket)
 
     @cached_property
     def http(self) -> "OutgoingHttp":

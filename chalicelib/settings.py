@@ -1,9 +1,9 @@
 """Typed settings of one deployment, read from the environment. Resource names follow from the stage."""
 
 import os
-from typing import Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 DAY_S = 24 * 3600
 
@@ -14,6 +14,10 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     stage: str = "dev"
+    #: Where this deployment is; the region is AWS's own variable.
+    account: str = "123456789012"
+    partition: str = "aws"
+    region: str = Field(default_factory=lambda: os.environ.get("AWS_REGION", "us-east-1"))
     #: Base URL of the REST API, handed to agents as ``CORAL_API_URL``.
     api_url: str = ""
     #: Base URL of the agents' door (the Function URL); the API's own when empty.
@@ -34,8 +38,26 @@ class Settings(BaseModel):
     retention_s: int = Field(2 * DAY_S, ge=0)
     #: How long a webhook delivery is kept.
     delivery_retention_s: int = Field(30 * DAY_S, ge=1)
+    #: Pauses before the second and each further attempt of a webhook, in s; comma-separated in the environment.
+    #: The default is the schedule of the Standard Webhooks spec ("Deliverability and reliability").
+    webhook_retry_schedule_s: tuple[Annotated[float, Field(ge=0, le=DAY_S)], ...] = (
+        5,
+        5 * 60,
+        30 * 60,
+        2 * 3600,
+        5 * 3600,
+        10 * 3600,
+        14 * 3600,
+        20 * 3600,
+        24 * 3600,
+    )
     #: How long a deletion or a create may wait for a namespace to go, in ms (API Gateway's limit is 29 s).
     namespace_deletion_wait_ms: int = Field(20_000, ge=0)
+
+    @field_validator("webhook_retry_schedule_s", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [part for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -51,3 +73,22 @@ class Settings(BaseModel):
     def table(self, name: str) -> str:
         """Return the full name of a table: ``sessions`` is ``atoll-dev-sessions``."""
         return f"{self.prefix}-{name}"
+
+    @property
+    def bodies_bucket(self) -> str:
+        """The bucket of webhook bodies that are too large for an item."""
+        return f"{self.prefix}-bodies-{self.account}-{self.region}"
+
+    def state_machine_arn(self, name: str) -> str:
+        """Return the ARN of a state machine: ``session-lifecycle`` is ``…:atoll-dev-session-lifecycle``."""
+        return f"arn:{self.partition}:states:{self.region}:{self.account}:stateMachine:{self.prefix}-{name}"
+
+    @property
+    def subnet_ids(self) -> list[str]:
+        """The agents' subnets."""
+        return self.subnets.split(",") if self.subnets else []
+
+    @property
+    def security_group_ids(self) -> list[str]:
+        """The agents' security groups."""
+        return self.security_groups.split(",") if self.security_groups else []

@@ -109,6 +109,16 @@ class Agents(Table):
             values={":running": "running", ":waiting": "waiting", ":arn": task_arn, ":now": now_ms},
         )
 
+    def note_start(self, session_id: str, name: str, *, now_ms: int) -> bool:
+        """Note when an agent started whose stop is known before its start was."""
+        return self._changed(
+            session_id,
+            name,
+            "SET #startedAtMs = :now",
+            when="attribute_exists(#sessionId) AND attribute_not_exists(#startedAtMs)",
+            values={":now": now_ms},
+        )
+
     def stop(self, session_id: str, name: str, *, now_ms: int, reason: str) -> bool:
         """Mark an agent stopped and its secret dead; ``False`` when it was stopped or never there."""
         return self._changed(

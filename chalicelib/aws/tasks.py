@@ -1,0 +1,101 @@
+"""ECS: the tasks in which agents run."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError
+
+from chalicelib.settings import Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_ecs import ECSClient
+
+#: What the container of an agent is called in its task definition.
+CONTAINER = "agent"
+
+#: Errors of RunTask that no repetition mends (ECS API reference, "RunTask", "Errors"). A throttle is not among them.
+_FINAL = {
+    "AccessDeniedException",
+    "BlockedException",
+    "ClientException",
+    "ClusterNotFoundException",
+    "ConflictException",
+    "InvalidParameterException",
+    "PlatformTaskDefinitionIncompatibilityException",
+    "PlatformUnknownException",
+    "UnsupportedFeatureException",
+}
+
+
+class TaskRefused(Exception):
+    """ECS will not start this task, now or later; the message is its reason."""
+
+
+class NoCapacity(Exception):
+    """ECS has no room for the task just now."""
+
+
+class Tasks:
+    """The cluster of this deployment."""
+
+    def __init__(self, client: "ECSClient", settings: Settings) -> None:
+        self._client = client
+        self._settings = settings
+
+    def run(self, task_definition: str, environment: Mapping[str, str], *, started_by: str) -> str:
+        """Start a task and return its ARN; a repeated call for the same ``started_by`` returns the same task.
+
+        Raises
+        ------
+        TaskRefused
+            when it can never be started.
+        NoCapacity
+            when it cannot be started now.
+        """
+        try:
+            answer = self._client.run_task(
+                cluster=self._settings.prefix,
+                taskDefinition=task_definition,
+                launchType="FARGATE",
+                count=1,
+                startedBy=started_by,
+                clientToken=hashlib.sha256(started_by.encode()).hexdigest(),
+                networkConfiguration={
+                    "awsvpcConfiguration": {
+                        "subnets": self._settings.subnet_ids,
+                        "securityGroups": self._settings.security_group_ids,
+                        "assignPublicIp": "ENABLED" if self._settings.assign_public_ip else "DISABLED",
+                    }
+                },
+                overrides={
+                    "containerOverrides": [
+                        {
+                            "name": CONTAINER,
+                            "environment": [{"name": name, "value": value} for name, value in environment.items()],
+                        }
+                    ]
+                },
+            )
+        except ClientError as error:
+            code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
+            if code in _FINAL and "apacity" not in message:
+                raise TaskRefused(f"{code}: {message}") from error
+            raise
+        if answer["tasks"]:
+            return answer["tasks"][0]["taskArn"]
+        reason = answer["failures"][0].get("reason", "unknown") if answer["failures"] else "unknown"
+        raise NoCapacity(reason)
+
+    def stop(self, task_arn: str, *, reason: str) -> None:
+        """Stop a task; one that has ended or is not known any more is left alone."""
+        try:
+            self._client.stop_task(cluster=self._settings.prefix, task=task_arn, reason=reason[:255])
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in ("InvalidParameterException", "ClientException"):
+                raise
+
+    def started_by(self, started_by: str) -> list[str]:
+        """Return the ARNs of tasks that run for an agent, whether or not its record knows them."""
+        answer = self._client.list_tasks(cluster=self._settings.prefix, startedBy=started_by, desiredStatus="RUNNING")
+        return answer["taskArns"]

@@ -1,0 +1,130 @@
+"""Agents of a session: what clients see of them, how one is started, and how one is known to have stopped."""
+
+import logging
+from typing import TYPE_CHECKING
+
+from chalicelib.aws.tasks import TaskRefused
+from chalicelib.domain import agent_secrets, options, registry
+from chalicelib.store.agents import AgentRecord
+from chalicelib.store.sessions import SessionRecord
+from chalicelib.wire.agents import (
+    Connected,
+    NotConnected,
+    Running,
+    SessionAgentState,
+    SessionAgentUsageReport,
+    Stopped,
+    Thinking,
+    Waiting,
+    WaitingMessage,
+)
+from chalicelib.wire.base import iso_from_ms
+from chalicelib.wire.registry import RegistryAgentIdentifier
+
+if TYPE_CHECKING:
+    from chalicelib.deployment import Deployment
+
+logger = logging.getLogger(__name__)
+
+
+def started_by(agent: AgentRecord) -> str:
+    """Return ``startedBy`` of an agent's task, by which its events find it again."""
+    return f"{agent.session_id}/{agent.position}"
+
+
+def state_of(agent: AgentRecord, now_ms: int) -> SessionAgentState:
+    """Return an agent as clients see it."""
+    return SessionAgentState(
+        name=agent.name,
+        registry_agent_identifier=RegistryAgentIdentifier.model_validate(agent.registry_agent_identifier),
+        status=_status_of(agent, now_ms),
+        description=agent.description,
+        links=agent.links,
+        annotations=agent.annotations,
+    )
+
+
+def _status_of(agent: AgentRecord, now_ms: int) -> Waiting | Running | Stopped:
+    if agent.status == "stopped":
+        return Stopped(reason=agent.stopped_reason)
+    if agent.connected_at_ms is not None:
+        waits = (agent.waiting_until_ms or 0) > now_ms
+        return Running(
+            connection_status=Connected(communication_status=WaitingMessage() if waits else Thinking()),
+        )
+    return Running(connection_status=NotConnected()) if agent.status == "running" else Waiting()
+
+
+def usage_of(agent: AgentRecord, now_ms: int) -> SessionAgentUsageReport | None:
+    """Return the report of an agent's run; ``None`` when it never ran."""
+    if agent.started_at_ms is None:
+        return None
+    return SessionAgentUsageReport(
+        name=agent.name,
+        registry_identifier=RegistryAgentIdentifier.model_validate(agent.registry_agent_identifier),
+        start_time=agent.started_at_ms,
+        end_time=agent.stopped_at_ms or now_ms,
+        annotations=agent.annotations,
+    )
+
+
+def launch(atoll: "Deployment", session: SessionRecord, agent: AgentRecord, option_values: str | None) -> None:
+    """Start a waiting agent's task. It may run twice: the second time ECS answers with the same task.
+
+    An agent that can never be started is stopped with the reason. Raises what ECS raises when it may work later.
+    """
+    secret = agent_secrets.mint(atoll.secrets.get("agent-key"), session.namespace, session.session_id, agent.name)
+    if not atoll.agents.admit(session.session_id, agent.name, secret_hash=agent_secrets.hash_of(secret)):
+        return
+    try:
+        definition = registry.task_definition(atoll, agent.registry_agent_identifier, agent.runtime)
+        task_arn = atoll.tasks.run(
+            definition, _environment(atoll, session, agent, secret, option_values), started_by=started_by(agent)
+        )
+    except (TaskRefused, registry.CannotRun) as error:
+        stopped(atoll, agent, reason=str(error), at_ms=atoll.clock.now_ms())
+        return
+    now_ms = atoll.clock.now_ms()
+    if atoll.agents.start(session.session_id, agent.name, task_arn=task_arn, now_ms=now_ms):
+        event = {"type": "runtime_started", "timestamp": iso_from_ms(now_ms), "name": agent.name}
+        atoll.log.append(session.session_id, event, at_ms=now_ms, expires_at=agent.expires_at)
+    else:
+        # It has stopped already, or its session was closed while ECS was asked: then nobody else knows of the task.
+        atoll.tasks.stop(task_arn, reason="the session is closed")
+
+
+def _environment(
+    atoll: "Deployment", session: SessionRecord, agent: AgentRecord, secret: str, option_values: str | None
+) -> dict[str, str]:
+    api_url = atoll.settings.api_url
+    mcp_url = atoll.settings.mcp_url or api_url
+    environment = options.environment_of(option_values, base_url=mcp_url, secret=secret) if option_values else {}
+    environment |= {
+        "CORAL_CONNECTION_URL": f"{mcp_url}/mcp/v1/{secret}/mcp",
+        "CORAL_AGENT_ID": agent.name,
+        "CORAL_AGENT_SECRET": secret,
+        "CORAL_SESSION_ID": session.session_id,
+        "CORAL_API_URL": api_url,
+        "CORAL_RUNTIME_ID": agent.runtime,
+    }
+    if agent.system_prompt is not None:
+        environment["CORAL_PROMPT_SYSTEM"] = agent.system_prompt
+    return environment
+
+
+def stopped(atoll: "Deployment", agent: AgentRecord, *, reason: str, at_ms: int) -> None:
+    """Note that an agent has stopped, in its state and in the log; once is enough, twice changes nothing."""
+    if not atoll.agents.stop(agent.session_id, agent.name, now_ms=at_ms, reason=reason):
+        return
+    logger.info("agent stopped", extra={"sessionId": agent.session_id, "agent": agent.name, "reason": reason})
+    event = {"type": "runtime_stopped", "timestamp": iso_from_ms(at_ms), "name": agent.name, "reason": reason}
+    atoll.log.append(agent.session_id, event, at_ms=at_ms, expires_at=agent.expires_at)
+
+
+def end(atoll: "Deployment", agent: AgentRecord, *, reason: str) -> None:
+    """Stop an agent and whatever task runs for it, known to its record or not."""
+    # The mark comes first: a launch under way sees it and stops the task that it has just been given.
+    stopped(atoll, agent, reason=reason, at_ms=atoll.clock.now_ms())
+    tasks = {agent.task_arn} if agent.task_arn else set(atoll.tasks.started_by(started_by(agent)))
+    for task_arn in tasks:
+        atoll.tasks.stop(task_arn, reason=reason)

@@ -1,0 +1,134 @@
+"""The graph of agents that a session is made of: checked whole before anything is written."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from chalicelib.domain import options
+from chalicelib.domain.errors import BadRequest
+from chalicelib.store.agents import AgentRecord
+from chalicelib.store.namespaces import NamespaceRecord
+from chalicelib.store.registry import RegistryAgentRecord
+from chalicelib.store.sessions import SessionRecord
+from chalicelib.store.table import Table, read_together
+from chalicelib.wire.agents import AgentGraphRequest, GraphAgentRequest, LocalProvider
+
+if TYPE_CHECKING:
+    from chalicelib.deployment import Deployment
+
+#: Largest definition of one agent as it is stored: DynamoDB's item limit of 400 KB less what the item needs besides.
+MAX_AGENT_BYTES = 380_000
+
+Registered = Mapping[tuple[str, str], RegistryAgentRecord]
+
+
+def read(
+    atoll: "Deployment", namespace: str, graph: AgentGraphRequest
+) -> tuple[NamespaceRecord | None, dict[tuple[str, str], RegistryAgentRecord]]:
+    """Read the namespace and all registry agents that a graph names, in one call."""
+    named = list(dict.fromkeys((agent.id.name, agent.id.version) for agent in graph.agents))
+    wanted: list[tuple[Table, Mapping[str, str]]] = [(atoll.namespaces, atoll.namespaces.key(namespace))]
+    wanted += [(atoll.registry, atoll.registry.key(*identifier)) for identifier in named]
+    found, *items = read_together(atoll.dynamodb, atoll.clock, wanted)
+    registered = {key: RegistryAgentRecord.from_item(item) for key, item in zip(named, items, strict=True) if item}
+    return NamespaceRecord.from_item(found) if found else None, registered
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A graph that can be honoured."""
+
+    graph: AgentGraphRequest
+    links: Mapping[str, list[str]]
+    options: Mapping[str, options.ResolvedOptions]
+    registered: Registered
+
+    def records(self, session: SessionRecord, *, expires_at: int) -> tuple[list[AgentRecord], dict[str, str]]:
+        """Return the agents' records for a session, and apart from them their option values."""
+        records = [
+            AgentRecord(
+                session_id=session.session_id,
+                namespace=session.namespace,
+                name=agent.name,
+                position=position,
+                registry_agent_identifier=agent.id.to_wire(),
+                runtime=agent.provider.runtime,
+                expires_at=expires_at,
+                description=self._description_of(agent),
+                system_prompt=agent.system_prompt,
+                blocking=bool(agent.blocking),
+                links=self.links[agent.name],
+                annotations=agent.annotations,
+                custom_tools=self._tools_of(agent),
+                plugins=[plugin.type for plugin in agent.plugins],
+            )
+            for position, agent in enumerate(self.graph.agents)
+        ]
+        return records, {name: resolved.to_json() for name, resolved in self.options.items() if resolved}
+
+    def _description_of(self, agent: GraphAgentRequest) -> str | None:
+        if agent.description is not None:
+            return agent.description
+        return self.registered[agent.id.name, agent.id.version].agent.info.description
+
+    def _tools_of(self, agent: GraphAgentRequest) -> str | None:
+        tools = {name: self.graph.custom_tools[name].to_wire() for name in dict.fromkeys(agent.custom_tool_access)}
+        return json.dumps(tools) if tools else None
+
+
+def plan(graph: AgentGraphRequest, registered: Registered) -> Plan:
+    """Check a graph against the contract ("Sessions") and the registry; raise `BadRequest` naming what is wrong."""
+    names = [agent.name for agent in graph.agents]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise BadRequest(f"agent names must differ: {', '.join(map(repr, twice))} comes more than once")
+    for group in graph.groups:
+        _refuse_unknown("a group", group, names)
+    for agent in graph.agents:
+        _refuse_unknown(f"customToolAccess of the agent {agent.name!r}", agent.custom_tool_access, graph.custom_tools)
+    resolved = {agent.name: _resolve(agent, registered) for agent in graph.agents}
+    made = Plan(graph, links_of(names, graph.groups), resolved, registered)
+    _refuse_too_large(made)
+    return made
+
+
+def links_of(names: list[str], groups: list[list[str]]) -> dict[str, list[str]]:
+    """Link every two agents that share a group, both ways; the order is the graph's."""
+    together: dict[str, set[str]] = {name: set() for name in names}
+    for group in groups:
+        for name in group:
+            together[name].update(group)
+    return {name: [other for other in names if other != name and other in linked] for name, linked in together.items()}
+
+
+def _refuse_unknown(where: str, named: list[str], known: Mapping[str, object] | list[str]) -> None:
+    if unknown := [name for name in dict.fromkeys(named) if name not in known]:
+        raise BadRequest(f"{where} names what is not in the graph: {', '.join(map(repr, unknown))}")
+
+
+def _resolve(agent: GraphAgentRequest, registered: Registered) -> options.ResolvedOptions:
+    if not isinstance(agent.provider, LocalProvider):
+        raise BadRequest(
+            f"the agent {agent.name!r} asks for the provider {agent.provider.type!r}: only 'local' is offered here"
+        )
+    source = agent.id.registry_source_id.type
+    found = registered.get((agent.id.name, agent.id.version)) if source == "local" else None
+    if found is None:
+        raise BadRequest(
+            f"the agent {agent.name!r} is not in the registry: {agent.id.name!r} {agent.id.version!r} of {source!r}"
+        )
+    if agent.provider.runtime not in found.agent.runtimes.offered():
+        raise BadRequest(f"the agent {agent.id.name!r} has no runtime {agent.provider.runtime!r}")
+    resolved = options.resolve(found.agent, agent.name, agent.options)
+    options.check_overrides_size(resolved, agent_name=agent.name, system_prompt=agent.system_prompt)
+    return resolved
+
+
+def _refuse_too_large(made: Plan) -> None:
+    for agent in made.graph.agents:
+        sizes = len((made._tools_of(agent) or "").encode()), len(made.options[agent.name].to_json().encode())
+        if max(sizes) > MAX_AGENT_BYTES:
+            raise BadRequest(
+                f"the definition of the agent {agent.name!r} has {max(sizes)} bytes: "
+                f"at most {MAX_AGENT_BYTES} are stored"
+            )

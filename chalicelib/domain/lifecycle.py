@@ -1,0 +1,130 @@
+"""The life of a session after its execution: the tasks of the `session-lifecycle` state machine.
+
+Each may run twice, late, or after the session is gone: every step looks at what is there and does what is missing.
+"""
+
+import logging
+from typing import TYPE_CHECKING
+
+from chalicelib.domain import agents, reports
+from chalicelib.store.sessions import SessionRecord
+from chalicelib.wire.base import iso_from_ms
+from chalicelib.wire.sessions import HoldAfterExit, MinimumTime, SessionRuntimeSettings
+
+if TYPE_CHECKING:
+    from chalicelib.deployment import Deployment
+
+logger = logging.getLogger(__name__)
+
+#: Items that one RemoveSession deletes: 100 BatchWriteItem calls, a few seconds.
+PURGE_SLICE = 2_500
+
+#: Reason of a session that ends with its namespace: it is not held.
+NAMESPACE_DELETED = "namespace_deleted"
+
+_REASONS = {"": "agents_exited", "States.Timeout": "ttl"}
+
+
+def run_agents(atoll: "Deployment", namespace: str, session_id: str, task_token: str) -> None:
+    """Start every agent that waits to be started; the token is answered when the session is to end.
+
+    The token is stored first, and only while the session is executed: whoever closes it later finds the token.
+    """
+    session = atoll.sessions.keep_token(namespace, session_id, task_token)
+    if session is None:
+        atoll.machines.end_run(task_token)
+        return
+    option_values = atoll.agents.options_of_session(session_id)
+    for agent in atoll.agents.of_session(session_id):
+        if agent.status == "waiting":
+            agents.launch(atoll, session, agent, option_values.get(agent.name))
+    close_when_exited(atoll, namespace, session_id)
+
+
+def close_when_exited(atoll: "Deployment", namespace: str, session_id: str) -> None:
+    """Close an executed session none of whose agents is running or still to be started."""
+    if all(agent.status == "stopped" for agent in atoll.agents.of_session(session_id)):
+        atoll.sessions.close(namespace, session_id, now_ms=atoll.clock.now_ms(), reason="agents_exited")
+
+
+def close_session(atoll: "Deployment", namespace: str, session_id: str, error: str = "") -> int:
+    """End a session: its agents, their secrets, its report; return until when (epoch ms) it is held.
+
+    ``error`` is the name of the error that ended the run: ``States.Timeout`` when its TTL passed.
+    """
+    reason = _REASONS.get(error, "failed")
+    if atoll.sessions.close(namespace, session_id, now_ms=atoll.clock.now_ms(), reason=reason) and reason == "failed":
+        logger.error("session failed", extra={"namespace": namespace, "sessionId": session_id, "error": error})
+    for agent in atoll.agents.of_session(session_id):
+        agents.end(atoll, agent, reason="the session is closed")
+    session = atoll.sessions.find(namespace, session_id)
+    if session is None or session.status != "closing":
+        return atoll.clock.now_ms()  # taken back, or removed with its namespace
+    if session.hold_until_ms is None:
+        reports.freeze(atoll, session, atoll.agents.of_session(session_id))
+    return _hold(atoll, session)
+
+
+def _hold(atoll: "Deployment", session: SessionRecord) -> int:
+    held: SessionRecord | None = session
+    while held is not None:
+        if held.hold_until_ms is not None:
+            return held.hold_until_ms
+        until_ms = hold_until_ms(held)
+        if atoll.sessions.hold(
+            held.namespace,
+            held.session_id,
+            reason=held.close_reason or "",
+            hold_until_ms=until_ms,
+            expires_at=until_ms // 1000 + atoll.settings.retention_s,
+        ):
+            return until_ms
+        # Its namespace is being deleted meanwhile, which forgoes the hold.
+        held = atoll.sessions.find(held.namespace, held.session_id)
+    return atoll.clock.now_ms()
+
+
+def hold_until_ms(session: SessionRecord) -> int:
+    """Return until when (epoch ms) a closed session is held: the contract's persistence modes."""
+    closed_ms = session.closing_at_ms or session.created_at_ms
+    if session.close_reason == NAMESPACE_DELETED:
+        return closed_ms
+    mode = SessionRuntimeSettings.model_validate(session.runtime_settings or {}).persistence_mode
+    if isinstance(mode, HoldAfterExit):
+        return closed_ms + mode.duration
+    if isinstance(mode, MinimumTime):
+        return max(closed_ms, session.created_at_ms + mode.time)
+    return closed_ms
+
+
+def remove_session(atoll: "Deployment", namespace: str, session_id: str) -> bool:
+    """Delete a slice of a closed session, its record last; ``True`` when it is gone."""
+    if not atoll.session_items.purge(session_id, at_most=PURGE_SLICE):
+        return False
+    atoll.sessions.remove(namespace, session_id, status="closing")
+    return True
+
+
+def task_stopped(
+    atoll: "Deployment", started_by: str, *, reason: str, started_at_ms: int | None, stopped_at_ms: int
+) -> None:
+    """Note that the task of an agent has stopped, and close its session when it was the last one.
+
+    The event may come twice, late, and before ``RunTask`` has returned, so the agent is found by ``started_by``.
+    """
+    session_id, _, position = started_by.rpartition("/")
+    found = [agent for agent in atoll.agents.of_session(session_id) if str(agent.position) == position]
+    for agent in found:
+        if agent.started_at_ms is None and started_at_ms is not None:
+            atoll.agents.note_start(session_id, agent.name, now_ms=started_at_ms)
+        agents.stopped(atoll, agent, reason=reason, at_ms=stopped_at_ms)
+        close_when_exited(atoll, agent.namespace, session_id)
+
+
+def announce_closing(atoll: "Deployment", session: SessionRecord) -> None:
+    """Wake whoever waits in a session that is closing, and let its lifecycle go on."""
+    at_ms = session.closing_at_ms or atoll.clock.now_ms()
+    event = {"type": "session_closing", "timestamp": iso_from_ms(at_ms)}
+    atoll.log.append(session.session_id, event, at_ms=atoll.clock.now_ms(), expires_at=session.expires_at)
+    if session.task_token is not None:
+        atoll.machines.end_run(session.task_token)

@@ -1,0 +1,121 @@
+"""Namespaces: creating them, deleting them, and letting them go with their last session.
+
+No counter and no lock keeps a namespace: whether it still has sessions is one consistent Query. Deleting marks it
+``deleting`` first and looks for sessions afterwards; creating a session writes its record first and looks at the
+namespace afterwards. Whichever comes first, one of the two sees the other.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from chalicelib.domain.errors import BadRequest, NotFound, TryLater
+from chalicelib.store.namespaces import NamespaceRecord
+from chalicelib.wire.namespaces import SessionNamespaceRequest, SessionNamespaceStateBase
+
+if TYPE_CHECKING:
+    from chalicelib.deployment import Deployment
+
+#: Pause between two looks at a namespace that is going away.
+_LOOK_EVERY_S = 0.05
+
+
+def state_of(record: NamespaceRecord) -> SessionNamespaceStateBase:
+    """Return a namespace as clients see it."""
+    return SessionNamespaceStateBase(
+        name=record.name,
+        delete_on_last_session_exit=record.delete_on_last_session_exit,
+        annotations=record.annotations,
+    )
+
+
+def unknown(name: str) -> NotFound:
+    """Return the error for a namespace that is not there."""
+    return NotFound(f"there is no namespace {name!r}")
+
+
+def find(atoll: "Deployment", name: str) -> NamespaceRecord:
+    """Return a namespace; raise `NotFound` when there is none, or it is being deleted by request."""
+    record = atoll.namespaces.find(name)
+    if record is None or record.forced:
+        raise unknown(name)
+    return record
+
+
+def record_of(atoll: "Deployment", request: SessionNamespaceRequest) -> NamespaceRecord:
+    """Return the record that a request asks for."""
+    return NamespaceRecord(
+        name=request.name,
+        created_at_ms=atoll.clock.now_ms(),
+        delete_on_last_session_exit=request.delete_on_last_session_exit,
+        annotations=request.annotations,
+    )
+
+
+def create(atoll: "Deployment", request: SessionNamespaceRequest) -> None:
+    """Create a namespace; raise `BadRequest` when the name is taken, `TryLater` while an old one is going away."""
+    while not atoll.namespaces.create(record_of(atoll, request)):
+        there = atoll.namespaces.find(request.name)
+        if there is not None and not there.forced:
+            raise BadRequest(f"there is a namespace {request.name!r} already")
+        wait_until_gone(atoll, request.name)
+
+
+def delete(atoll: "Deployment", name: str) -> None:
+    """Close and remove all sessions of a namespace, then the namespace; return when they are gone.
+
+    Hiding the namespace is the fact; the reaction to it does the rest. Raises `TryLater` when that takes longer than
+    a request may (`Settings.namespace_deletion_wait_ms`); it goes on all the same.
+    """
+    find(atoll, name)
+    if not atoll.namespaces.force_deletion(name):
+        raise unknown(name)
+    wait_until_gone(atoll, name)
+
+
+def wait_until_gone(atoll: "Deployment", name: str) -> None:
+    """Wait for a namespace that is being deleted by request; raise `TryLater` when it takes too long."""
+    limit_ms = atoll.settings.namespace_deletion_wait_ms
+    deadline_ms = atoll.clock.now_ms() + limit_ms
+    while (record := atoll.namespaces.find(name)) is not None and record.forced:
+        if atoll.clock.now_ms() >= deadline_ms:
+            raise TryLater(f"the namespace {name!r} is still being deleted after {limit_ms} ms", retry_after_s=5)
+        atoll.clock.sleep(_LOOK_EVERY_S)
+
+
+def delete_when_empty(atoll: "Deployment", name: str) -> None:
+    """Delete a namespace that is to go with its last session, or by request, if it has no session left.
+
+    The reaction to every session that is gone; it may run twice or late.
+    """
+    record = atoll.namespaces.find(name)
+    if record is None:
+        return
+    if not record.forced:
+        if not record.delete_on_last_session_exit:
+            return
+        # A crash may have left it deleting: then the next exit, or the reconciler, comes here again.
+        if record.state == "active" and not atoll.namespaces.start_deleting(name):
+            return
+    if atoll.sessions.any_in(name):
+        atoll.namespaces.stop_deleting(name)
+    else:
+        atoll.namespaces.remove(name)
+
+
+def keep_for(atoll: "Deployment", name: str, recreate: Callable[[], NamespaceRecord] | None) -> bool:
+    """Make sure that a namespace outlives a session record that was just written into it.
+
+    ``recreate`` gives the record to create again when the namespace has gone meanwhile; without it that is the end.
+    Returns ``False`` when the session must be taken back.
+    """
+    while True:
+        record = atoll.namespaces.find(name)
+        if record is not None and record.forced:
+            return False
+        if record is not None and (record.state == "active" or atoll.namespaces.stop_deleting(name)):
+            return True
+        if record is None:
+            if recreate is None:
+                return False
+            if atoll.namespaces.create(recreate()):
+                return True

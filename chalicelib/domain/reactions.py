@@ -1,0 +1,95 @@
+"""What follows from each fact in the tables: the only place where a write leads to anything else.
+
+Every reaction may run twice, late or out of order.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from chalicelib.domain import lifecycle, namespaces, sessions
+from chalicelib.store.namespaces import NamespaceRecord
+from chalicelib.store.sessions import SessionRecord
+from chalicelib.wire.base import iso_from_ms
+from chalicelib.wire.sessions import SessionRuntimeSettings
+
+if TYPE_CHECKING:
+    from chalicelib.deployment import Deployment
+
+
+def to_session(atoll: "Deployment", old: SessionRecord | None, new: SessionRecord | None) -> None:
+    """React to a change of a session record."""
+    if old is None and new is not None:
+        _publish_session(atoll, "session_created", "initialSessionState", new)
+    if new is not None and new.status == "executed" and (old is None or old.status != "executed"):
+        _publish_session(atoll, "session_running", "sessionState", new)
+        start(atoll, new)
+    if new is not None and new.status == "closing" and (old is None or old.status != "closing"):
+        _publish_session(atoll, "session_closing", "sessionState", new)
+        lifecycle.announce_closing(atoll, new)
+    if old is not None and new is None:
+        _gone(atoll, old)
+
+
+def start(atoll: "Deployment", session: SessionRecord) -> None:
+    """Start the lifecycle of an executed session; the TTL counts from its execution."""
+    settings = SessionRuntimeSettings.model_validate(session.runtime_settings or {})
+    ttl_s = atoll.settings.max_session_s
+    if settings.ttl is not None and session.executed_at_ms is not None:
+        left_ms = session.executed_at_ms + settings.ttl - atoll.clock.now_ms()
+        ttl_s = max(1, -(-left_ms // 1000))
+    atoll.machines.start_lifecycle(session.namespace, session.session_id, ttl_s=ttl_s)
+
+
+def _gone(atoll: "Deployment", session: SessionRecord) -> None:
+    if session.task_token is not None:  # taken back while it ran: its lifecycle stops the tasks and purges the items
+        atoll.machines.end_run(session.task_token)
+    elif session.status == "pending_execution":
+        while not atoll.session_items.purge(session.session_id, at_most=lifecycle.PURGE_SLICE):
+            pass
+    _publish_session(atoll, "session_closed", "finalSessionState", session)
+    namespaces.delete_when_empty(atoll, session.namespace)
+
+
+def to_namespace(atoll: "Deployment", old: NamespaceRecord | None, new: NamespaceRecord | None) -> None:
+    """React to a change of a namespace."""
+    if old is None and new is not None:
+        _publish(atoll, "namespace_created", {"initialState": namespaces.state_of(new).to_wire()})
+    if new is not None and new.forced:
+        end_namespace(atoll, new.name)
+    if old is not None and new is None:
+        _publish(atoll, "namespace_closed", {"finalState": namespaces.state_of(old).to_wire()})
+
+
+def end_namespace(atoll: "Deployment", name: str) -> None:
+    """End every session of a namespace that is deleted by request; the last one to go takes the namespace with it."""
+    for session in atoll.sessions.of_namespace(name):
+        end_with_namespace(atoll, session)
+    namespaces.delete_when_empty(atoll, name)
+
+
+def end_with_namespace(atoll: "Deployment", session: SessionRecord) -> None:
+    """End one session without a hold, whatever its status."""
+    where = session.namespace, session.session_id
+    if session.status == "pending_execution" and atoll.sessions.remove(*where, status="pending_execution"):
+        return
+    now_ms = atoll.clock.now_ms()
+    if atoll.sessions.close(*where, now_ms=now_ms, reason=lifecycle.NAMESPACE_DELETED):
+        return
+    if not atoll.sessions.forgo_hold(*where, reason=lifecycle.NAMESPACE_DELETED):
+        while not lifecycle.remove_session(atoll, *where):
+            pass
+
+
+def to_delivery(atoll: "Deployment", delivery_id: str, round_number: int) -> None:
+    """React to a new delivery, or to a new round of an old one."""
+    atoll.bus.publish("webhook_requested", {"deliveryId": delivery_id, "round": round_number})
+
+
+def _publish_session(atoll: "Deployment", kind: str, field: str, session: SessionRecord) -> None:
+    state = sessions.state_of(session).to_wire()
+    _publish(atoll, kind, {field: state, "namespaceState": dict(session.namespace_state)})
+
+
+def _publish(atoll: "Deployment", kind: str, content: Mapping[str, Any]) -> None:
+    """Publish a `LocalSessionManagerEvent`."""
+    atoll.bus.publish(kind, {"type": kind, "timestamp": iso_from_ms(atoll.clock.now_ms()), **content})

@@ -1,0 +1,192 @@
+"""Sessions as clients deal with them: creating, executing, closing, and looking at them."""
+
+import uuid
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from chalicelib.domain import agents, graph, namespaces, threads
+from chalicelib.domain.errors import BadRequest, NotFound
+from chalicelib.store.namespaces import NamespaceRecord
+from chalicelib.store.sessions import SessionRecord
+from chalicelib.store.table import read_together
+from chalicelib.wire.namespaces import SessionNamespaceRequest
+from chalicelib.wire.sessions import (
+    Closing,
+    CreateIfNotExists,
+    Executed,
+    HoldAfterExit,
+    Immediate,
+    MinimumTime,
+    PendingExecution,
+    SessionIdentifier,
+    SessionNamespaceStateExtended,
+    SessionRequest,
+    SessionRuntimeSettings,
+    SessionStateBase,
+    SessionStateExtended,
+)
+
+if TYPE_CHECKING:
+    from chalicelib.deployment import Deployment
+
+
+def create(atoll: "Deployment", request: SessionRequest) -> SessionIdentifier:
+    """Create a session, and execute it unless that is deferred.
+
+    The record is the last thing written: a crash before it leaves items that nobody can see, and that expire.
+
+    Raises `BadRequest` for a graph that cannot be honoured, `NotFound` for a namespace that must exist and does not,
+    `TryLater` while a namespace of that name is being deleted.
+    """
+    provider = request.namespace_provider
+    wanted = provider.namespace_request if isinstance(provider, CreateIfNotExists) else None
+    name = wanted.name if wanted else provider.name  # type: ignore[union-attr]
+    namespace, registered = graph.read(atoll, name, request.agent_graph_request)
+    plan = graph.plan(request.agent_graph_request, registered)
+    while namespace is None or namespace.forced:
+        namespace = _namespace_for(atoll, name, namespace, wanted)
+
+    now_ms = atoll.clock.now_ms()
+    settings = request.execution.runtime_settings if isinstance(request.execution, Immediate) else None
+    record = SessionRecord(
+        namespace=name,
+        session_id=str(uuid.uuid4()),
+        status="executed" if settings else "pending_execution",
+        created_at_ms=now_ms,
+        executed_at_ms=now_ms if settings else None,
+        expires_at=longest_life_s(atoll, now_ms, settings)
+        if settings
+        else now_ms // 1000 + atoll.settings.pending_session_s,
+        namespace_state=namespaces.state_of(namespace).to_wire(),
+        annotations=request.annotations,
+        groups=request.agent_graph_request.groups,
+        runtime_settings=settings.to_wire() if settings else None,
+    )
+    # The agents of a deferred session must outlive whatever settings it is executed with.
+    items_expire_at = longest_life_s(atoll, now_ms, settings)
+    atoll.agents.create_all(*plan.records(record, expires_at=items_expire_at))
+    atoll.sessions.create(record)
+    recreate = (lambda: namespaces.record_of(atoll, wanted)) if wanted else None
+    if not namespaces.keep_for(atoll, name, recreate):
+        atoll.sessions.remove(name, record.session_id, status=record.status)
+        raise namespaces.unknown(name)
+    return SessionIdentifier(namespace=name, session_id=record.session_id)
+
+
+def _namespace_for(
+    atoll: "Deployment", name: str, found: NamespaceRecord | None, wanted: SessionNamespaceRequest | None
+) -> NamespaceRecord | None:
+    if wanted is None:
+        raise namespaces.unknown(name)
+    if found is not None:  # it is being deleted by request
+        namespaces.wait_until_gone(atoll, name)
+    record = namespaces.record_of(atoll, wanted)
+    return record if atoll.namespaces.create(record) else atoll.namespaces.find(name)
+
+
+def longest_life_s(atoll: "Deployment", now_ms: int, settings: SessionRuntimeSettings | None) -> int:
+    """Return when (epoch s) the items of a session may be collected even if every reaction to it was lost."""
+    limits = atoll.settings
+    if settings is None:  # pending: any settings may follow
+        year_s = 365 * 24 * 3600
+        return (
+            now_ms // 1000 + limits.pending_session_s + max(limits.max_session_s, year_s) + year_s + limits.retention_s
+        )
+    run_s = -(-settings.ttl // 1000) if settings.ttl is not None else limits.max_session_s
+    mode = settings.persistence_mode
+    hold_ms = mode.duration if isinstance(mode, HoldAfterExit) else mode.time if isinstance(mode, MinimumTime) else 0
+    return now_ms // 1000 + run_s + -(-hold_ms // 1000) + limits.retention_s
+
+
+def read(atoll: "Deployment", namespace: str, session_id: str) -> tuple[NamespaceRecord, SessionRecord]:
+    """Read a session and its namespace in one call; raise `NotFound` when either is not there for clients."""
+    namespace_item, item = read_together(
+        atoll.dynamodb,
+        atoll.clock,
+        [
+            (atoll.namespaces, atoll.namespaces.key(namespace)),
+            (atoll.sessions, atoll.sessions.key(namespace, session_id)),
+        ],
+    )
+    found = NamespaceRecord.from_item(namespace_item) if namespace_item else None
+    if found is None or found.forced:
+        raise namespaces.unknown(namespace)
+    if item is None:
+        raise NotFound(f"there is no session {session_id!r} in the namespace {namespace!r}")
+    return found, SessionRecord.from_item(item)
+
+
+def execute(atoll: "Deployment", namespace: str, session_id: str, settings: SessionRuntimeSettings) -> None:
+    """Execute a deferred session; raise `BadRequest` when it is not pending."""
+    read(atoll, namespace, session_id)
+    now_ms = atoll.clock.now_ms()
+    executed = atoll.sessions.execute(
+        namespace,
+        session_id,
+        now_ms=now_ms,
+        runtime_settings=settings.to_wire(),
+        expires_at=longest_life_s(atoll, now_ms, settings),
+    )
+    if executed is None:
+        raise BadRequest(f"the session {session_id!r} is not pending execution")
+
+
+def close(atoll: "Deployment", namespace: str, session_id: str, *, reason: str = "closed_by_user") -> None:
+    """Close a session; one that is pending is removed, one that is closing already is left alone."""
+    _, record = read(atoll, namespace, session_id)
+    if record.status == "pending_execution" and atoll.sessions.remove(namespace, session_id, status=record.status):
+        return
+    atoll.sessions.close(namespace, session_id, now_ms=atoll.clock.now_ms(), reason=reason)
+
+
+def state(atoll: "Deployment", namespace: str, session_id: str) -> SessionStateBase:
+    """Return a session's base state."""
+    return state_of(read(atoll, namespace, session_id)[1])
+
+
+def extended_state(atoll: "Deployment", namespace: str, session_id: str) -> SessionStateExtended:
+    """Return a session's state with its agents and threads."""
+    return extended_state_of(atoll, read(atoll, namespace, session_id)[1])
+
+
+def extended_state_of(atoll: "Deployment", record: SessionRecord) -> SessionStateExtended:
+    """Add the agents and the threads to a session's base state."""
+    now_ms = atoll.clock.now_ms()
+    return SessionStateExtended(
+        base=state_of(record),
+        agents=[agents.state_of(agent, now_ms) for agent in atoll.agents.of_session(record.session_id)],
+        threads=threads.views(atoll, record.session_id),
+    )
+
+
+def state_of(record: SessionRecord) -> SessionStateBase:
+    """Return a session record as clients see it."""
+    return SessionStateBase(
+        id=record.session_id,
+        timestamp=record.created_at_ms,
+        namespace=record.namespace,
+        status=_status_of(record),
+        annotations=record.annotations,
+    )
+
+
+def _status_of(record: SessionRecord) -> PendingExecution | Executed | Closing:
+    if record.executed_at_ms is None:
+        return PendingExecution()
+    if record.closing_at_ms is None:
+        return Executed(execution_time=record.executed_at_ms)
+    return Closing(execution_time=record.executed_at_ms, closing_time=record.closing_at_ms)
+
+
+def of_namespace(atoll: "Deployment", namespace: str) -> Iterator[SessionRecord]:
+    """Return the sessions of a namespace; raise `NotFound` when it is not there."""
+    namespaces.find(atoll, namespace)
+    return atoll.sessions.of_namespace(namespace)
+
+
+def namespace_with_sessions(atoll: "Deployment", record: NamespaceRecord) -> SessionNamespaceStateExtended:
+    """Return a namespace with the base states of its sessions."""
+    return SessionNamespaceStateExtended(
+        base=namespaces.state_of(record),
+        sessions=[state_of(found) for found in atoll.sessions.of_namespace(record.name)],
+    )

@@ -1,0 +1,16 @@
+"""The session-items table as a whole: what is left of a session when it is gone."""
+
+from chalicelib.store.table import Table
+
+
+class SessionItems(Table):
+    """All items of a session, whatever they are."""
+
+    def purge(self, session_id: str, *, at_most: int) -> bool:
+        """Delete up to ``at_most`` items of a session; ``True`` when none is left."""
+        items = self.query(
+            "#sessionId = :session", {":session": session_id}, project="#sessionId, #item", limit=at_most
+        )
+        keys = [{"sessionId": item["sessionId"], "item": item["item"]} for _, item in zip(range(at_most), items)]
+        self.write_all(deletes=keys)
+        return len(keys) < at_most

@@ -1,0 +1,171 @@
+"""Sessions on the wire."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from chalicelib.wire.agents import AgentGraphRequest, SessionAgentState, SessionAgentUsageReport
+from chalicelib.wire.base import Timestamp, WireModel
+from chalicelib.wire.namespaces import Annotations, Name, SessionNamespaceRequest, SessionNamespaceStateBase
+from chalicelib.wire.threads import SessionThread
+
+#: Atoll's limit of every duration in a request: 365 days.
+MAX_DURATION_MS = 365 * 24 * 3_600_000
+
+DurationMs = Annotated[int, Field(ge=0, le=MAX_DURATION_MS)]
+
+
+class NoPersistence(WireModel):
+    """The session is gone when its agents are."""
+
+    mode: Literal["none"] = "none"
+
+
+class HoldAfterExit(WireModel):
+    """The session is held for a time after it ends."""
+
+    mode: Literal["hold_after_exit"]
+    duration: DurationMs
+
+
+class MinimumTime(WireModel):
+    """The session is held until it has existed for a time, counted from its creation."""
+
+    mode: Literal["minimum_time"]
+    time: DurationMs
+
+
+SessionPersistenceMode = Annotated[NoPersistence | HoldAfterExit | MinimumTime, Field(discriminator="mode")]
+
+
+class SessionEndWebhook(WireModel):
+    """Where the end report goes."""
+
+    url: Annotated[str, Field(pattern=r"^https?://[^\s]+$", max_length=2_048)]
+
+
+class SessionWebhooks(WireModel):
+    """The webhooks of a session."""
+
+    session_end: SessionEndWebhook | None = None
+
+
+class SessionRuntimeSettings(WireModel):
+    """How a session runs and ends; times in milliseconds."""
+
+    ttl: Annotated[int, Field(ge=1, le=MAX_DURATION_MS)] | None = None
+    extended_end_report: bool = False
+    persistence_mode: SessionPersistenceMode = Field(default_factory=NoPersistence)
+    webhooks: SessionWebhooks = Field(default_factory=SessionWebhooks)
+
+
+class CreateIfNotExists(WireModel):
+    """Use the namespace as it is, or create it as asked for."""
+
+    type: Literal["create_if_not_exists"]
+    namespace_request: SessionNamespaceRequest
+
+
+class UseExisting(WireModel):
+    """Use a namespace that is there."""
+
+    type: Literal["use_existing"]
+    name: Name
+
+
+class Immediate(WireModel):
+    """Start the agents now."""
+
+    mode: Literal["immediate"] = "immediate"
+    runtime_settings: SessionRuntimeSettings = Field(default_factory=SessionRuntimeSettings)
+
+
+class Defer(WireModel):
+    """Start the agents when the session is executed."""
+
+    mode: Literal["defer"]
+
+
+class SessionRequest(WireModel):
+    """A session to be created."""
+
+    agent_graph_request: AgentGraphRequest
+    namespace_provider: Annotated[CreateIfNotExists | UseExisting, Field(discriminator="type")]
+    execution: Annotated[Immediate | Defer, Field(discriminator="mode")] = Field(default_factory=Immediate)
+    annotations: Annotations = Field(default_factory=dict)
+
+
+class SessionIdentifier(WireModel):
+    """Where a session is."""
+
+    namespace: str
+    session_id: str
+
+
+class PendingExecution(WireModel):
+    """The session waits for its execution."""
+
+    type: Literal["pending_execution"] = "pending_execution"
+
+
+class Executed(WireModel):
+    """The session runs."""
+
+    type: Literal["executed"] = "executed"
+    execution_time: Timestamp
+
+
+class Closing(WireModel):
+    """The session has ended and is held."""
+
+    type: Literal["closing"] = "closing"
+    execution_time: Timestamp
+    closing_time: Timestamp
+
+
+class SessionStateBase(WireModel):
+    """What a session is."""
+
+    id: str
+    timestamp: Timestamp
+    namespace: str
+    status: PendingExecution | Executed | Closing
+    annotations: dict[str, str]
+
+
+class SessionStateExtended(WireModel):
+    """What a session is and what is in it."""
+
+    base: SessionStateBase
+    agents: list[SessionAgentState]
+    threads: list[SessionThread]
+
+
+class SessionNamespaceStateExtended(WireModel):
+    """What a namespace is and what is in it."""
+
+    base: SessionNamespaceStateBase
+    sessions: list[SessionStateBase]
+
+
+class BaseReport(WireModel):
+    """The short form of a session in an end report."""
+
+    type: Literal["base"] = "base"
+    state: SessionStateBase
+
+
+class ExtendedReport(WireModel):
+    """The long form of a session in an end report."""
+
+    type: Literal["extended"] = "extended"
+    state: SessionStateExtended
+
+
+class SessionEndReport(WireModel):
+    """What a webhook is told when a session ends."""
+
+    timestamp: Timestamp
+    namespace_state: SessionNamespaceStateBase
+    session_state: BaseReport | ExtendedReport
+    agent_stats: list[SessionAgentUsageReport]
