@@ -1,0 +1,258 @@
+"""Webhooks: a body frozen once, POSTed until a receiver takes it, signed as Coral and as Standard Webhooks sign.
+
+The secret is a text. Coral's HMAC key is its UTF-8 bytes, and the key of Standard Webhooks is the same bytes: what
+its libraries are given is ``whsec_`` and the base64 of them (https://www.standardwebhooks.com, "Signature scheme").
+"""
+
+import dataclasses
+import hashlib
+import hmac
+import itertools
+import random
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+from standardwebhooks.webhooks import Webhook
+
+from chalicelib.aws.http import AddressRefused, Answer, CallFailed
+from chalicelib.deployment import Deployment
+from chalicelib.domain.errors import Conflict, NotFound
+from chalicelib.store.deliveries import AttemptRecord, DeliveryRecord
+
+#: Largest body that lives in the item (DynamoDB takes 400 KB with everything else); larger ones are in S3.
+MAX_ITEM_BODY_BYTES = 300_000
+#: How long a receiver may take for everything, from the resolving of its name to the end of its answer.
+TIMEOUT_S = 10.0
+#: How much of an answer is kept.
+MAX_ANSWER_BYTES = 1024
+#: Longest ``Retry-After`` that is obeyed, as long as the longest pause of the schedule.
+MAX_RETRY_AFTER_MS = 24 * 3600 * 1000
+#: Each pause is longer by a random part of this share, so that what failed together does not come back together.
+JITTER = 0.1
+#: How much too early Step Functions may wake an execution without its being sent back to wait.
+EARLY_MS = 1000
+#: How long a due attempt may be missing before nobody is thought to be at it: longer than an attempt and a few
+#: retries of its Lambda take. Whoever is at it all the same finds that the round is another's, and stops.
+FORGOTTEN_MS = 20 * 60 * 1000
+
+
+class WebhookSecrets(BaseModel):
+    """The secrets that sign webhooks: ``previous`` is there while receivers change over to ``current``."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    current: str = Field(min_length=1)
+    previous: str | None = Field(None, min_length=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What an attempt left: ``delivered``, ``failed``, ``retry`` at a time, or ``superseded`` by another execution."""
+
+    state: str
+    next_attempt_at_ms: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What came of one POST."""
+
+    attempt: AttemptRecord
+    #: Whether the same POST can never succeed: the address is refused, or the receiver is gone (410).
+    final: bool = False
+    #: How long the receiver asks to be left alone.
+    retry_after_ms: int = 0
+
+
+# Freezing
+
+
+def freeze(atoll: Deployment, *, delivery_id: str, namespace: str, session_id: str, url: str, body: bytes) -> bool:
+    """Make a body a delivery that will be POSTed to a URL; ``False`` when there is one under this id already.
+
+    Whoever comes first decides the body for ever. The body is UTF-8 text (JSON).
+    """
+    now_ms = atoll.clock.now_ms()
+    key = None
+    if len(body) > MAX_ITEM_BODY_BYTES:
+        if atoll.deliveries.find(delivery_id):
+            return False
+        # Named after its content: a loser's body cannot take the place of the winner's.
+        key = f"deliveries/{delivery_id}/{hashlib.sha256(body).hexdigest()}"
+        atoll.bodies.put(key, body)
+    return atoll.deliveries.create(
+        DeliveryRecord(
+            delivery_id=delivery_id,
+            namespace=namespace,
+            session_id=session_id,
+            url=url,
+            created_at_ms=now_ms,
+            next_attempt_at_ms=now_ms,
+            expires_at=now_ms // 1000 + atoll.settings.delivery_retention_s,
+            body=None if key else body,
+            body_key=key,
+            body_bytes=len(body),
+        )
+    )
+
+
+# Attempts
+
+
+def attempt(atoll: Deployment, delivery_id: str, round_: int, execution: str) -> Outcome:
+    """POST a delivery once, record what came of it, and say how it goes on.
+
+    A receiver's refusal is an outcome, an error of AWS is raised. Run twice (a Lambda is retried when its answer was
+    lost), it may POST twice, since only the receiver knows what it got; the record counts one of them.
+    """
+    delivery = _owned(atoll, delivery_id, round_, execution)
+    if delivery is None:
+        return Outcome("superseded")
+    early_ms = (delivery.next_attempt_at_ms or 0) - atoll.clock.now_ms()
+    if delivery.state != "pending" or early_ms > EARLY_MS:
+        return _standing(delivery)
+    if early_ms > 0:
+        atoll.clock.sleep(early_ms / 1000)
+    result = _post(atoll, delivery)
+    jitter = random.uniform(0, JITTER)  # noqa: S311
+    state, next_ms = follow(result, delivery.tries + 1, atoll.settings.webhook_retry_schedule_s, jitter)
+    recorded = atoll.deliveries.record(delivery, result.attempt, state=state, next_attempt_at_ms=next_ms)
+    # Not recorded: a twin of this very attempt was faster, and what it wrote holds.
+    recorded = recorded or _owned(atoll, delivery_id, round_, execution)
+    return _standing(recorded) if recorded else Outcome("superseded")
+
+
+def _owned(atoll: Deployment, delivery_id: str, round_: int, execution: str) -> DeliveryRecord | None:
+    """Return the delivery when its round is this one and belongs to this execution, or does from now on."""
+    delivery = atoll.deliveries.find(delivery_id)
+    if delivery and delivery.round == round_ and delivery.execution is None:
+        delivery = atoll.deliveries.claim(delivery_id, round_, execution)
+    return delivery if delivery and (delivery.round, delivery.execution) == (round_, execution) else None
+
+
+def _standing(delivery: DeliveryRecord) -> Outcome:
+    if delivery.state == "pending":
+        return Outcome("retry", delivery.next_attempt_at_ms)
+    return Outcome(delivery.state)
+
+
+def _post(atoll: Deployment, delivery: DeliveryRecord) -> Result:
+    body = delivery.body if delivery.body is not None else atoll.bodies.get(delivery.body_key or "")
+    secrets = WebhookSecrets.model_validate_json(atoll.secrets.get("webhook-secrets"))
+    start_ms = atoll.clock.now_ms()
+    headers = signed_headers(secrets, delivery.delivery_id, start_ms // 1000, body)
+    answer: Answer | None = None
+    error: AddressRefused | CallFailed | None = None
+    try:
+        answer = atoll.http.post(delivery.url, body, headers, timeout_s=TIMEOUT_S, max_answer_bytes=MAX_ANSWER_BYTES)
+    except (AddressRefused, CallFailed) as refusal:
+        error = refusal
+    end_ms = atoll.clock.now_ms()
+    made = AttemptRecord(
+        time_ms=start_ms,
+        round=delivery.round,
+        duration_ms=end_ms - start_ms,
+        status=answer.status if answer else None,
+        answer=_text(answer.body) if answer else None,
+        error=str(error) if error else None,
+    )
+    return Result(
+        made,
+        final=isinstance(error, AddressRefused) or (answer is not None and answer.status == 410),
+        retry_after_ms=retry_after_ms(answer.headers, end_ms) if answer else 0,
+    )
+
+
+def _text(answer: bytes) -> str:
+    """Return the answer as text that is no longer than what is kept, whatever its bytes."""
+    text = answer.decode("utf-8", "replace")
+    return text.encode()[:MAX_ANSWER_BYTES].decode("utf-8", "ignore")
+
+
+def signed_headers(secrets: WebhookSecrets, delivery_id: str, timestamp_s: int, body: bytes) -> dict[str, str]:
+    """Return the headers of a webhook: Coral's signature by the current secret, Standard Webhooks' by each secret."""
+    moment = datetime.fromtimestamp(timestamp_s, UTC)
+    keys = [secret.encode() for secret in (secrets.current, secrets.previous) if secret]
+    text = body.decode()
+    return {
+        "content-type": "application/json",
+        "user-agent": "Atoll-Webhooks",
+        "X-Coral-Signature": hmac.new(keys[0], body, hashlib.sha256).hexdigest(),
+        "webhook-id": delivery_id,
+        "webhook-timestamp": str(timestamp_s),
+        "webhook-signature": " ".join(Webhook(key).sign(delivery_id, moment, text) for key in keys),
+    }
+
+
+def follow(result: Result, tries: int, schedule_s: Sequence[float], jitter: float) -> tuple[str, int | None]:
+    """Say what follows from a POST: the state of the delivery and, when it is tried again, the time in ms.
+
+    ``tries`` counts this one; ``jitter`` is the share by which the pause is longer than the schedule says.
+    """
+    done = result.attempt
+    if done.status is not None and 200 <= done.status < 300:
+        return "delivered", None
+    if result.final or tries > len(schedule_s):
+        return "failed", None
+    pause_ms = int(schedule_s[tries - 1] * (1 + jitter) * 1000)
+    return "pending", done.time_ms + done.duration_ms + max(pause_ms, result.retry_after_ms)
+
+
+def retry_after_ms(headers: Mapping[str, str], now_ms: int) -> int:
+    """Read ``Retry-After``, seconds or an HTTP date (RFC 9110, 10.2.3), as ms from now, at most a day.
+
+    0 when there is none or it makes no sense: a receiver's mistake must not stop its webhooks.
+    """
+    text = headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdigit():
+        return min(int(text[:9]) * 1000, MAX_RETRY_AFTER_MS)
+    try:
+        moment = parsedate_to_datetime(text)
+        then_ms = int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() * 1000)
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return 0
+    return min(max(then_ms - now_ms, 0), MAX_RETRY_AFTER_MS)
+
+
+# What the API and the reconciler ask for
+
+
+def find(atoll: Deployment, namespace: str, delivery_id: str) -> DeliveryRecord:
+    """Return a delivery of a namespace, which itself may be gone; `NotFound` when there is none."""
+    delivery = atoll.deliveries.find(delivery_id)
+    if delivery is None or delivery.namespace != namespace:
+        raise NotFound(f"namespace {namespace!r} has no delivery {delivery_id!r}")
+    return delivery
+
+
+def listing(
+    atoll: Deployment, namespace: str, *, limit: int, start: tuple[str, int] | None
+) -> tuple[list[DeliveryRecord], bool]:
+    """Return deliveries of a namespace, newest first, and whether there are more behind them."""
+    found = list(itertools.islice(atoll.deliveries.of_namespace(namespace, limit=limit + 1, start=start), limit + 1))
+    return found[:limit], len(found) > limit
+
+
+def resend(atoll: Deployment, namespace: str, delivery_id: str) -> DeliveryRecord:
+    """Begin a new round of a settled delivery, same id and same bytes; `Conflict` while one is under way."""
+    delivery = find(atoll, namespace, delivery_id)
+    again = atoll.deliveries.start_again(delivery, now_ms=atoll.clock.now_ms())
+    if again is None:
+        raise Conflict(f"delivery {delivery_id!r} is being delivered: it can be sent again once it has settled")
+    return again
+
+
+def take_over_forgotten(atoll: Deployment) -> list[str]:
+    """Begin a new round of each pending delivery that nobody is at, on the same schedule; return their ids."""
+    now_ms = atoll.clock.now_ms()
+    taken = []
+    for delivery_id in atoll.deliveries.overdue(now_ms - FORGOTTEN_MS):
+        delivery = atoll.deliveries.find(delivery_id)
+        # Read again: the index may be behind.
+        if delivery is None or (delivery.next_attempt_at_ms or now_ms) > now_ms - FORGOTTEN_MS:
+            continue
+        if atoll.deliveries.take_over(delivery, now_ms=now_ms):
+            taken.append(delivery_id)
+    return taken
