@@ -3,9 +3,9 @@
 import functools
 import inspect
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote
 
 from aws_lambda_powertools import Logger
@@ -58,7 +58,7 @@ def route(
     def register(handler: Handler) -> Handler:
         wanted = inspect.signature(handler).parameters
         body_type = wanted["body"].annotation if "body" in wanted else None
-        parse = TypeAdapter(body_type).validate_python if body_type not in (None, bytes) else None
+        parse = None if body_type in (None, bytes) else TypeAdapter(body_type).validate_json
 
         def view(**path_parameters: str) -> Response:
             request: Request = blueprint.current_request
@@ -73,7 +73,7 @@ def route(
                 arguments["request"] = request
             if "body" in wanted:
                 raw = _bounded_body(request)
-                arguments["body"] = parse(_json(raw)) if parse else raw
+                arguments["body"] = parse(_checked_json(raw), strict=True) if parse else raw
             return answer(handler(**arguments))
 
         view.__name__ = handler.__name__
@@ -99,9 +99,11 @@ def answer(result: Any) -> Response:
     return Response(body=text, status_code=200, headers={"Content-Type": "application/json"})
 
 
-def refusal(status: HTTPStatus | int, message: str, headers: dict[str, str] | None = None) -> Response:
+def refusal(status: HTTPStatus | int, message: str, headers: Mapping[str, str | list[str]] | None = None) -> Response:
     """Answer with Coral's error body."""
-    return Response(body=RouteException(message=message).to_wire(), status_code=int(status), headers=headers or {})
+    return Response(
+        body=RouteException(message=message).to_wire(), status_code=int(status), headers={**(headers or {})}
+    )
 
 
 def add_error_shape(app: Chalice) -> None:
@@ -111,7 +113,7 @@ def add_error_shape(app: Chalice) -> None:
     def _shape(event: Any, get_response: Callable[[Any], Response]) -> Response:
         response = get_response(event)
         if response.status_code >= 400 and isinstance(response.body, dict) and "Message" in response.body:
-            return refusal(response.status_code, response.body["Message"], dict(response.headers))
+            return refusal(response.status_code, response.body["Message"], response.headers)
         return response
 
 
@@ -119,7 +121,7 @@ def _mapping_errors(view: Handler) -> Handler:
     @functools.wraps(view)
     def wrapped(**arguments: str) -> Response:
         try:
-            return view(**arguments)
+            return cast(Response, view(**arguments))
         except errors.AtollError as error:
             return _refusal_of(error)
         except ValidationError as error:
@@ -131,7 +133,7 @@ def _mapping_errors(view: Handler) -> Handler:
             return _refusal_of(errors.TryLater("Atoll is busy: try again shortly"))
 
     # Chalice calls a view with the names in its path, so the wrapper must not look like the view.
-    del wrapped.__wrapped__  # type: ignore[attr-defined]
+    del wrapped.__wrapped__
     return wrapped
 
 
@@ -161,10 +163,10 @@ def _passes(error: ClientError | BotoCoreError) -> bool:
 
 
 def _token(request: Request) -> str:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    scheme, _, token = str(request.headers.get("authorization", "")).partition(" ")
     if scheme.lower() == "bearer":
         return token.strip()
-    for part in request.headers.get("cookie", "").split(";"):
+    for part in str(request.headers.get("cookie", "")).split(";"):
         name, _, value = part.strip().partition("=")
         if name == COOKIE:
             return unquote(value)
@@ -172,26 +174,26 @@ def _token(request: Request) -> str:
 
 
 def _bounded_body(request: Request) -> bytes:
-    raw: bytes = request.raw_body or b""
+    raw = cast(bytes, request.raw_body or b"")
     if len(raw) > MAX_BODY_BYTES:
         raise errors.TooLarge(f"the body has {len(raw)} bytes: at most {MAX_BODY_BYTES} are taken")
     return raw
 
 
-def _json(raw: bytes) -> Any:
+def _checked_json(raw: bytes) -> bytes:
+    """Refuse what a lenient parser lets through: a key twice in one object, NaN, and what is nested too deep."""
     try:
-        return json.loads(raw, object_pairs_hook=_object, parse_constant=_no_constant)
+        json.loads(raw, object_pairs_hook=_refuse_twice, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise errors.BadRequest(f"the body is not JSON: {error}") from error
+    return raw
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
+def _refuse_twice(pairs: list[tuple[str, Any]]) -> None:
+    names = [name for name, _ in pairs]
+    if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"the key {twice!r} comes twice in one object")
-    return found
 
 
 def _no_constant(name: str) -> None:

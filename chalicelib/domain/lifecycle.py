@@ -124,7 +124,9 @@ def task_stopped(
 def announce_closing(atoll: "Deployment", session: SessionRecord) -> None:
     """Wake whoever waits in a session that is closing, and let its lifecycle go on."""
     at_ms = session.closing_at_ms or atoll.clock.now_ms()
+    now_ms = atoll.clock.now_ms()
     event = {"type": "session_closing", "timestamp": iso_from_ms(at_ms)}
-    atoll.log.append(session.session_id, event, at_ms=atoll.clock.now_ms(), expires_at=session.expires_at)
+    # It may come after the purge, so it expires by itself: no wait lasts longer than a minute.
+    atoll.log.append(session.session_id, event, at_ms=now_ms, expires_at=now_ms // 1000 + 3600)
     if session.task_token is not None:
         atoll.machines.end_run(session.task_token)

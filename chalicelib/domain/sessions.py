@@ -11,6 +11,7 @@ from chalicelib.store.sessions import SessionRecord
 from chalicelib.store.table import read_together
 from chalicelib.wire.namespaces import SessionNamespaceRequest
 from chalicelib.wire.sessions import (
+    MAX_DURATION_MS,
     Closing,
     CreateIfNotExists,
     Executed,
@@ -88,10 +89,9 @@ def longest_life_s(atoll: "Deployment", now_ms: int, settings: SessionRuntimeSet
     """Return when (epoch s) the items of a session may be collected even if every reaction to it was lost."""
     limits = atoll.settings
     if settings is None:  # pending: any settings may follow
-        year_s = 365 * 24 * 3600
-        return (
-            now_ms // 1000 + limits.pending_session_s + max(limits.max_session_s, year_s) + year_s + limits.retention_s
-        )
+        longest_s = MAX_DURATION_MS // 1000
+        run_s = max(limits.max_session_s, longest_s)
+        return now_ms // 1000 + limits.pending_session_s + run_s + longest_s + limits.retention_s
     run_s = -(-settings.ttl // 1000) if settings.ttl is not None else limits.max_session_s
     mode = settings.persistence_mode
     hold_ms = mode.duration if isinstance(mode, HoldAfterExit) else mode.time if isinstance(mode, MinimumTime) else 0

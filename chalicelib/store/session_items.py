@@ -1,5 +1,7 @@
 """The session-items table as a whole: what is left of a session when it is gone."""
 
+from itertools import islice
+
 from chalicelib.store.table import Table
 
 
@@ -11,6 +13,6 @@ class SessionItems(Table):
         items = self.query(
             "#sessionId = :session", {":session": session_id}, project="#sessionId, #item", limit=at_most
         )
-        keys = [{"sessionId": item["sessionId"], "item": item["item"]} for _, item in zip(range(at_most), items)]
+        keys = [{"sessionId": item["sessionId"], "item": item["item"]} for item in islice(items, at_most)]
         self.write_all(deletes=keys)
         return len(keys) < at_most
