@@ -91,7 +91,7 @@ def freeze(atoll: Deployment, *, delivery_id: str, namespace: str, session_id: s
             created_at_ms=now_ms,
             next_attempt_at_ms=now_ms,
             expires_at=now_ms // 1000 + atoll.settings.delivery_retention_s,
-            body=None if key else body,
+            body=None if key else body.decode(),
             body_key=key,
             body_bytes=len(body),
         )
@@ -139,7 +139,7 @@ def _standing(delivery: DeliveryRecord) -> Outcome:
 
 
 def _post(atoll: Deployment, delivery: DeliveryRecord) -> Result:
-    body = delivery.body if delivery.body is not None else atoll.bodies.get(delivery.body_key or "")
+    body = atoll.bodies.get(delivery.body_key) if delivery.body_key else (delivery.body or "").encode()
     secrets = WebhookSecrets.model_validate_json(atoll.secrets.get("webhook-secrets"))
     start_ms = atoll.clock.now_ms()
     headers = signed_headers(secrets, delivery.delivery_id, start_ms // 1000, body)

@@ -42,9 +42,10 @@ class DeliveryRecord(Record):
     url: str
     created_at_ms: int
     expires_at: int
-    #: Size of the body, which is here or, when it is large, in S3 under its key. Neither is in a listing.
+    #: Size of the body, which is here or, when it is large, in S3 under its key. Neither is in a listing. It is text,
+    #: as UTF-8 in and out: the same bytes always, and a stream record of it is readable JSON.
     body_bytes: int
-    body: bytes | None = None
+    body: str | None = None
     body_key: str | None = None
     #: ``pending``, ``delivered`` or ``failed``.
     state: str = "pending"
@@ -68,8 +69,7 @@ class DeliveryRecord(Record):
     def from_item(cls, item: Item) -> Self:
         """Read the attributes of the item; a listing has no body."""
         attempts = [AttemptRecord.from_item(attempt) for attempt in item.get("attempts", [])]
-        body = {"body": bytes(item["body"])} if "body" in item else {}
-        return super().from_item({**item, **body, "attempts": attempts})
+        return super().from_item({**item, "attempts": attempts})
 
 
 class Deliveries(Table):

@@ -1,0 +1,42 @@
+"""Webhook deliveries as a client of the API sees them (no part of Coral's own API)."""
+
+from chalicelib.wire.base import Timestamp, WireModel
+
+
+class DeliveryAttempt(WireModel):
+    """One POST: what the receiver answered, or why there is no answer."""
+
+    timestamp: Timestamp
+    round: int
+    #: From the resolving of the name to the end of the answer, in ms.
+    duration_ms: int
+    status: int | None = None
+    #: The first 1 KB.
+    answer: str | None = None
+    error: str | None = None
+
+
+class Delivery(WireModel):
+    """A webhook and its attempts, oldest first."""
+
+    delivery_id: str
+    namespace: str
+    session_id: str
+    url: str
+    #: ``pending``, ``delivered`` or ``failed``.
+    state: str
+    #: Grows by one each time it is sent again.
+    round: int
+    body_bytes: int
+    created_at: Timestamp
+    #: When Atoll forgets it.
+    expires_at: Timestamp
+    next_attempt_at: Timestamp | None = None
+    attempts: list[DeliveryAttempt]
+
+
+class DeliveryList(WireModel):
+    """A page of deliveries, newest first; ``next`` as ``start`` asks for the page behind it."""
+
+    deliveries: list[Delivery]
+    next: str | None = None
