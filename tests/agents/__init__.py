@@ -1,0 +1,8 @@
+"""Agents that only tests need: each a coral-agent.toml over a program that every machine has."""
+
+from pathlib import Path
+
+HERE = Path(__file__).parent
+SLEEPER = HERE / "sleeper"
+CRASHER = HERE / "crasher"
+MISSING = HERE / "missing"
