@@ -1,0 +1,132 @@
+"""One session, told as its client lives it: POST a graph of agents, look at it until it is gone, check its end report.
+
+Everything after the start of the local stack is plain HTTP with a bearer key: what `Client` does, any client can do.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from rich.console import Console
+
+from infra.local import LocalStack
+from infra.local.demo.observed import HOLD_MS, MESSAGES, TTL_MS, Observed, checks
+from infra.local.demo.receiver import Receiver, receiving
+from infra.local.demo.screen import Screen, screen_for, table_of
+
+AGENTS = Path(__file__).parents[3] / "agents"
+NAMESPACE = "demo"
+PACE_MS = 700
+POLL_S = 0.1
+DEADLINE_S = 45
+
+
+def agent(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """One agent of a graph: which agent of the registry, under which name, run how, with which options."""
+    return {
+        "id": {"name": name, "version": "1.0.0", "registrySourceId": {"type": "local"}},
+        "name": name,
+        "provider": {"type": "local", "runtime": "executable"},
+        "options": options,
+    }
+
+
+def session_request(webhook_url: str) -> dict[str, Any]:
+    """Two agents that know each other, a time to live, a hold after their exit, and a webhook for the end report."""
+    seed = {
+        "PARTICIPANTS": {"type": "list[string]", "value": ["echo"]},
+        "MENTIONS": {"type": "list[string]", "value": ["echo"]},
+        "SEED_MESSAGE_COUNT": {"type": "u32", "value": MESSAGES},
+        "OPERATION_DELAY": {"type": "u32", "value": PACE_MS},
+    }
+    echo = {
+        "ITERATION_COUNT": {"type": "u32", "value": MESSAGES},
+        "MENTIONS": {"type": "bool", "value": True},
+    }
+    return {
+        "agentGraphRequest": {"agents": [agent("seed", seed), agent("echo", echo)], "groups": [["seed", "echo"]]},
+        "namespaceProvider": {
+            "type": "create_if_not_exists",
+            "namespaceRequest": {"name": NAMESPACE, "deleteOnLastSessionExit": True, "annotations": {}},
+        },
+        "execution": {
+            "mode": "immediate",
+            "runtimeSettings": {
+                "ttl": TTL_MS,
+                "persistenceMode": {"mode": "hold_after_exit", "duration": HOLD_MS},
+                "extendedEndReport": True,
+                "webhooks": {"sessionEnd": {"url": webhook_url}},
+            },
+        },
+    }
+
+
+class Client:
+    """The three calls of the session API that the demo makes."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self._http = httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=10)
+
+    def create_session(self, request: dict[str, Any]) -> dict[str, Any]:
+        """POST a session; returns `{"namespace", "sessionId"}`."""
+        return self._body(self._http.post("/api/v1/local/session", json=request))
+
+    def session(self, namespace: str, session_id: str) -> dict[str, Any] | None:
+        """The session with its agents and threads, or None when there is no such session (any more)."""
+        response = self._http.get(f"/api/v1/local/session/{namespace}/{session_id}/extended")
+        return None if response.status_code == 404 else self._body(response)
+
+    def namespace_exists(self, namespace: str) -> bool:
+        """Whether there is such a namespace."""
+        return self._http.get(f"/api/v1/local/namespace/{namespace}").status_code != 404
+
+    def _body(self, response: httpx2.Response) -> dict[str, Any]:
+        if response.status_code != 200:
+            raise SystemExit(f"{response.request.url} answered {response.status_code}: {response.text}")
+        body: dict[str, Any] = response.json()
+        return body
+
+
+def follow(client: Client, receiver: Receiver, secret: str, screen: Screen) -> Observed:
+    """Create the session and look at it until it is gone and its report has come, or the deadline is past."""
+    began = time.monotonic()
+    created = client.create_session(session_request(receiver.url))
+    observed = Observed(created["namespace"], created["sessionId"], time.monotonic() - began, secret)
+    screen.say(f"POST /api/v1/local/session → {json.dumps(created)}")
+    while not observed.over and time.monotonic() - began < DEADLINE_S:
+        state = client.session(observed.namespace, observed.session_id)
+        now_s = time.monotonic() - began
+        for event in (*observed.take(state, now_s), *observed.take_deliveries(receiver.deliveries, now_s)):
+            screen.tell(event)
+        observed.namespace_gone = state is None and not client.namespace_exists(observed.namespace)
+        screen.draw(observed)
+        time.sleep(POLL_S)
+    return observed
+
+
+def main() -> int:
+    """Run the demo; 0 when everything that it shows has happened."""
+    console = Console()
+    began = time.monotonic()
+    console.print("Starting Atoll on this machine …")
+    with receiving() as receiver, LocalStack(port=0, agents=[AGENTS / "seed", AGENTS / "echo"]) as stack:
+        with screen_for(console) as screen:
+            screen.say(f"Atoll is up at {stack.url} after {time.monotonic() - began:.1f} s")
+            observed = follow(Client(stack.url, stack.key), receiver, stack.webhook_secret, screen)
+        results = checks(observed)
+
+    console.print(table_of(results))
+    failed = [check.name for check in results if not check.passed]
+    console.print(
+        f"failed: {'; '.join(failed)}" if failed else f"All of it happened, in {time.monotonic() - began:.1f} s."
+    )
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
