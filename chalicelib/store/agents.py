@@ -41,11 +41,18 @@ class AgentRecord(Record):
     task_arn: str | None = None
     #: First MCP request of this agent.
     connected_at_ms: int | None = None
-    #: How many waits of this agent are under way, and until when that is believed.
-    waiting_until_ms: int | None = None
+    #: Its waits under way: id of the wait to the time (epoch ms) until which that is believed.
+    waits: dict[str, int] = dataclasses.field(default_factory=dict)
+    #: What its last wait has seen of the log (`domain.waits.Heard`).
+    heard: dict[str, Any] | None = None
     started_at_ms: int | None = None
     stopped_at_ms: int | None = None
     stopped_reason: str | None = None
+
+    @property
+    def waiting_until_ms(self) -> int | None:
+        """Until when it is believed to wait for a message; past for one whose waits all crashed."""
+        return max(self.waits.values(), default=None)
 
     def to_item(self) -> Item:
         """Return the attributes of the item, its sort key among them."""
@@ -137,6 +144,29 @@ class Agents(Table):
             "SET #connectedAtMs = :now",
             when="attribute_exists(#sessionId) AND attribute_not_exists(#connectedAtMs)",
             values={":now": now_ms},
+        )
+
+    def start_wait(self, agent: AgentRecord, wait_id: str, *, until_ms: int, now_ms: int) -> bool:
+        """Note a wait (its id a word) that is believed in until ``until_ms``, and forget those that crashed."""
+        crashed = [f"#waits.#{name}" for name, believed_ms in agent.waits.items() if believed_ms < now_ms]
+        forget = f" REMOVE {', '.join(crashed)}" if crashed else ""
+        return self._changed(
+            agent.session_id,
+            agent.name,
+            f"SET #waits.#{wait_id} = :until{forget}",
+            when="attribute_exists(#waits)",
+            values={":until": until_ms},
+        )
+
+    def end_wait(self, agent: AgentRecord, wait_id: str, *, heard: dict[str, Any] | None) -> bool:
+        """Forget a wait, whether it was noted or not, and keep what it has seen of the log."""
+        keep = "SET #heard = :heard " if heard is not None else ""
+        return self._changed(
+            agent.session_id,
+            agent.name,
+            f"{keep}REMOVE #waits.#{wait_id}",
+            when="attribute_exists(#waits)",
+            values={":heard": heard} if heard is not None else {},
         )
 
     def _changed(self, session_id: str, name: str, change: str, *, when: str, values: dict[str, Any]) -> bool:

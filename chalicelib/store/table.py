@@ -7,7 +7,7 @@ of DynamoDB can ever clash.
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
@@ -94,6 +94,26 @@ class Table:
             raise
         return decode(answer["Attributes"])
 
+    def try_update(
+        self, key: Key, change: str, *, when: str, values: Mapping[str, Any] | None = None
+    ) -> tuple[bool, Item | None]:
+        """Change one item: ``True`` and the item as it is now, or ``False`` and the item that refused (if there is)."""
+        try:
+            answer = self._client.update_item(
+                TableName=self.name,
+                Key=encode(key),
+                ReturnValues="ALL_NEW",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                **_expressions(values, UpdateExpression=change, ConditionExpression=when),
+            )
+        except ClientError as error:
+            if not _lost_the_race(error):
+                raise
+            found = error.response.get("Item")
+            item = decode(cast("dict[str, Any]", found)) if found else None
+            return False, item if item and self.alive(item) else None
+        return True, decode(answer["Attributes"])
+
     def delete(self, key: Key, *, when: str | None = None, values: Mapping[str, Any] | None = None) -> bool:
         """Delete one item; ``False`` when the condition did not hold. A missing item is deleted already."""
         return self._conditionally(
@@ -131,9 +151,16 @@ class Table:
                 return
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
-    def scan(self, *, start: Key | None = None, limit: int | None = None, index: str | None = None) -> Iterator[Item]:
+    def scan(
+        self,
+        *,
+        project: str | None = None,
+        start: Key | None = None,
+        limit: int | None = None,
+        index: str | None = None,
+    ) -> Iterator[Item]:
         """Read the whole table, or all that is in one of its indexes, page after page."""
-        request: dict[str, Any] = self._source(index)
+        request: dict[str, Any] = {**self._source(index), **_expressions(None, ProjectionExpression=project)}
         if limit is not None:
             request["Limit"] = limit
         if start is not None:

@@ -7,7 +7,7 @@ ISO 8601 in UTC with milliseconds (the Coral contract, "JSON").
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
 
@@ -17,9 +17,16 @@ def iso_from_ms(time_ms: int) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{time_ms % 1000:03d}Z"
 
 
-#: A time, held in epoch milliseconds and written as ISO 8601.
+def ms_from_iso(text: str) -> int:
+    """Read a time that `iso_from_ms` wrote; raise ``ValueError`` for what is none."""
+    moment = datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+    return int(moment.timestamp()) * 1000 + moment.microsecond // 1000
+
+
+#: A time, held in epoch milliseconds and written as ISO 8601; both are read.
 Timestamp = Annotated[
     int,
+    BeforeValidator(lambda value: ms_from_iso(value) if isinstance(value, str) else value),
     PlainSerializer(iso_from_ms, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
 ]

@@ -1,0 +1,91 @@
+"""Who acts in a session: an agent, known by its secret or named by a user who speaks in its place."""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from chalicelib.domain import agent_secrets
+from chalicelib.domain.errors import BadRequest, NotFound, Unauthorized
+from chalicelib.store.agents import AgentRecord
+from chalicelib.store.namespaces import NamespaceRecord
+from chalicelib.store.sessions import SessionRecord
+from chalicelib.store.table import read_together
+from chalicelib.wire.events import AgentConnected
+
+if TYPE_CHECKING:
+    from chalicelib.deployment import Deployment
+
+
+class Actor(NamedTuple):
+    """An agent in its session, as both were when the request came."""
+
+    session: SessionRecord
+    agent: AgentRecord
+
+    @property
+    def name(self) -> str:
+        """The agent's name."""
+        return self.agent.name
+
+    @property
+    def session_id(self) -> str:
+        """The session's id."""
+        return self.session.session_id
+
+
+def by_secret(atoll: "Deployment", secret: str) -> Actor:
+    """Return whom a secret proves; one DynamoDB call.
+
+    Raises `Unauthorized` for anything but the secret of an agent of an executed session. Which of it was wrong is
+    nobody's business who does not have one.
+    """
+    identity = agent_secrets.parse(secret)
+    if identity is None:
+        raise Unauthorized("the agent secret is not valid")
+    session, agent = read_together(
+        atoll.dynamodb,
+        atoll.clock,
+        [
+            (atoll.sessions, atoll.sessions.key(identity.namespace, identity.session_id)),
+            (atoll.agents, atoll.agents.key(identity.session_id, identity.agent)),
+        ],
+    )
+    valid = agent_secrets.matches(secret, agent.get("secretHash") if agent else None)
+    if not valid or session is None or agent is None or session["status"] != "executed":
+        raise Unauthorized("the agent secret is not valid")
+    return Actor(SessionRecord.from_item(session), AgentRecord.from_item(agent))
+
+
+def by_name(atoll: "Deployment", namespace: str, session_id: str, name: str) -> Actor:
+    """Return an agent in whose place a user acts, connected or not; one DynamoDB call.
+
+    Raises `NotFound` when namespace, session or agent is not there, `BadRequest` when the session is closing.
+    """
+    space, session, agent = read_together(
+        atoll.dynamodb,
+        atoll.clock,
+        [
+            (atoll.namespaces, atoll.namespaces.key(namespace)),
+            (atoll.sessions, atoll.sessions.key(namespace, session_id)),
+            (atoll.agents, atoll.agents.key(session_id, name)),
+        ],
+    )
+    if space is None or NamespaceRecord.from_item(space).forced:
+        raise NotFound(f"there is no namespace {namespace!r}")
+    if session is None:
+        raise NotFound(f"there is no session {session_id!r} in the namespace {namespace!r}")
+    if agent is None:
+        raise NotFound(f"there is no agent {name!r} in the session {session_id!r}")
+    if session["status"] == "closing":
+        raise BadRequest(f"the session {session_id!r} is closing")
+    return Actor(SessionRecord.from_item(session), AgentRecord.from_item(agent))
+
+
+def connect(atoll: "Deployment", actor: Actor) -> bool:
+    """Note an agent's first MCP request, in its state and in the log; ``False`` when it was noted before."""
+    if actor.agent.connected_at_ms is not None:
+        return False
+    now_ms = atoll.clock.now_ms()
+    if not atoll.agents.connect(actor.session_id, actor.name, now_ms=now_ms):
+        return False
+    event = AgentConnected(timestamp=now_ms, name=actor.name).to_wire()
+    atoll.log.append(actor.session_id, event, at_ms=now_ms, expires_at=actor.agent.expires_at)
+    return True

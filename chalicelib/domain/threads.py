@@ -1,0 +1,220 @@
+"""Threads: agents talk in them, by their tools or by the puppet API. One implementation for both doors.
+
+Each change is one conditional update of the thread, then one entry of the session's log, from which waiting agents
+learn of it. A crash between the two loses nothing that was acknowledged.
+"""
+
+import uuid
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NoReturn
+
+from chalicelib.domain.actors import Actor
+from chalicelib.domain.errors import BadRequest, NotFound
+from chalicelib.store.log import LogEntry
+from chalicelib.store.table import read_together
+from chalicelib.store.threads import ThreadRecord
+from chalicelib.wire.events import (
+    SessionEvent,
+    ThreadClosed,
+    ThreadCreated,
+    ThreadMessageSent,
+    ThreadParticipantAdded,
+    ThreadParticipantRemoved,
+)
+from chalicelib.wire.threads import ClosedThread, OpenThread, SessionThread, SessionThreadMessage
+
+if TYPE_CHECKING:
+    from chalicelib.deployment import Deployment
+
+
+def create(atoll: "Deployment", actor: Actor, name: str, participants: Iterable[str]) -> SessionThread:
+    """Open a thread with its creator and these agents in it.
+
+    Raises `NotFound` that lists the names which are not in the session, `BadRequest` that lists those not linked to
+    the creator.
+    """
+    others = [other for other in participants if other != actor.name]
+    _check_reachable(atoll, actor, others)
+    record = ThreadRecord(
+        session_id=actor.session_id,
+        thread_id=str(uuid.uuid4()),
+        name=name,
+        creator_name=actor.name,
+        created_at_ms=atoll.clock.now_ms(),
+        expires_at=actor.agent.expires_at,
+        participants={actor.name, *others},
+    )
+    atoll.threads.create(record)
+    thread = view(record)
+    _tell(atoll, actor, ThreadCreated(timestamp=record.created_at_ms, thread=thread), seq=0)
+    return thread
+
+
+def close(atoll: "Deployment", actor: Actor, thread_id: str, summary: str) -> None:
+    """Close a thread: its messages are gone from every view, its summary stays.
+
+    Raises `NotFound` for an unknown thread, `BadRequest` when it is closed already or the actor takes no part in it.
+    """
+    now_ms = atoll.clock.now_ms()
+    change = atoll.threads.close(actor.session_id, thread_id, requester=actor.name, summary=summary, now_ms=now_ms)
+    thread = _existing(change.thread, thread_id)
+    if not change.made:
+        _check_open(thread)
+        _check_takes_part(thread, actor.name)
+        _raced(thread)
+    _tell(atoll, actor, ThreadClosed(timestamp=now_ms, thread_id=thread_id, summary=summary), seq=thread.change_count)
+
+
+def add_participant(atoll: "Deployment", actor: Actor, thread_id: str, name: str) -> None:
+    """Add an agent to a thread in which the actor takes part and the agent does not yet.
+
+    Raises `NotFound` for an unknown thread or agent, `BadRequest` for anything else that is against it.
+    """
+    _check_reachable(atoll, actor, [name])
+    now_ms = atoll.clock.now_ms()
+    change = atoll.threads.add(actor.session_id, thread_id, requester=actor.name, name=name)
+    thread = _existing(change.thread, thread_id)
+    if not change.made:
+        _check_open(thread)
+        _check_takes_part(thread, actor.name)
+        if name in thread.participants:
+            raise BadRequest(f"the agent {name!r} takes part in the thread {thread_id!r} already")
+        _raced(thread)
+    _tell(
+        atoll,
+        actor,
+        ThreadParticipantAdded(timestamp=now_ms, thread_id=thread_id, name=name),
+        seq=thread.change_count,
+    )
+
+
+def remove_participant(atoll: "Deployment", actor: Actor, thread_id: str, name: str) -> None:
+    """Remove an agent from a thread in which both take part; the actor may remove itself.
+
+    Raises `NotFound` for an unknown thread, `BadRequest` for anything else that is against it.
+    """
+    now_ms = atoll.clock.now_ms()
+    change = atoll.threads.remove(actor.session_id, thread_id, requester=actor.name, name=name)
+    thread = _existing(change.thread, thread_id)
+    if not change.made:
+        _check_open(thread)
+        _check_takes_part(thread, actor.name)
+        _check_takes_part(thread, name)
+        _raced(thread)
+    _tell(
+        atoll,
+        actor,
+        ThreadParticipantRemoved(timestamp=now_ms, thread_id=thread_id, name=name),
+        seq=thread.change_count,
+    )
+
+
+def send(atoll: "Deployment", actor: Actor, thread_id: str, content: str, mentions: list[str]) -> SessionThreadMessage:
+    """Send a message to an open thread; whom it mentions must take part in it.
+
+    Raises `NotFound` for an unknown thread or a mentioned agent that takes no part in it, `BadRequest` when the thread
+    is closed, the sender mentions itself or takes no part.
+    """
+    if actor.name in mentions:
+        raise BadRequest(f"the agent {actor.name!r} cannot mention itself")
+    change = atoll.threads.take_place(actor.session_id, thread_id, sender=actor.name, mentions=mentions)
+    thread = _existing(change.thread, thread_id)
+    if not change.made:
+        _check_open(thread)
+        _check_takes_part(thread, actor.name)
+        absent = [name for name in mentions if name not in thread.participants]
+        if absent:
+            raise NotFound(f"not in the thread {thread_id!r}, so not to be mentioned: {_listed(absent)}")
+        _raced(thread)
+    message = SessionThreadMessage(
+        id=str(uuid.uuid4()),
+        thread_id=thread_id,
+        text=content,
+        sender_name=actor.name,
+        mention_names=mentions,
+        timestamp=atoll.clock.now_ms(),  # now, not before the update: the shorter ago, the fewer readers are past it
+    )
+    _tell(atoll, actor, ThreadMessageSent(timestamp=message.timestamp, message=message), seq=thread.message_count)
+    return message
+
+
+def views(atoll: "Deployment", session_id: str) -> list[SessionThread]:
+    """Return all threads of a session, oldest first, each with its messages in the order of the thread."""
+    records = atoll.threads.of_session(session_id)
+    if not any(record.state == "open" and record.message_count for record in records):
+        return [view(record) for record in records]
+    return with_messages(records, atoll.log.since(session_id, 0))
+
+
+def with_messages(records: list[ThreadRecord], entries: Iterable[LogEntry]) -> list[SessionThread]:
+    """Put the messages among these entries of the log into their threads; closed threads show none."""
+    found: dict[str, dict[str, tuple[int, SessionThreadMessage]]] = {
+        record.thread_id: {} for record in records if record.state == "open"
+    }
+    for entry in entries:
+        if entry.event["type"] == "thread_message_sent":
+            message = entry.event["message"]
+            if message["threadId"] in found:
+                found[message["threadId"]][entry.id] = (entry.seq or 0, SessionThreadMessage.model_validate(message))
+    in_order = {thread: sorted(places.values(), key=lambda place: place[0]) for thread, places in found.items()}
+    return [view(record, [message for _, message in in_order.get(record.thread_id, [])]) for record in records]
+
+
+def view(record: ThreadRecord, messages: Iterable[SessionThreadMessage] = ()) -> SessionThread:
+    """Return a thread as clients see it: its creator first, the other participants by name."""
+    return SessionThread(
+        id=record.thread_id,
+        name=record.name,
+        creator_name=record.creator_name,
+        participants=sorted(record.participants, key=lambda name: (name != record.creator_name, name)),
+        messages=list(messages),
+        state=OpenThread()
+        if record.state == "open"
+        else ClosedThread(summary=record.summary or "", timestamp=record.closed_at_ms or 0),
+        timestamp=record.created_at_ms,
+    )
+
+
+def _tell(atoll: "Deployment", actor: Actor, event: SessionEvent, *, seq: int) -> None:
+    atoll.log.append(
+        actor.session_id, event.to_wire(), at_ms=event.timestamp, expires_at=actor.agent.expires_at, seq=seq
+    )
+
+
+def _check_reachable(atoll: "Deployment", actor: Actor, names: list[str]) -> None:
+    """Check that agents are in the session and, where its groups say who knows whom, that the actor knows them."""
+    strangers = [name for name in names if name != actor.name and name not in actor.agent.links]
+    if not strangers:  # linked agents are in the session: the links were made of its graph
+        return
+    items = read_together(
+        atoll.dynamodb, atoll.clock, [(atoll.agents, atoll.agents.key(actor.session_id, name)) for name in strangers]
+    )
+    unknown = [name for name, item in zip(strangers, items, strict=True) if item is None]
+    if unknown:
+        raise NotFound(f"not in this session: {_listed(unknown)}")
+    if actor.session.groups:
+        raise BadRequest(f"not linked to the agent {actor.name!r} by a group: {_listed(strangers)}")
+
+
+def _existing(thread: ThreadRecord | None, thread_id: str) -> ThreadRecord:
+    if thread is None:
+        raise NotFound(f"there is no thread {thread_id!r} in this session")
+    return thread
+
+
+def _check_open(thread: ThreadRecord) -> None:
+    if thread.state != "open":
+        raise BadRequest(f"the thread {thread.thread_id!r} is closed")
+
+
+def _check_takes_part(thread: ThreadRecord, name: str) -> None:
+    if name not in thread.participants:
+        raise BadRequest(f"the agent {name!r} takes no part in the thread {thread.thread_id!r}")
+
+
+def _raced(thread: ThreadRecord) -> NoReturn:
+    raise AssertionError(f"the thread {thread.thread_id} refused a change for no reason that is known")
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(repr(name) for name in names)

@@ -1,0 +1,124 @@
+"""``THREAD#`` of the session-items table: who takes part in a thread, whether it is open, how many messages it has.
+
+The messages themselves are in the session's log. Each change is one conditional update; a refused one tells the thread
+as it was found, so that the caller can say why without another read.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from chalicelib.store.record import Record
+from chalicelib.store.table import Item, Key, Table
+
+_PREFIX = "THREAD#"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ThreadRecord(Record):
+    """A thread as it is stored; times in epoch ms, ``expires_at`` in epoch s."""
+
+    session_id: str
+    thread_id: str
+    name: str
+    creator_name: str
+    created_at_ms: int
+    expires_at: int
+    participants: set[str] = dataclasses.field(default_factory=set)
+    #: ``open`` or ``closed``.
+    state: str = "open"
+    summary: str | None = None
+    closed_at_ms: int | None = None
+    #: Messages sent so far: the ``seq`` of the last.
+    message_count: int = 0
+    #: Changes of its participants or its state so far; they may show in the log in another order than they happened.
+    change_count: int = 0
+
+    def to_item(self) -> Item:
+        """Return the attributes of the item, its sort key among them."""
+        return {**super().to_item(), "item": _PREFIX + self.thread_id}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Change:
+    """What became of a conditional change: whether it was made, and the thread as it is now."""
+
+    made: bool
+    thread: ThreadRecord | None
+
+
+class Threads(Table):
+    """The threads among a session's items."""
+
+    @staticmethod
+    def key(session_id: str, thread_id: str) -> Key:
+        """Return the key of a thread."""
+        return {"sessionId": session_id, "item": _PREFIX + thread_id}
+
+    def create(self, record: ThreadRecord) -> None:
+        """Write a new thread; its id is its own."""
+        self.put(record.to_item())
+
+    def find(self, session_id: str, thread_id: str) -> ThreadRecord | None:
+        """Read one thread."""
+        item = self.get(self.key(session_id, thread_id))
+        return ThreadRecord.from_item(item) if item else None
+
+    def of_session(self, session_id: str) -> list[ThreadRecord]:
+        """Read all threads of a session, oldest first."""
+        items = self.query(
+            "#sessionId = :session AND begins_with(#item, :prefix)", {":session": session_id, ":prefix": _PREFIX}
+        )
+        return sorted(map(ThreadRecord.from_item, items), key=lambda thread: (thread.created_at_ms, thread.thread_id))
+
+    def take_place(self, session_id: str, thread_id: str, *, sender: str, mentions: Sequence[str]) -> Change:
+        """Take the next place (``message_count``) of an open thread in which sender and mentioned take part."""
+        named = {f":name{index}": name for index, name in enumerate([sender, *mentions])}
+        return self._change(
+            session_id,
+            thread_id,
+            "SET #messageCount = #messageCount + :one",
+            when=" AND ".join(["#state = :open", *(f"contains(#participants, {name})" for name in named)]),
+            values={":one": 1, ":open": "open", **named},
+        )
+
+    def add(self, session_id: str, thread_id: str, *, requester: str, name: str) -> Change:
+        """Add a participant to an open thread, in the name of another one."""
+        return self._change(
+            session_id,
+            thread_id,
+            "SET #changeCount = #changeCount + :one ADD #participants :added",
+            when="#state = :open AND contains(#participants, :requester) AND NOT contains(#participants, :name)",
+            values={":one": 1, ":open": "open", ":requester": requester, ":name": name, ":added": {name}},
+        )
+
+    def remove(self, session_id: str, thread_id: str, *, requester: str, name: str) -> Change:
+        """Remove a participant from an open thread, in the name of one."""
+        return self._change(
+            session_id,
+            thread_id,
+            "SET #changeCount = #changeCount + :one DELETE #participants :removed",
+            when="#state = :open AND contains(#participants, :requester) AND contains(#participants, :name)",
+            values={":one": 1, ":open": "open", ":requester": requester, ":name": name, ":removed": {name}},
+        )
+
+    def close(self, session_id: str, thread_id: str, *, requester: str, summary: str, now_ms: int) -> Change:
+        """Close an open thread, in the name of a participant."""
+        return self._change(
+            session_id,
+            thread_id,
+            "SET #changeCount = #changeCount + :one, #state = :closed, #summary = :summary, #closedAtMs = :now",
+            when="#state = :open AND contains(#participants, :requester)",
+            values={
+                ":one": 1,
+                ":open": "open",
+                ":closed": "closed",
+                ":requester": requester,
+                ":summary": summary,
+                ":now": now_ms,
+            },
+        )
+
+    def _change(self, session_id: str, thread_id: str, change: str, *, when: str, values: dict[str, Any]) -> Change:
+        made, item = self.try_update(self.key(session_id, thread_id), change, when=when, values=values)
+        return Change(made, ThreadRecord.from_item(item) if item else None)

@@ -1,0 +1,198 @@
+"""Threads and their messages on the wire, and what the thread tools and the puppet API take and answer."""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from chalicelib.wire.base import Timestamp, WireModel
+
+#: Atoll's limits of a thread. A message must fit into one DynamoDB item (400 KB) with its mentions.
+MAX_MESSAGE_BYTES = 300_000
+MAX_SUMMARY_BYTES = 100_000
+MAX_THREAD_NAME_BYTES = 256
+MAX_ID_BYTES = 256
+#: One DynamoDB condition names them all (its expression has at most 4 KB).
+MAX_NAMES = 100
+
+#: The longest that a wait may last, and how long it lasts unless told otherwise (the Coral contract, "MCP tools").
+MAX_WAIT_MS = 60_000
+
+
+def _text(limit: int) -> AfterValidator:
+    def check(value: str) -> str:
+        try:
+            size = len(value.encode())
+        except UnicodeEncodeError:
+            raise ValueError("a lone surrogate is not text that UTF-8 can hold") from None
+        if size > limit:
+            raise ValueError(f"at most {limit} bytes of UTF-8 are taken, not {size}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _at_most(limit: int) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        if isinstance(value, list) and len(value) > limit:
+            raise ValueError(f"at most {limit} names are taken, not {len(value)}")
+        return value
+
+    return check
+
+
+def _once_each(names: list[str]) -> list[str]:
+    return list(dict.fromkeys(names))
+
+
+ThreadId = Annotated[str, _text(MAX_ID_BYTES)]
+AgentName = Annotated[str, _text(MAX_ID_BYTES)]
+#: A set of agent names; their order is the caller's.
+AgentNames = Annotated[list[AgentName], BeforeValidator(_at_most(MAX_NAMES)), AfterValidator(_once_each)]
+
+
+class SessionThreadMessage(WireModel):
+    """A message in a thread."""
+
+    id: str
+    thread_id: str
+    text: str
+    sender_name: str
+    mention_names: list[str]
+    timestamp: Timestamp
+
+
+class OpenThread(WireModel):
+    """Messages may be sent."""
+
+    state: Literal["open"] = "open"
+
+
+class ClosedThread(WireModel):
+    """The thread has ended: what is left of it is its summary."""
+
+    state: Literal["closed"] = "closed"
+    summary: str
+    timestamp: Timestamp
+
+
+class SessionThread(WireModel):
+    """A thread of a session. A closed one shows no messages."""
+
+    id: str
+    name: str
+    creator_name: str
+    participants: list[str]
+    messages: list[SessionThreadMessage]
+    state: OpenThread | ClosedThread
+    timestamp: Timestamp
+
+
+class CreateThreadInput(WireModel):
+    """A thread to open."""
+
+    thread_name: Annotated[
+        str, _text(MAX_THREAD_NAME_BYTES), Field(description="The name of the thread: a few words on its topic.")
+    ]
+    participant_names: Annotated[
+        AgentNames,
+        Field(
+            default_factory=list,
+            description="The agents who take part from the start. You take part in any case; do not name yourself.",
+        ),
+    ]
+
+
+class CloseThreadInput(WireModel):
+    """A thread to close, and what is to be kept of it."""
+
+    thread_id: Annotated[ThreadId, Field(description="The id of the thread to close.")]
+    summary: Annotated[
+        str,
+        _text(MAX_SUMMARY_BYTES),
+        Field(description="What came out of the thread. Its messages are gone once it is closed; this stays."),
+    ]
+
+
+class AddParticipantInput(WireModel):
+    """An agent to bring into a thread."""
+
+    thread_id: Annotated[ThreadId, Field(description="The id of the thread to add the agent to.")]
+    participant_name: Annotated[AgentName, Field(description="The name of the agent to add.")]
+
+
+class RemoveParticipantInput(WireModel):
+    """An agent to take out of a thread."""
+
+    thread_id: Annotated[ThreadId, Field(description="The id of the thread to remove the agent from.")]
+    participant_name: Annotated[AgentName, Field(description="The name of the agent to remove.")]
+
+
+class SendMessageInput(WireModel):
+    """A message to send."""
+
+    thread_id: Annotated[ThreadId, Field(description="The id of the thread to send the message in.")]
+    content: Annotated[str, _text(MAX_MESSAGE_BYTES), Field(description="The text of the message.")]
+    mentions: Annotated[
+        AgentNames,
+        Field(
+            default_factory=list,
+            description="The participants whom the message addresses. A wait for mentions ends for those named here.",
+        ),
+    ]
+
+
+class WaitInput(WireModel):
+    """How long to wait, and from when on messages count."""
+
+    current_unix_time: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=10**15,
+            description="The current Unix time in milliseconds. Messages stamped at or after it that you may have "
+            "missed are returned first.",
+        ),
+    ]
+    max_wait_ms: Annotated[
+        int,
+        Field(ge=0, le=MAX_WAIT_MS, description="The longest time to wait in milliseconds, at most 60000."),
+    ] = MAX_WAIT_MS
+
+
+class WaitForAgentInput(WaitInput):
+    """The same, for the messages of one agent."""
+
+    agent_name: Annotated[AgentName, Field(description="The name of the agent to wait for.")]
+
+
+class CloseSessionInput(WireModel):
+    """Why the session is to end."""
+
+    reason: Annotated[str, _text(1024), Field(description="Why the session is to be closed.")]
+
+
+class CreateThreadOutput(WireModel):
+    """The new thread."""
+
+    thread: SessionThread
+
+
+class SendMessageOutput(WireModel):
+    """The message as it was sent."""
+
+    status: str
+    message: SessionThreadMessage
+
+
+class WaitOutput(WireModel):
+    """How a wait ended, and the message it ended with."""
+
+    status: str
+    message: SessionThreadMessage | None = None
+
+
+class Done(WireModel):
+    """Says what was done."""
+
+    message: str
