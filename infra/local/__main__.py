@@ -1,0 +1,78 @@
+"""``make run``: serves Atoll on this machine until it is told to stop."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+#: Coral's port.
+PORT = 5555
+
+
+def agent_folders(listed: str) -> list[Path]:
+    """Return the folders of the example agents and of those that are listed, with ``:`` between them."""
+    examples = sorted(file.parent for file in ROOT.glob("agents/*/coral-agent.toml"))
+    return [*examples, *(Path(folder).expanduser().resolve() for folder in listed.split(":") if folder)]
+
+
+def main() -> int:
+    """Serve until Ctrl-C or SIGTERM; return the exit code."""
+    console = Console()
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=console)])
+    stop = threading.Event()
+
+    def on_signal(_: int, __: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGINT, on_signal)
+    signal.signal(signal.SIGTERM, on_signal)
+    # The banner can wait for what takes longest to import, but a signal cannot.
+    from infra.local.console import show_agent_line
+    from infra.local.stack import LocalStack
+
+    given_secret = os.environ.get("ATOLL_WEBHOOK_SECRET") or None
+    try:
+        stack = LocalStack(
+            port=int(os.environ.get("PORT") or PORT),
+            agents=agent_folders(os.environ.get("AGENTS", "")),
+            api_key=os.environ.get("ATOLL_API_KEY") or "dev",
+            webhook_secret=given_secret,
+            on_output=lambda agent, line: show_agent_line(console, agent, line),
+        ).start()
+    except (OSError, ValueError) as error:
+        console.print(Text(f"Atoll cannot start: {error}", style="bold red"))
+        return 1
+    with stack:
+        console.print(_banner(stack.url, stack.key, None if given_secret else stack.webhook_secret, stack.agents))
+        stop.wait()
+        console.print(Text("Stopping; agents end first.", style="dim"))
+    return 0
+
+
+def _banner(url: str, key: str, made_secret: str | None, agents: list[tuple[str, str]]) -> Panel:
+    rows = Table.grid(padding=(0, 2))
+    rows.add_column(style="dim")
+    rows.add_column(overflow="fold")
+    rows.add_row("API", Text(url, style="bold"))
+    rows.add_row("key", Text(f"Authorization: Bearer {key}"))
+    if made_secret is not None:
+        rows.add_row("webhook secret", Text(f"{made_secret} (made for this run; set ATOLL_WEBHOOK_SECRET to keep one)"))
+    names = ", ".join(f"{name} {version}".strip() for name, version in agents)
+    rows.add_row("agents", Text(names or "none; list folders in AGENTS"))
+    rows.add_row("stop", Text("Ctrl-C"))
+    return Panel(rows, title="[bold]Atoll[/] runs on this machine", title_align="left", expand=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

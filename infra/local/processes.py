@@ -1,0 +1,172 @@
+"""Child processes: each with a group of its own, read line by line, and ended with everything that it started."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+#: What a child gets of this process's environment: what programs need to run at all, nothing that is secret.
+INHERITED = {
+    "HOME",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "LANG",
+    "LOGNAME",
+    "NO_PROXY",
+    "PATH",
+    "REQUESTS_CA_BUNDLE",
+    "SHELL",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+    "SYSTEMROOT",
+    "TMPDIR",
+    "TZ",
+    "USER",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+}
+
+#: How long the output of a process that has ended may take to be read, in s.
+LAST_WORDS_S = 1.0
+
+#: A line of output is cut after so many bytes, so that a child cannot fill the memory.
+LONGEST_LINE = 64 * 1024
+
+
+def environment(given: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a child: what it is given, above the little that it inherits."""
+    inherited = {name: value for name, value in os.environ.items() if name in INHERITED or name.startswith("LC_")}
+    # Python agents show what they print when they print it.
+    return {**inherited, "PYTHONUNBUFFERED": "1", **given}
+
+
+class Reaper:
+    """A process that ends the children when this one is killed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[str] | None = None
+
+    def watch(self, pid: int) -> None:
+        """Take a process group into care."""
+        with self._lock:
+            if self._process is None:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-I", "-S", str(Path(__file__).with_name("reaper.py"))],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    start_new_session=True,
+                    text=True,
+                    env={},
+                )
+            self._say(f"+{pid}")
+
+    def forget(self, pid: int) -> None:
+        """Let go of a process group that has ended; its number may be another's soon."""
+        with self._lock:
+            self._say(f"-{pid}")
+
+    def close(self) -> None:
+        """End the process."""
+        with self._lock:
+            if self._process is not None and self._process.stdin is not None:
+                self._process.stdin.close()
+                self._process.wait()
+                self._process = None
+
+    def _say(self, line: str) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.write(line + "\n")
+                self._process.stdin.flush()
+
+
+class Child:
+    """A process that was started."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        given: Mapping[str, str],
+        directory: str | None,
+        reaper: Reaper,
+        on_line: Callable[[str], None],
+        on_exit: Callable[[int], None],
+    ) -> None:
+        """Start it.
+
+        Parameters
+        ----------
+        on_line
+            Takes each line that it writes, to its output or its errors.
+        on_exit
+            Takes its exit code, after its last line; as in a container, 128 and more when a signal ended it.
+
+        Raises
+        ------
+        OSError
+            when it cannot be started.
+        """
+        self._reaper = reaper
+        self._lock = threading.Lock()
+        self._ended = False
+        self._on_line = on_line
+        self._on_exit = on_exit
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment(given),
+            cwd=directory or None,
+            start_new_session=True,
+        )
+        reaper.watch(self._process.pid)
+        self._reader = threading.Thread(target=self._read, name=f"output-{self._process.pid}", daemon=True)
+        self._reader.start()
+        self._waiter = threading.Thread(target=self._await_exit, name=f"process-{self._process.pid}", daemon=True)
+        self._waiter.start()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process and all that it started."""
+        with self._lock:
+            if not self._ended:
+                _signal_group(self._process.pid, number)
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait until it has ended and said so; whether it has."""
+        self._waiter.join(timeout_s)
+        return not self._waiter.is_alive()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as output:
+            for line in iter(lambda: output.readline(LONGEST_LINE), b""):
+                self._on_line(line.decode("utf-8", "replace").rstrip("\r\n"))
+
+    def _await_exit(self) -> None:
+        pid = self._process.pid
+        if hasattr(os, "waitid"):
+            # Without collecting it yet: until then its number belongs to nobody else.
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        else:
+            self._process.wait()
+        with self._lock:
+            self._ended = True
+            # A container ends with its first process, whatever else runs in it.
+            _signal_group(pid, signal.SIGKILL)
+        code = self._process.wait()
+        self._reaper.forget(pid)
+        self._reader.join(LAST_WORDS_S)
+        self._on_exit(128 - code if code < 0 else code)
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)

@@ -1,0 +1,154 @@
+"""Table streams: one pump a table carries its records, in order and in batches, to the function mapped to it."""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+#: Pauses between two tries of one batch, in s: the first, and the longest.
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 10.0
+
+#: After how many failures in a row a warning is due.
+TOLD = 3
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """An ``AWS::Lambda::EventSourceMapping``: what of it a stream of one shard heeds."""
+
+    function: str
+    batch_size: int = 100
+    bisect: bool = False
+    reports_item_failures: bool = False
+    longest_age_s: float = float("inf")
+    most_retries: float = float("inf")
+
+    @classmethod
+    def of(cls, properties: dict[str, Any]) -> "Mapping":
+        """Read the properties of the resource; -1 stands for no limit."""
+
+        def limit(name: str) -> float:
+            value = float(properties.get(name, -1))
+            return value if value >= 0 else float("inf")
+
+        return cls(
+            function=properties["FunctionName"],
+            batch_size=int(properties.get("BatchSize", 100)),
+            bisect=bool(properties.get("BisectBatchOnFunctionError", False)),
+            reports_item_failures="ReportBatchItemFailures" in properties.get("FunctionResponseTypes", []),
+            longest_age_s=limit("MaximumRecordAgeInSeconds"),
+            most_retries=limit("MaximumRetryAttempts"),
+        )
+
+
+class Pump:
+    """The way of one table's records to one function, on a thread of its own."""
+
+    def __init__(
+        self,
+        table: str,
+        mapping: Mapping,
+        *,
+        invoke: Callable[[str, Any], Any],
+        give_up: Callable[[Record], None],
+    ) -> None:
+        """
+        Parameters
+        ----------
+        invoke
+            Calls a function with an event; whatever it raises makes the batch be tried again.
+        give_up
+            Takes the message about a batch that was tried for too long (its destination on failure).
+        """
+        self._mapping = mapping
+        self._invoke = invoke
+        self._give_up = give_up
+        self._waiting: deque[Record] = deque()
+        self._arrived = threading.Condition()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"stream-{table}", daemon=True)
+        self._thread.start()
+
+    def put(self, record: Record) -> None:
+        """Take the next record of the table."""
+        with self._arrived:
+            self._waiting.append(record)
+            self._arrived.notify()
+
+    def stop(self) -> None:
+        """End after the invocation that is running; what was not carried yet is lost with the table."""
+        self._stopped.set()
+        with self._arrived:
+            self._arrived.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            with self._arrived:
+                while not self._waiting and not self._stopped.is_set():
+                    self._arrived.wait()
+                batch = [self._waiting.popleft() for _ in range(min(self._mapping.batch_size, len(self._waiting)))]
+            if batch:
+                self._carry(batch)
+
+    def _carry(self, batch: list[Record]) -> None:
+        """Carry a batch until it has arrived, is too old, was tried too often, or all is over."""
+        failures = 0
+        since = time.monotonic()
+        while not self._stopped.is_set():
+            left = self._attempt(batch)
+            if not left:
+                return
+            if len(left) < len(batch):
+                failures, since = 0, time.monotonic()
+            elif self._mapping.bisect and len(batch) > 1:
+                # One bad record must not hold up what comes before it.
+                self._stopped.wait(FIRST_PAUSE_S)
+                self._carry(batch[: len(batch) // 2])
+                self._carry(batch[len(batch) // 2 :])
+                return
+            batch = left
+            failures += 1
+            if failures > self._mapping.most_retries or time.monotonic() - since > self._mapping.longest_age_s:
+                self._give_up(self._obituary(batch))
+                return
+            if failures == TOLD:
+                log.warning("%s keeps failing on a record of its stream; trying on", self._mapping.function)
+            self._stopped.wait(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(failures - 1, 10)))
+
+    def _attempt(self, batch: list[Record]) -> list[Record]:
+        """Call the function once and return what is left to carry."""
+        try:
+            answer = self._invoke(self._mapping.function, {"Records": batch})
+        except Exception as error:
+            log.debug("%s failed: %s", self._mapping.function, error)
+            return batch
+        if not self._mapping.reports_item_failures or not isinstance(answer, dict):
+            return batch[:0]
+        failed = {failure.get("itemIdentifier") for failure in answer.get("batchItemFailures") or []}
+        if not failed:
+            return []
+        # Lambda takes the first failed record as the place to go on from; one that it does not know fails the batch.
+        for index, record in enumerate(batch):
+            if record["dynamodb"]["SequenceNumber"] in failed:
+                return batch[index:]
+        return batch
+
+    def _obituary(self, batch: list[Record]) -> Record:
+        return {
+            "requestContext": {"functionArn": self._mapping.function, "condition": "RetryAttemptsExhausted"},
+            "DDBStreamBatchInfo": {
+                "startSequenceNumber": batch[0]["dynamodb"]["SequenceNumber"],
+                "endSequenceNumber": batch[-1]["dynamodb"]["SequenceNumber"],
+                "batchSize": len(batch),
+                "streamArn": batch[0]["eventSourceARN"],
+            },
+        }

@@ -1,0 +1,177 @@
+"""DynamoDB: moto's, made atomic, with queries of one partition, streams that keep nothing and a TTL that deletes."""
+
+import copy
+import json
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from decimal import Decimal
+from typing import Any
+from unittest.mock import patch
+
+from moto.dynamodb.models import dynamodb_backends
+from moto.dynamodb.models.table import StreamShard, Table
+from moto.dynamodb.models.utilities import dynamo_json_dump
+from moto.dynamodb.responses import DynamoHandler
+
+#: Takes a table's name and one record of its stream.
+RecordSink = Callable[[str, dict[str, Any]], None]
+
+#: Who a stream says has deleted an item that expired (DynamoDB guide, "DynamoDB Streams and Time to Live").
+TTL_IDENTITY = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
+
+
+class _Shard(StreamShard):
+    """A stream's shard that hands its records on instead of keeping them."""
+
+    def __init__(self, table: Table, tables: "Tables") -> None:
+        super().__init__(table.account_id, table)
+        self._tables = tables
+        self._written = 0
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Shard":
+        # A transaction copies its tables to be able to undo. Sequence numbers go on all the same.
+        return self
+
+    def add(self, old: Any, new: Any) -> None:
+        """Take one change of the table; a write that changed nothing makes no record (as on AWS)."""
+        if old is not None and new is not None and old.to_json() == new.to_json():
+            return
+        change: dict[str, Any] = {
+            "ApproximateCreationDateTime": int(time.time()),
+            "SequenceNumber": str(self.starting_sequence_number + self._written),
+            "StreamViewType": self.table.stream_specification["StreamViewType"],  # type: ignore[index]
+            "Keys": _keys(self.table, new if old is None else old),
+        }
+        self._written += 1
+        if new is not None:
+            change["NewImage"] = new.to_json()["Attributes"]
+        if old is not None:
+            change["OldImage"] = old.to_json()["Attributes"]
+        # As text and back: moto hands out its own values, which the next write may change.
+        text = dynamo_json_dump(change)
+        record = {
+            "eventID": uuid.uuid4().hex,
+            "eventName": "INSERT" if old is None else "REMOVE" if new is None else "MODIFY",
+            "eventSource": "aws:dynamodb",
+            "eventVersion": "1.1",
+            "awsRegion": self.table.region_name,
+            "eventSourceARN": f"{self.table.table_arn}/stream/{self.table.latest_stream_label}",
+            "dynamodb": {**json.loads(text), "SizeBytes": len(text)},
+        }
+        self._tables.changed(self.table.name, record)
+
+
+class Tables:
+    """The tables of one account and region."""
+
+    def __init__(self, account: str, region: str, sink: RecordSink) -> None:
+        self._account = account
+        self._region = region
+        self._sink = sink
+        # moto holds no lock: without one, two threads can both win a conditional write.
+        self._lock = threading.RLock()
+        self._pending: list[tuple[str, dict[str, Any]]] = []
+
+    def patches(self) -> Iterable[AbstractContextManager[Any]]:
+        """Return the patches that make moto's DynamoDB behave."""
+        call_action = DynamoHandler.call_action
+        query = Table.query
+
+        def call_alone(handler: DynamoHandler) -> Any:
+            with self._lock:
+                self._pending.clear()
+                answer = call_action(handler)
+                # A refused transaction is undone by moto, and so are its records.
+                if answer[0] < 300:
+                    for table, record in self._pending:
+                        self._sink(table, record)
+                self._pending.clear()
+                return answer
+
+        def query_partition(table: Table, hash_key: Any, comparison: Any, values: Any, *rest: Any, **named: Any) -> Any:
+            """Query with only the wanted part of the partition in sight: moto walks and copies the whole table."""
+            if named.get("index_name") or table.range_key_attr is None:
+                return query(table, hash_key, comparison, values, *rest, **named)
+            part = copy.copy(table)
+            part.items = {hash_key: _in_range(table.items.get(hash_key, {}), comparison, values)}  # type: ignore[assignment]
+            return query(part, hash_key, comparison, values, *rest, **named)
+
+        return [
+            patch.object(DynamoHandler, "call_action", call_alone),
+            patch.object(Table, "query", query_partition),
+        ]
+
+    def stream(self, name: str) -> None:
+        """Send the stream of a table to the sink from here on."""
+        table = self._table(name)
+        table.stream_shard = _Shard(table, self)
+
+    def changed(self, table: str, record: dict[str, Any]) -> None:
+        """Take a record; it goes out when the call that made it has succeeded."""
+        self._pending.append((table, record))
+
+    def delete_expired(self, now_s: float) -> int:
+        """Delete what its TTL attribute says is over, and return how many items that were."""
+        deleted = 0
+        for name in list(dynamodb_backends[self._account][self._region].tables):
+            table = self._table(name)
+            attribute = table.ttl.get("AttributeName")
+            if table.ttl.get("TimeToLiveStatus") != "ENABLED" or not attribute:
+                continue
+            with self._lock:
+                self._pending.clear()
+                for item in table.all_items():
+                    if _expired(item.attrs.get(attribute), now_s):
+                        table.delete_item(item.hash_key, item.range_key)
+                        deleted += 1
+                for _, record in self._pending:
+                    self._sink(name, {**record, "userIdentity": TTL_IDENTITY})
+                self._pending.clear()
+        return deleted
+
+    def forget_empty_partitions(self) -> None:
+        """Give back what moto keeps of partitions that hold nothing any more, or were only asked for."""
+        for name in list(dynamodb_backends[self._account][self._region].tables):
+            table = self._table(name)
+            if table.range_key_attr is not None:
+                with self._lock:
+                    for key in [key for key, items in table.items.items() if not items]:
+                        del table.items[key]
+
+    def _table(self, name: str) -> Table:
+        return dynamodb_backends[self._account][self._region].tables[name]
+
+
+def _expired(value: Any, now_s: float) -> bool:
+    return value is not None and value.type == "N" and Decimal(value.value) < now_s
+
+
+def _keys(table: Table, item: Any) -> dict[str, Any]:
+    keys = {table.hash_key_attr: item.hash_key.to_json()}
+    if table.range_key_attr is not None:
+        keys[table.range_key_attr] = item.range_key.to_json()
+    return keys
+
+
+#: Key conditions on text, by moto's names for them.
+_ON_TEXT: dict[str, Callable[..., bool]] = {
+    "=": lambda key, value: key == value,
+    "<": lambda key, value: key < value,
+    "<=": lambda key, value: key <= value,
+    ">": lambda key, value: key > value,
+    ">=": lambda key, value: key >= value,
+    "BETWEEN": lambda key, low, high: low <= key <= high,
+    "BEGINS_WITH": lambda key, value: key.startswith(value),
+}
+
+
+def _in_range(items: dict[Any, Any], comparison: str | None, values: list[Any]) -> dict[Any, Any]:
+    """Return the items of a partition that a key condition asks for; moto sorts and checks them once more."""
+    holds = _ON_TEXT.get(comparison.upper()) if comparison else None
+    if holds is None or any(value.type != "S" for value in values):
+        return dict(items)
+    texts = [value.value for value in values]
+    return {key: item for key, item in items.items() if holds(key.value, *texts)}
