@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from chalicelib.aws.http import OutgoingHttp
     from chalicelib.aws.machines import Machines
     from chalicelib.aws.secrets import Secrets
+    from chalicelib.aws.task_definitions import TaskDefinitions
     from chalicelib.aws.tasks import Tasks
     from chalicelib.store.deliveries import Deliveries
     from chalicelib.store.registry import Registry
@@ -132,6 +133,13 @@ class Deployment:
         from chalicelib.aws.tasks import Tasks
 
         return Tasks(self.client("ecs"), self.settings)
+
+    @cached_property
+    def task_definitions(self) -> "TaskDefinitions":
+        """ECS task definitions, from which agents' tasks are made."""
+        from chalicelib.aws.task_definitions import TaskDefinitions
+
+        return TaskDefinitions(self.client("ecs"), self.settings)
 
     @cached_property
     def machines(self) -> "Machines":

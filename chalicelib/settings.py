@@ -28,6 +28,14 @@ class Settings(BaseModel):
     subnets: str = ""
     security_groups: str = ""
     assign_public_ip: bool = True
+    #: CPU units and memory of an agent's task: one of Fargate's combinations.
+    agent_cpu: int = Field(256, ge=256, le=16_384)
+    agent_memory_mib: int = Field(512, ge=512, le=122_880)
+    #: ARNs of the roles of agents' tasks; ``atoll-<stage>-agent-execution`` and ``-agent-task`` when empty.
+    agent_execution_role: str = ""
+    agent_task_role: str = ""
+    #: Image with ``sh``, ``curl``, ``base64`` and ``tar`` that fetches options which travel as files.
+    options_image: str = "docker.io/curlimages/curl:8.11.1"
     #: Whether webhooks and custom tools may call loopback and private addresses. Only the local stack says yes.
     allow_private_addresses: bool = False
     #: Longest life of a session that names no TTL.

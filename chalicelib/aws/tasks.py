@@ -10,9 +10,18 @@ from chalicelib.settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_ecs import ECSClient
+    from mypy_boto3_ecs.type_defs import ContainerOverrideTypeDef, TaskOverrideTypeDef
 
 #: What the container of an agent is called in its task definition.
 CONTAINER = "agent"
+
+#: The container that runs before it, for an agent with options that travel as files, and the variable that tells it
+#: where to fetch them.
+OPTIONS_CONTAINER = "options"
+OPTIONS_URL = "ATOLL_OPTIONS_URL"
+
+#: Largest overrides of one task (ECS API reference, "TaskOverride": the whole, written as JSON).
+MAX_OVERRIDES_BYTES = 8_192
 
 #: Errors of RunTask that no repetition mends (ECS API reference, "RunTask", "Errors"). A throttle is not among them.
 _FINAL = {
@@ -26,6 +35,21 @@ _FINAL = {
     "PlatformUnknownException",
     "UnsupportedFeatureException",
 }
+
+
+def overrides(environment: Mapping[str, str], options_url: str | None) -> "TaskOverrideTypeDef":
+    """Return what makes an agent's task out of its task definition; `MAX_OVERRIDES_BYTES` bounds it."""
+    containers: list[ContainerOverrideTypeDef] = [_with(CONTAINER, environment)]
+    if options_url is not None:
+        containers.append(_with(OPTIONS_CONTAINER, {OPTIONS_URL: options_url}))
+    return {"containerOverrides": containers}
+
+
+def _with(container: str, environment: Mapping[str, str]) -> "ContainerOverrideTypeDef":
+    return {
+        "name": container,
+        "environment": [{"name": name, "value": value} for name, value in environment.items()],
+    }
 
 
 class TaskRefused(Exception):
@@ -43,7 +67,14 @@ class Tasks:
         self._client = client
         self._settings = settings
 
-    def run(self, task_definition: str, environment: Mapping[str, str], *, started_by: str) -> str:
+    def run(
+        self,
+        task_definition: str,
+        environment: Mapping[str, str],
+        *,
+        started_by: str,
+        options_url: str | None = None,
+    ) -> str:
         """Start a task and return its ARN; a repeated call for the same ``started_by`` returns the same task.
 
         Raises
@@ -68,14 +99,7 @@ class Tasks:
                         "assignPublicIp": "ENABLED" if self._settings.assign_public_ip else "DISABLED",
                     }
                 },
-                overrides={
-                    "containerOverrides": [
-                        {
-                            "name": CONTAINER,
-                            "environment": [{"name": name, "value": value} for name, value in environment.items()],
-                        }
-                    ]
-                },
+                overrides=overrides(environment, options_url),
             )
         except ClientError as error:
             code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")

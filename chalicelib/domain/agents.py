@@ -78,9 +78,8 @@ def launch(atoll: "Deployment", session: SessionRecord, agent: AgentRecord, opti
         return
     try:
         definition = registry.task_definition(atoll, agent.registry_agent_identifier, agent.runtime)
-        task_arn = atoll.tasks.run(
-            definition, _environment(atoll, session, agent, secret, option_values), started_by=started_by(agent)
-        )
+        environment, options_url = _given(atoll, session, agent, secret, option_values)
+        task_arn = atoll.tasks.run(definition, environment, started_by=started_by(agent), options_url=options_url)
     except (TaskRefused, registry.CannotRun) as error:
         stopped(atoll, agent, reason=str(error), at_ms=atoll.clock.now_ms())
         return
@@ -93,12 +92,21 @@ def launch(atoll: "Deployment", session: SessionRecord, agent: AgentRecord, opti
         atoll.tasks.stop(task_arn, reason="the session is closed")
 
 
-def _environment(
+def check_size(atoll: "Deployment", session: SessionRecord, agent: AgentRecord, option_values: str | None) -> None:
+    """Raise `BadRequest` when ECS will not take what this agent's task is to be given."""
+    # The key is no matter: it does not change the length of a secret.
+    secret = agent_secrets.mint("", session.namespace, session.session_id, agent.name)
+    options.check_overrides_size(agent.name, *_given(atoll, session, agent, secret, option_values))
+
+
+def _given(
     atoll: "Deployment", session: SessionRecord, agent: AgentRecord, secret: str, option_values: str | None
-) -> dict[str, str]:
+) -> tuple[dict[str, str], str | None]:
+    """Return the environment of an agent's process, and where the files of its options are fetched from, if any."""
     api_url = atoll.settings.api_url
     mcp_url = atoll.settings.mcp_url or api_url
-    environment = options.environment_of(option_values, base_url=mcp_url, secret=secret) if option_values else {}
+    resolved = options.ResolvedOptions.from_json(option_values or "{}")
+    environment = options.environment(resolved)
     environment |= {
         "CORAL_CONNECTION_URL": f"{mcp_url}/mcp/v1/{secret}/mcp",
         "CORAL_AGENT_ID": agent.name,
@@ -109,7 +117,7 @@ def _environment(
     }
     if agent.system_prompt is not None:
         environment["CORAL_PROMPT_SYSTEM"] = agent.system_prompt
-    return environment
+    return environment, f"{mcp_url}/mcp/v1/{secret}/options" if options.files(resolved) else None
 
 
 def stopped(atoll: "Deployment", agent: AgentRecord, *, reason: str, at_ms: int) -> None:

@@ -2,16 +2,16 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from chalicelib.domain import options
+from chalicelib.domain import options, registry
 from chalicelib.domain.errors import BadRequest
 from chalicelib.store.agents import AgentRecord
 from chalicelib.store.namespaces import NamespaceRecord
 from chalicelib.store.registry import RegistryAgentRecord
 from chalicelib.store.sessions import SessionRecord
-from chalicelib.store.table import Table, read_together
+from chalicelib.store.table import read_together
 from chalicelib.wire.agents import AgentGraphRequest, GraphAgentRequest, LocalProvider
 
 if TYPE_CHECKING:
@@ -20,19 +20,26 @@ if TYPE_CHECKING:
 #: Largest definition of one agent as it is stored: DynamoDB's item limit of 400 KB less what the item needs besides.
 MAX_AGENT_BYTES = 380_000
 
-Registered = Mapping[tuple[str, str], RegistryAgentRecord]
+#: The registry's agent of each agent of a graph, in the graph's order.
+Registered = Sequence[RegistryAgentRecord]
 
 
 def read(
     atoll: "Deployment", namespace: str, graph: AgentGraphRequest
-) -> tuple[NamespaceRecord | None, dict[tuple[str, str], RegistryAgentRecord]]:
-    """Read the namespace and all registry agents that a graph names, in one call."""
-    named = list(dict.fromkeys((agent.id.name, agent.id.version) for agent in graph.agents))
-    wanted: list[tuple[Table, Mapping[str, str]]] = [(atoll.namespaces, atoll.namespaces.key(namespace))]
-    wanted += [(atoll.registry, atoll.registry.key(*identifier)) for identifier in named]
+) -> tuple[NamespaceRecord | None, list[RegistryAgentRecord]]:
+    """Read the namespace and all registry agents that a graph names, in one call.
+
+    Raises `BadRequest` for an agent that is not in the registry, and for a provider that is not offered.
+    """
+    for agent in graph.agents:
+        if not isinstance(agent.provider, LocalProvider):
+            raise BadRequest(
+                f"the agent {agent.name!r} asks for the provider {agent.provider.type!r}: only 'local' is offered"
+            )
+    identifiers = [agent.id for agent in graph.agents]
+    wanted = [(atoll.namespaces, atoll.namespaces.key(namespace)), *registry.keys(atoll, identifiers)]
     found, *items = read_together(atoll.dynamodb, atoll.clock, wanted)
-    registered = {key: RegistryAgentRecord.from_item(item) for key, item in zip(named, items, strict=True) if item}
-    return NamespaceRecord.from_item(found) if found else None, registered
+    return NamespaceRecord.from_item(found) if found else None, registry.records(identifiers, items)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +49,7 @@ class Plan:
     graph: AgentGraphRequest
     links: Mapping[str, list[str]]
     options: Mapping[str, options.ResolvedOptions]
-    registered: Registered
+    descriptions: Mapping[str, str | None]
 
     def records(self, session: SessionRecord, *, expires_at: int) -> tuple[list[AgentRecord], dict[str, str]]:
         """Return the agents' records for a session, and apart from them their option values."""
@@ -55,7 +62,7 @@ class Plan:
                 registry_agent_identifier=agent.id.to_wire(),
                 runtime=agent.provider.runtime,
                 expires_at=expires_at,
-                description=self._description_of(agent),
+                description=self.descriptions[agent.name],
                 system_prompt=agent.system_prompt,
                 blocking=bool(agent.blocking),
                 links=self.links[agent.name],
@@ -67,17 +74,12 @@ class Plan:
         ]
         return records, {name: resolved.to_json() for name, resolved in self.options.items() if resolved}
 
-    def _description_of(self, agent: GraphAgentRequest) -> str | None:
-        if agent.description is not None:
-            return agent.description
-        return self.registered[agent.id.name, agent.id.version].agent.info.description
-
     def _tools_of(self, agent: GraphAgentRequest) -> str | None:
         tools = {name: self.graph.custom_tools[name].to_wire() for name in dict.fromkeys(agent.custom_tool_access)}
         return json.dumps(tools) if tools else None
 
 
-def plan(graph: AgentGraphRequest, registered: Registered) -> Plan:
+def plan(atoll: "Deployment", graph: AgentGraphRequest, registered: Registered) -> Plan:
     """Check a graph against the contract ("Sessions") and the registry; raise `BadRequest` naming what is wrong."""
     names = [agent.name for agent in graph.agents]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -86,8 +88,10 @@ def plan(graph: AgentGraphRequest, registered: Registered) -> Plan:
         _refuse_unknown("a group", group, names)
     for agent in graph.agents:
         _refuse_unknown(f"customToolAccess of the agent {agent.name!r}", agent.custom_tool_access, graph.custom_tools)
-    resolved = {agent.name: _resolve(agent, registered) for agent in graph.agents}
-    made = Plan(graph, links_of(names, graph.groups), resolved, registered)
+    pairs = list(zip(graph.agents, registered, strict=True))
+    resolved = {agent.name: _resolve(atoll, agent, record) for agent, record in pairs}
+    descriptions = {agent.name: agent.description or record.definition.info.description for agent, record in pairs}
+    made = Plan(graph, links_of(names, graph.groups), resolved, descriptions)
     _refuse_too_large(made)
     return made
 
@@ -106,22 +110,9 @@ def _refuse_unknown(where: str, named: list[str], known: Mapping[str, object] | 
         raise BadRequest(f"{where} names what is not in the graph: {', '.join(map(repr, unknown))}")
 
 
-def _resolve(agent: GraphAgentRequest, registered: Registered) -> options.ResolvedOptions:
-    if not isinstance(agent.provider, LocalProvider):
-        raise BadRequest(
-            f"the agent {agent.name!r} asks for the provider {agent.provider.type!r}: only 'local' is offered here"
-        )
-    source = agent.id.registry_source_id.type
-    found = registered.get((agent.id.name, agent.id.version)) if source == "local" else None
-    if found is None:
-        raise BadRequest(
-            f"the agent {agent.name!r} is not in the registry: {agent.id.name!r} {agent.id.version!r} of {source!r}"
-        )
-    if agent.provider.runtime not in found.agent.runtimes.offered():
-        raise BadRequest(f"the agent {agent.id.name!r} has no runtime {agent.provider.runtime!r}")
-    resolved = options.resolve(found.agent, agent.name, agent.options)
-    options.check_overrides_size(resolved, agent_name=agent.name, system_prompt=agent.system_prompt)
-    return resolved
+def _resolve(atoll: "Deployment", agent: GraphAgentRequest, record: RegistryAgentRecord) -> options.ResolvedOptions:
+    registry.runtime_of(atoll, record.definition, agent.provider.runtime)
+    return options.resolve(record.definition, agent.name, agent.options)
 
 
 def _refuse_too_large(made: Plan) -> None:

@@ -43,7 +43,7 @@ def create(atoll: "Deployment", request: SessionRequest) -> SessionIdentifier:
     wanted = provider.namespace_request if isinstance(provider, CreateIfNotExists) else None
     name = wanted.name if wanted else provider.name  # type: ignore[union-attr]
     namespace, registered = graph.read(atoll, name, request.agent_graph_request)
-    plan = graph.plan(request.agent_graph_request, registered)
+    plan = graph.plan(atoll, request.agent_graph_request, registered)
     while namespace is None or namespace.forced:
         namespace = _namespace_for(atoll, name, namespace, wanted)
 
@@ -61,11 +61,15 @@ def create(atoll: "Deployment", request: SessionRequest) -> SessionIdentifier:
         namespace_state=namespaces.state_of(namespace).to_wire(),
         annotations=request.annotations,
         groups=request.agent_graph_request.groups,
+        registry_agents=sorted({f"{agent.id.name} {agent.id.version}" for agent in request.agent_graph_request.agents}),
         runtime_settings=settings.to_wire() if settings else None,
     )
     # The agents of a deferred session must outlive whatever settings it is executed with.
     items_expire_at = longest_life_s(atoll, now_ms, settings)
-    atoll.agents.create_all(*plan.records(record, expires_at=items_expire_at))
+    records, option_values = plan.records(record, expires_at=items_expire_at)
+    for agent in records:
+        agents.check_size(atoll, record, agent, option_values.get(agent.name))
+    atoll.agents.create_all(records, option_values)
     atoll.sessions.create(record)
     recreate = (lambda: namespaces.record_of(atoll, wanted)) if wanted else None
     if not namespaces.keep_for(atoll, name, recreate):

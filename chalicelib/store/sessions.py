@@ -21,6 +21,8 @@ class SessionRecord(Record):
     namespace_state: dict[str, Any]
     annotations: dict[str, str] = dataclasses.field(default_factory=dict)
     groups: list[list[str]] = dataclasses.field(default_factory=list)
+    #: ``<name> <version>`` of every registry agent that it uses: what may not be deleted while it lives.
+    registry_agents: list[str] = dataclasses.field(default_factory=list)
     #: `SessionRuntimeSettings` in wire form; there from execution on.
     runtime_settings: dict[str, Any] | None = None
     executed_at_ms: int | None = None
@@ -60,6 +62,10 @@ class Sessions(Table):
             start=self.key(namespace, start) if start else None,
         )
         return map(SessionRecord.from_item, items)
+
+    def all(self) -> Iterator[SessionRecord]:
+        """Read the sessions of all namespaces, in no order: dear, for what is rarely asked."""
+        return map(SessionRecord.from_item, self.scan())
 
     def any_in(self, namespace: str) -> bool:
         """Tell whether a namespace has a session of any status."""

@@ -1,0 +1,118 @@
+"""ECS task definitions of registry agents: what one looks like, and registering it.
+
+An agent with options that travel as files gets a second container, ``options``, that runs first: it fetches them with
+the agent's secret and unpacks them into a volume that both share.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chalicelib.aws.tasks import CONTAINER, OPTIONS_CONTAINER, OPTIONS_URL
+from chalicelib.settings import Settings
+from chalicelib.store.registry import RegistryAgentRecord
+from chalicelib.wire.registry import DockerRuntime, ExecutableRuntime, RuntimeId
+
+if TYPE_CHECKING:
+    from mypy_boto3_ecs import ECSClient
+
+#: Where the files of options are in a container.
+OPTIONS_DIRECTORY = "/coral/options"
+
+#: The image of a container that the local stack runs as a process of this machine.
+EXECUTABLE = "executable"
+
+#: What the first container does. The answer is a tar archive in base64: text passes API Gateway and a Function URL
+#: unchanged, where bytes would need a setting of each.
+_FETCH = (
+    f'set -e -o pipefail; [ -z "${OPTIONS_URL}" ] || curl -fsS --retry 5 --retry-all-errors --max-time 30 '
+    f'"${OPTIONS_URL}" | base64 -d | tar -x -C {OPTIONS_DIRECTORY}'
+)
+
+#: MiB of the task's memory that the first container may use.
+_FETCH_MEMORY_MIB = 64
+
+
+class TaskDefinitions:
+    """The task definitions of this deployment. One that is not used costs nothing, so none is ever taken back."""
+
+    def __init__(self, client: "ECSClient", settings: Settings) -> None:
+        self._client = client
+        self._settings = settings
+
+    def register(self, record: RegistryAgentRecord, runtime: RuntimeId) -> str:
+        """Register the task definition of an agent's runtime and return its ARN, revision included."""
+        request = definition_of(record, runtime, self._settings, self._client.meta.region_name)
+        return self._client.register_task_definition(**request)["taskDefinition"]["taskDefinitionArn"]
+
+
+def definition_of(record: RegistryAgentRecord, runtime: RuntimeId, settings: Settings, region: str) -> dict[str, Any]:
+    """Return the ``RegisterTaskDefinition`` request for a runtime that the agent offers, for Fargate."""
+    agent = record.definition
+    wanted = agent.runtimes.get(runtime)
+    fetches = any(option.transport == "fs" for option in agent.options.values())
+    memory = settings.agent_memory_mib
+    if isinstance(wanted, DockerRuntime):
+        main, first = _docker(wanted), _fetching(settings)
+    elif isinstance(wanted, ExecutableRuntime):
+        main, first = _process(wanted, record.base_path), {"image": EXECUTABLE}
+    else:
+        raise ValueError(f"the agent {record.name} {record.version} has no runtime {runtime}")
+    logs = {
+        "logDriver": "awslogs",
+        "options": {
+            "awslogs-group": f"/atoll/{settings.stage}/agents",
+            "awslogs-region": region,
+            "awslogs-stream-prefix": f"{record.name}/{record.version.replace('+', '_')}",
+        },
+    }
+    containers = [{**main, "name": CONTAINER, "essential": True, "memory": memory, "logConfiguration": logs}]
+    if fetches:
+        containers[0] |= {
+            "memory": memory - _FETCH_MEMORY_MIB,
+            "dependsOn": [{"containerName": OPTIONS_CONTAINER, "condition": "SUCCESS"}],
+            "mountPoints": [{"sourceVolume": "options", "containerPath": OPTIONS_DIRECTORY, "readOnly": True}],
+        }
+        containers.append(
+            {
+                **first,
+                "name": OPTIONS_CONTAINER,
+                "essential": False,
+                "memory": _FETCH_MEMORY_MIB,
+                "mountPoints": [{"sourceVolume": "options", "containerPath": OPTIONS_DIRECTORY, "readOnly": False}],
+                "logConfiguration": logs,
+            }
+        )
+    return {
+        "family": f"{settings.prefix}-{record.name}-{_in_family(record.version)}-{runtime}",
+        "requiresCompatibilities": ["FARGATE"],
+        "networkMode": "awsvpc",
+        "cpu": str(settings.agent_cpu),
+        "memory": str(memory),
+        "executionRoleArn": settings.agent_execution_role or f"{settings.prefix}-agent-execution",
+        "taskRoleArn": settings.agent_task_role or f"{settings.prefix}-agent-task",
+        "containerDefinitions": containers,
+        "volumes": [{"name": "options"}] if fetches else [],
+    }
+
+
+def _docker(runtime: DockerRuntime) -> dict[str, Any]:
+    return {"image": runtime.image, **({"command": runtime.command} if runtime.command else {})}
+
+
+def _process(runtime: ExecutableRuntime, base_path: str | None) -> dict[str, Any]:
+    """Return a process of this machine; its path may be relative to the agent's file, or a name on ``PATH``."""
+    path = runtime.path
+    if base_path and (Path(base_path) / path).is_file():
+        path = str(Path(base_path) / path)
+    directory = {"workingDirectory": base_path} if base_path else {}
+    return {"image": EXECUTABLE, "command": [path, *runtime.arguments], **directory}
+
+
+def _fetching(settings: Settings) -> dict[str, Any]:
+    # As root: the volume is root's, whatever the image's own user.
+    return {"image": settings.options_image, "user": "0", "entryPoint": ["sh", "-c"], "command": [_FETCH]}
+
+
+def _in_family(version: str) -> str:
+    """Write a version with what a family may have: letters, digits, ``_`` and ``-``."""
+    return version.replace(".", "_").replace("+", "_")

@@ -1,0 +1,302 @@
+"""Options of an agent: checked when its session is created, stored apart, handed to its process at launch.
+
+No error and no ``repr`` of this module carries a value: it may be a secret.
+"""
+
+import base64
+import dataclasses
+import io
+import json
+import struct
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import TypeAdapter
+
+from chalicelib.aws.task_definitions import OPTIONS_DIRECTORY
+from chalicelib.aws.tasks import MAX_OVERRIDES_BYTES, overrides
+from chalicelib.domain.errors import BadRequest, TooLarge
+from chalicelib.wire.options import (
+    BlobAgentOptionValidation,
+    NumberValidation,
+    OptionValue,
+    StringAgentOptionValidation,
+    ValidationFileSize,
+)
+
+if TYPE_CHECKING:
+    from chalicelib.wire.registry import RegistryAgent
+
+#: Largest option values of one agent as they are stored: an item of DynamoDB has at most 400 KB.
+MAX_STORED_BYTES = 380_000
+
+#: How long one value may be matched against an agent's regular expression: the expression is the agent author's, the
+#: value the caller's, and the two may be made for each other.
+REGEX_TIMEOUT_S = 0.25
+
+_SIZE_OF_INTEGER = {"i8": 1, "i16": 2, "i32": 4, "i64": 8, "u8": 1, "u16": 2, "u32": 4, "u64": 8}
+
+_value_adapter: TypeAdapter[Any] = TypeAdapter(OptionValue)
+
+
+@dataclasses.dataclass(frozen=True)
+class ResolvedOption:
+    """A value that an agent's process is given, and how."""
+
+    type: str
+    #: In its natural Python type (`chalicelib.wire.options`); a list of them for a ``list[...]``.
+    value: Any = dataclasses.field(repr=False)
+    transport: str = "env"
+    base64: bool = False
+
+    @property
+    def entries(self) -> list[Any]:
+        """The value, or the values of a list."""
+        return self.value if self.is_list else [self.value]
+
+    @property
+    def is_list(self) -> bool:
+        """Whether it is a ``list[...]``."""
+        return self.type.startswith("list[")
+
+    @property
+    def scalar(self) -> str:
+        """Its type, or that of its entries."""
+        return self.type[5:-1] if self.is_list else self.type
+
+
+@dataclasses.dataclass(frozen=True)
+class ResolvedOptions:
+    """All options that an agent's process is given, by name. False when there is none."""
+
+    by_name: Mapping[str, ResolvedOption]
+
+    def __len__(self) -> int:
+        return len(self.by_name)
+
+    def to_json(self) -> str:
+        """Return what is stored of them."""
+        return json.dumps(
+            {
+                name: {
+                    **_value_adapter.validate_python({"type": option.type, "value": option.value}).to_wire(),
+                    "transport": option.transport,
+                    "base64": option.base64,
+                }
+                for name, option in self.by_name.items()
+            },
+            separators=(",", ":"),
+            ensure_ascii=False,
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what `to_json` wrote."""
+        return cls(
+            {
+                name: ResolvedOption(
+                    type=stored["type"],
+                    value=_value_adapter.validate_python(stored).value,
+                    transport=stored["transport"],
+                    base64=stored["base64"],
+                )
+                for name, stored in json.loads(text).items()
+            }
+        )
+
+
+def resolve(agent: "RegistryAgent", agent_name: str, given: Mapping[str, OptionValue]) -> ResolvedOptions:
+    """Match the values of a request with an agent's options; a default fills an option that is not given.
+
+    As in Coral, a list without a default is empty, and anything else without one is not handed to the process.
+
+    Raises `BadRequest` naming the agent, the option and the rule for an unknown option, a wrong type, a value that
+    fails its validation, and a required option that is missing; `TooLarge` for more than can be stored.
+    """
+    for name in given:
+        if name not in agent.options:
+            raise BadRequest(f"the agent {agent_name!r} has no option {name!r}")
+    resolved = {}
+    for name, option in agent.options.items():
+        value = _chosen(option, given.get(name))
+        faults = [value] if isinstance(value, str) else []
+        if isinstance(value, ResolvedOption):
+            resolved[name] = value
+            faults = list(_faults(option, value))
+        if faults:
+            raise BadRequest(f"the option {name!r} of the agent {agent_name!r} {faults[0]}")
+    options = ResolvedOptions(resolved)
+    size = len(options.to_json().encode())
+    if size > MAX_STORED_BYTES:
+        raise TooLarge(
+            f"the options of the agent {agent_name!r} take {size} bytes as they are stored: "
+            f"at most {MAX_STORED_BYTES} are taken"
+        )
+    return options
+
+
+def _chosen(option: Any, given: Any | None) -> ResolvedOption | str | None:
+    """Return the value to use, ``None`` when there is none, or what is wrong with that."""
+    if given is not None and given.type != option.type:
+        return f"must be of type {option.type}, not {given.type}"
+    value = given.value if given is not None else option.default
+    if value is None and option.required:
+        return "is required"
+    if value is None and option.type.startswith("list["):
+        value = []
+    if value is None:
+        return None
+    return ResolvedOption(option.type, value, option.transport, getattr(option, "base64", False))
+
+
+def _faults(option: Any, value: ResolvedOption) -> Iterator[str]:
+    validation = getattr(option, "validation", None)
+    secret = getattr(option, "secret", False)
+    in_environment = value.transport == "env" and not value.base64
+    for index, entry in enumerate(value.entries):
+        prefix = f"must, in its entry {index}, " if value.is_list else "must "
+        if isinstance(entry, str) and in_environment and "\0" in entry:
+            yield f"{prefix}not have a NUL character: the environment of a process cannot carry one"
+        rules: Iterator[str] = iter(())
+        if isinstance(validation, StringAgentOptionValidation):
+            rules = _string_rules(validation, entry)
+        elif isinstance(validation, BlobAgentOptionValidation):
+            rules = _blob_rules(validation, entry)
+        elif isinstance(validation, NumberValidation):
+            rules = _number_rules(validation, entry)
+        for rule in rules:
+            yield prefix + rule
+        variants = getattr(validation, "variants", None)
+        if variants and entry not in variants:
+            # The variants of a secret would tell what it may be.
+            yield prefix + ("be one of its variants" if secret else f"be one of {', '.join(map(repr, variants))}")
+
+
+def _number_rules(validation: NumberValidation[Any], number: float) -> Iterator[str]:
+    if validation.min is not None and number < validation.min:
+        yield f"be at least {validation.min}"
+    if validation.max is not None and number > validation.max:
+        yield f"be at most {validation.max}"
+
+
+def _string_rules(validation: StringAgentOptionValidation, text: str) -> Iterator[str]:
+    size = len(text.encode())
+    if validation.min_length is not None and size < validation.min_length:
+        yield f"have at least {validation.min_length} bytes of UTF-8"
+    elif validation.max_length is not None and size > validation.max_length:
+        yield f"have at most {validation.max_length} bytes of UTF-8"
+    elif validation.regex is not None:
+        yield from _regex_rules(validation.regex, text)
+
+
+def _regex_rules(pattern: str, text: str) -> Iterator[str]:
+    import regex
+
+    try:
+        matched = regex.fullmatch(pattern, text, timeout=REGEX_TIMEOUT_S)
+    except TimeoutError:
+        yield f"match {pattern!r}: that took longer than {REGEX_TIMEOUT_S} s to find out"
+    except (regex.error, RecursionError, OverflowError):
+        yield f"match {pattern!r}, which is no regular expression"
+    else:
+        if matched is None:
+            yield f"match {pattern!r}"
+
+
+def _blob_rules(validation: BlobAgentOptionValidation, blob: bytes) -> Iterator[str]:
+    if validation.min_size is not None and len(blob) < validation.min_size.byte_count:
+        yield f"have at least {_size_text(validation.min_size)}"
+    if validation.max_size is not None and len(blob) > validation.max_size.byte_count:
+        yield f"have at most {_size_text(validation.max_size)}"
+
+
+def _size_text(size: ValidationFileSize) -> str:
+    return f"{size.byte_count} bytes ({size.size:g} {size.unit})"
+
+
+def environment(options: ResolvedOptions, *, directory: str = OPTIONS_DIRECTORY) -> dict[str, str]:
+    """Return the variables of an agent's process; those of `files` are paths under ``directory``.
+
+    Coral's own variables go over these where an option has the name of one.
+    """
+    return {
+        name: ":".join(f"{directory}/{path}" for path in _paths(name, option))
+        if option.transport == "fs"
+        else ",".join(_text(option, entry) for entry in option.entries)
+        for name, option in options.by_name.items()
+    }
+
+
+def files(options: ResolvedOptions) -> dict[str, bytes]:
+    """Return the files of the options with transport ``fs``: what is in each, by its path under the directory."""
+    return {
+        path: _content(option, entry)
+        for name, option in options.by_name.items()
+        if option.transport == "fs"
+        for path, entry in zip(_paths(name, option), option.entries, strict=True)
+    }
+
+
+def archive(options: ResolvedOptions) -> str:
+    """Return the files as a tar archive in base64: what the container that runs before the agent's unpacks."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as tar:
+        for path, blob in files(options).items():
+            entry = tarfile.TarInfo(path)
+            entry.size, entry.mode = len(blob), 0o444
+            tar.addfile(entry, io.BytesIO(blob))
+    return base64.b64encode(content.getvalue()).decode()
+
+
+def check_overrides_size(agent_name: str, environment: Mapping[str, str], options_url: str | None) -> None:
+    """Raise `BadRequest`, with the size, the limit and the biggest entries, for more than ECS takes."""
+    size = len(json.dumps(overrides(environment, options_url), separators=(",", ":"), ensure_ascii=False).encode())
+    if size <= MAX_OVERRIDES_BYTES:
+        return
+    sizes = {name: len(value.encode()) for name, value in environment.items()}
+    biggest = sorted(sizes, key=lambda name: sizes[name], reverse=True)[:5]
+    raise BadRequest(
+        f"the environment of the agent {agent_name!r} takes {size} bytes, ECS allows {MAX_OVERRIDES_BYTES}; "
+        f"the biggest: {', '.join(f'{name} ({sizes[name]} bytes)' for name in biggest)}. "
+        "The transport fs takes an option out of the environment"
+    )
+
+
+def _paths(name: str, option: ResolvedOption) -> Sequence[str]:
+    return [f"{name}/{index}" for index in range(len(option.entries))]
+
+
+def _text(option: ResolvedOption, entry: Any) -> str:
+    if isinstance(entry, bytes):
+        return base64.b64encode(entry).decode()
+    if isinstance(entry, bool):
+        return "1" if entry else "0"
+    if isinstance(entry, str):
+        return base64.b64encode(entry.encode()).decode() if option.base64 else entry
+    return _shortest_f32(entry) if option.scalar == "f32" else str(entry)
+
+
+def _content(option: ResolvedOption, entry: Any) -> bytes:
+    if isinstance(entry, bytes):
+        return entry
+    if isinstance(entry, bool):
+        return b"\x01" if entry else b"\x00"
+    if isinstance(entry, str):
+        return entry.encode()
+    if option.scalar in _SIZE_OF_INTEGER:
+        return int(entry).to_bytes(_SIZE_OF_INTEGER[option.scalar], "big", signed=option.scalar.startswith("i"))
+    return struct.pack(">f" if option.scalar == "f32" else ">d", entry)
+
+
+def _shortest_f32(number: float) -> str:
+    """Write a 32-bit float in as few digits as still read as the same one (9 always do)."""
+    wanted = struct.pack(">f", number)
+    for digits in range(1, 10):
+        candidate = float(f"{number:.{digits}g}")
+        try:
+            if struct.pack(">f", candidate) == wanted:
+                return str(candidate)
+        except OverflowError:  # rounded up past the largest
+            continue
+    return str(number)

@@ -1,0 +1,145 @@
+"""``coral-agent.toml``, editions 3 and 4: its keys, and Coral's limits of each. Lengths are bytes of UTF-8.
+
+Keys that are not listed here are tolerated, as Coral does; a runtime of another kind is one of them.
+"""
+
+import re
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from chalicelib.wire.options import AgentOption
+from chalicelib.wire.registry import AgentCapability, License, Transport
+
+#: Semantic Versioning 2.0.0, "Is there a suggested regular expression": numbers without leading zeros, then
+#: dot-separated pre-release identifiers, then build identifiers.
+_IDENTIFIER = r"(?:0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*)"
+_SEMVER = re.compile(
+    rf"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*)){{2}}(?:-{_IDENTIFIER}(?:\.{_IDENTIFIER})*)?"
+    r"(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?"
+)
+_AGENT_NAME = re.compile(r"[a-z0-9]([a-z0-9]*(-[a-z0-9]+)*)?")
+_OPTION_NAME = re.compile(r"[a-zA-Z_][a-zA-Z_$0-9]*")
+_LINK_NAME = re.compile(r"[a-zA-Z][a-zA-Z_\-0-9]*")
+
+COMMAND_BYTES = 2 * 1024
+
+
+def _bytes(low: int, high: int) -> AfterValidator:
+    def check(text: str) -> str:
+        size = len(text.encode())
+        if not low <= size <= high:
+            raise PydanticCustomError(
+                "length", "has {size} bytes: {low} to {high} are allowed", {"size": size, "low": low, "high": high}
+            )
+        return text
+
+    return AfterValidator(check)
+
+
+def _form(pattern: re.Pattern[str], rule: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if not pattern.fullmatch(text):
+            raise PydanticCustomError("form", "must be {rule}", {"rule": rule})
+        return text
+
+    return AfterValidator(check)
+
+
+def _together(parts: list[str]) -> list[str]:
+    size = sum(len(part.encode()) for part in parts)
+    if size > COMMAND_BYTES:
+        raise PydanticCustomError(
+            "length", "has {size} bytes together: at most {high} are allowed", {"size": size, "high": COMMAND_BYTES}
+        )
+    return parts
+
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise PydanticCustomError("nul", "must not have a NUL character: no command line can carry one")
+    return text
+
+
+def _link(value: str) -> str:
+    try:
+        scheme = urlsplit(value).scheme
+    except ValueError:
+        scheme = ""
+    if scheme not in ("https", "mailto", "tel"):
+        raise PydanticCustomError("link", "must be an https, mailto or tel URI")
+    return value
+
+
+AgentName = Annotated[
+    str, _bytes(1, 32), _form(_AGENT_NAME, "lower-case letters and digits, in words joined by single hyphens")
+]
+AgentVersion = Annotated[str, _bytes(1, 32), _form(_SEMVER, "a semantic version such as 1.0.0")]
+OptionName = Annotated[
+    str, _bytes(1, 256), _form(_OPTION_NAME, "letters, digits, _ and $, and must not start with a digit or $")
+]
+LinkName = Annotated[str, _bytes(1, 32), _form(_LINK_NAME, "letters, digits, _ and -, and must start with a letter")]
+Argument = Annotated[str, AfterValidator(_without_nul)]
+Command = Annotated[list[Argument], Field(max_length=1_024), AfterValidator(_together)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+
+class AgentTable(_Table):
+    """``[agent]``."""
+
+    name: AgentName
+    version: AgentVersion
+    description: Annotated[str, _bytes(1, 1_024)] | None = None
+    summary: Annotated[str, _bytes(1, 256)] | None = None
+    readme: Annotated[str, _bytes(1, 4_096)] | None = None
+    license: License | None = None
+    keywords: Annotated[list[Annotated[str, _bytes(1, 64)]], Field(max_length=256)] = Field(default_factory=list)
+    links: Annotated[dict[LinkName, Annotated[str, _bytes(1, 256), AfterValidator(_link)]], Field(max_length=16)] = (
+        Field(default_factory=dict)
+    )
+    capabilities: list[AgentCapability] = Field(default_factory=list)
+
+
+class DockerTable(_Table):
+    """``[runtimes.docker]``."""
+
+    image: Annotated[str, _bytes(1, 512), AfterValidator(_without_nul)]
+    command: Command | None = None
+    transport: Transport = "streamable_http"
+
+
+class ExecutableTable(_Table):
+    """``[runtimes.executable]``; ``path`` is absolute, relative to the file, or on ``PATH``."""
+
+    path: Annotated[str, _bytes(1, 4_096), AfterValidator(_without_nul)]
+    arguments: Command = Field(default_factory=list)
+    transport: Transport = "streamable_http"
+
+
+class RuntimesTable(_Table):
+    """``[runtimes]``: at least one that Atoll can run."""
+
+    docker: DockerTable | None = None
+    executable: ExecutableTable | None = None
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not (self.docker or self.executable):
+            raise PydanticCustomError("runtimes", "must have a docker or an executable table")
+        return self
+
+
+class AgentFile(_Table):
+    """The whole file."""
+
+    edition: Literal[3, 4]
+    agent: AgentTable
+    runtimes: RuntimesTable
+    options: Annotated[dict[OptionName, AgentOption], Field(max_length=512)] = Field(default_factory=dict)
+    llm: dict[str, Any] = Field(default_factory=dict)
+    marketplace: dict[str, Any] = Field(default_factory=dict)

@@ -1,0 +1,150 @@
+"""The registry on the wire: its sources, and each agent in full."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, computed_field
+
+from chalicelib.wire.base import Timestamp, WireModel
+from chalicelib.wire.options import AgentOption
+
+RuntimeId = Literal["executable", "docker", "function"]
+Transport = Literal["sse", "streamable_http"]
+AgentCapability = Literal["resources", "tool_refreshing"]
+
+
+class LocalSource(WireModel):
+    """The registry of this deployment."""
+
+    type: Literal["local"] = "local"
+
+
+class LinkedSource(WireModel):
+    """The registry of a linked server."""
+
+    type: Literal["linked"]
+    linked_server_id: str
+
+
+class MarketplaceSource(WireModel):
+    """Coral's marketplace."""
+
+    type: Literal["marketplace"]
+
+
+AgentRegistrySourceIdentifier = Annotated[LocalSource | LinkedSource | MarketplaceSource, Field(discriminator="type")]
+
+
+#: A name or version that the registry can be asked for: DynamoDB takes no empty key, and none above 1,024 bytes.
+RegistryKey = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class RegistryAgentIdentifier(WireModel):
+    """Which agent, in which version, of which registry."""
+
+    name: RegistryKey
+    version: RegistryKey
+    registry_source_id: AgentRegistrySourceIdentifier
+
+
+class RegistryAgentCatalog(WireModel):
+    """An agent and the versions of it that there are."""
+
+    name: str
+    versions: list[str]
+
+
+class AgentRegistrySource(WireModel):
+    """A registry and what it offers."""
+
+    identifier: AgentRegistrySourceIdentifier
+    timestamp: Timestamp
+    name: str
+    agents: list[RegistryAgentCatalog]
+
+
+class License(WireModel):
+    """Under which terms an agent may be used. ``sdpx`` is Coral's spelling of SPDX."""
+
+    type: Literal["sdpx", "spdx", "text"]
+    expression: str | None = None
+    text: str | None = None
+
+
+class RegistryAgentInfo(WireModel):
+    """What an agent says of itself."""
+
+    identifier: RegistryAgentIdentifier
+    description: str | None = None
+    capabilities: list[AgentCapability] = Field(default_factory=list)
+    summary: str | None = None
+    readme: str | None = None
+    license: License | None = None
+    keywords: list[str] = Field(default_factory=list)
+    links: dict[str, str] = Field(default_factory=dict)
+
+
+class DockerRuntime(WireModel):
+    """The agent as a container."""
+
+    image: str
+    command: list[str] | None = None
+    transport: Transport = "streamable_http"
+
+
+class ExecutableRuntime(WireModel):
+    """The agent as a process of this machine."""
+
+    path: str
+    arguments: list[str] = Field(default_factory=list)
+    transport: Transport = "streamable_http"
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def command(self) -> list[str]:
+        """Path and arguments in one, as Coral's older document has them."""
+        return [self.path, *self.arguments]
+
+
+class Runtimes(WireModel):
+    """How an agent can be run."""
+
+    executable: ExecutableRuntime | None = None
+    docker: DockerRuntime | None = None
+
+    def offered(self) -> list[RuntimeId]:
+        """Name the runtimes that there are."""
+        found: list[RuntimeId] = ["executable"] if self.executable else []
+        return [*found, "docker"] if self.docker else found
+
+    def get(self, runtime: RuntimeId) -> DockerRuntime | ExecutableRuntime | None:
+        """Return a runtime by its id; ``None`` when the agent does not offer it."""
+        return {"executable": self.executable, "docker": self.docker}.get(runtime)
+
+
+class NoExport(WireModel):
+    """An agent's export settings: Atoll exports none."""
+
+
+class RegistryAgent(WireModel):
+    """An agent in full: what ``coral-agent.toml`` says, with its defaults written out."""
+
+    edition: int
+    info: RegistryAgentInfo
+    runtimes: Runtimes
+    options: dict[str, AgentOption] = Field(default_factory=dict)
+    export_settings: dict[RuntimeId, NoExport] = Field(default_factory=dict)
+
+    def without_secrets(self) -> Self:
+        """Return it without the defaults of its secret options: what a reader of the registry may see."""
+        shown = {
+            name: option.model_copy(update={"default": None}) if getattr(option, "secret", False) else option
+            for name, option in self.options.items()
+        }
+        return self.model_copy(update={"options": shown})
+
+
+class RestrictedRegistryAgent(WireModel):
+    """An agent, and who may run it: whoever may create a session here."""
+
+    registry_agent: RegistryAgent
+    restrictions: list[LocalSource] = Field(default_factory=list)
