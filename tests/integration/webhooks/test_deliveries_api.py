@@ -1,0 +1,146 @@
+"""Deliveries as a client sees them: listed with their attempts, looked at, sent again."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from chalice.test import Client
+
+from app import app
+from chalicelib import deployment
+from chalicelib.deployment import Deployment
+from chalicelib.domain import api_keys, webhooks
+from tests.integration.webhooks.conftest import HeldClock
+from tests.integration.webhooks.receivers import Receiver
+
+BASE = "/api/v1/local/namespace/demo/deliveries"
+
+
+class Api:
+    """A client with a key."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def call(self, method: str, path: str, key: str = "dev") -> tuple[int, Any]:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        answer = self._client.http.request(method, path, headers=headers)
+        return answer.status_code, answer.json_body
+
+
+@pytest.fixture
+def api(atoll: Deployment) -> Iterator[Api]:
+    api_keys.put(atoll, "dev", "everything")
+    api_keys.put(atoll, "narrow", "another namespace's", ["other"])
+    deployment.use(atoll)
+    with Client(app) as client:
+        yield Api(client)
+    deployment.use(None)
+
+
+def freeze(atoll: Deployment, url: str, delivery_id: str = "d1", namespace: str = "demo") -> None:
+    webhooks.freeze(
+        atoll, delivery_id=delivery_id, namespace=namespace, session_id=f"s-{delivery_id}", url=url, body=b"{}"
+    )
+
+
+def test_a_delivery_is_listed_with_its_attempts(
+    api: Api, atoll: Deployment, receiver: Receiver, clock: HeldClock
+) -> None:
+    receiver.answer(503, {}, b"busy")
+    freeze(atoll, receiver.url)
+    created_ms = clock.now_ms()
+    outcome = webhooks.attempt(atoll, "d1", 1, "x")
+    status, body = api.call("GET", BASE)
+    assert status == 200
+    [listed] = body["deliveries"]
+    assert "next" not in body
+    [attempt] = listed.pop("attempts")
+    assert {name: attempt[name] for name in ("round", "status", "answer", "durationMs")} == {
+        "round": 1,
+        "status": 503,
+        "answer": "busy",
+        "durationMs": 0,
+    }
+    assert attempt["timestamp"] == listed["createdAt"]
+    for time in ("createdAt", "nextAttemptAt", "expiresAt"):
+        assert listed.pop(time).endswith("Z")
+    assert listed == {
+        "deliveryId": "d1",
+        "namespace": "demo",
+        "sessionId": "s-d1",
+        "url": receiver.url,
+        "state": "pending",
+        "round": 1,
+        "bodyBytes": 2,
+    }
+    assert outcome.next_attempt_at_ms is not None
+    assert outcome.next_attempt_at_ms > created_ms
+    status, one = api.call("GET", f"{BASE}/d1")
+    assert (status, one) == (200, api.call("GET", BASE)[1]["deliveries"][0])
+
+
+def test_pages_go_from_the_newest_to_the_oldest(api: Api, atoll: Deployment, clock: HeldClock) -> None:
+    for number in range(7):
+        freeze(atoll, "http://receiver.test/", f"d{number}")
+        clock.time_ms += number % 2  # two of them at the same time
+    freeze(atoll, "http://receiver.test/", "elsewhere", "other")
+    seen, query = [], "?limit=3"
+    while query:
+        status, page = api.call("GET", BASE + query)
+        assert (status, len(page["deliveries"]) <= 3) == (200, True)
+        seen += [(listed["createdAt"], listed["deliveryId"]) for listed in page["deliveries"]]
+        query = f"?limit=3&start={page['next']}" if "next" in page else ""
+    assert {name for _, name in seen} == {f"d{number}" for number in range(7)}
+    assert len(seen) == 7
+    assert [time for time, _ in seen] == sorted((time for time, _ in seen), reverse=True)
+
+
+def test_deliveries_are_there_for_30_days_whatever_became_of_the_session(
+    api: Api, atoll: Deployment, clock: HeldClock
+) -> None:
+    # There is no table of sessions or namespaces here at all.
+    freeze(atoll, "http://receiver.test/")
+    clock.time_ms += 30 * 24 * 3600 * 1000 - 5000
+    assert api.call("GET", f"{BASE}/d1")[0] == 200
+    assert len(api.call("GET", BASE)[1]["deliveries"]) == 1
+    clock.time_ms += 10_000
+    assert api.call("GET", f"{BASE}/d1")[0] == 404
+    assert api.call("GET", BASE)[1] == {"deliveries": []}
+
+
+def test_a_delivery_is_sent_again_and_not_while_it_is_pending(api: Api, atoll: Deployment, receiver: Receiver) -> None:
+    freeze(atoll, receiver.url)
+    assert api.call("POST", f"{BASE}/d1/resend")[0] == 409
+    webhooks.attempt(atoll, "d1", 1, "x")
+    status, again = api.call("POST", f"{BASE}/d1/resend")
+    assert (status, again["state"], again["round"]) == (200, "pending", 2)
+    assert api.call("POST", f"{BASE}/d1/resend")[0] == 409
+    webhooks.attempt(atoll, "d1", 2, "y")
+    assert api.call("GET", f"{BASE}/d1")[1]["state"] == "delivered"
+    assert len(receiver.received) == 2
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "key", "status"),
+    [
+        ("GET", BASE, "", 401),
+        ("GET", BASE, "wrong", 401),
+        ("GET", BASE, "narrow", 403),
+        ("GET", f"{BASE}/d1", "narrow", 403),
+        ("POST", f"{BASE}/d1/resend", "narrow", 403),
+        ("GET", f"{BASE}/unknown", "dev", 404),
+        ("POST", f"{BASE}/unknown/resend", "dev", 404),
+        ("GET", BASE.replace("demo", "other") + "/d1", "dev", 404),
+        ("POST", BASE.replace("demo", "other") + "/d1/resend", "dev", 404),
+        ("GET", f"{BASE}?limit=0", "dev", 400),
+        ("GET", f"{BASE}?limit=101", "dev", 400),
+        ("GET", f"{BASE}?limit=many", "dev", 400),
+        ("GET", f"{BASE}?start=nonsense", "dev", 400),
+        ("GET", f"{BASE}?start=12.", "dev", 400),
+        ("GET", f"{BASE}?start=12.unknown", "dev", 200),
+    ],
+)
+def test_what_is_refused(api: Api, atoll: Deployment, method: str, path: str, key: str, status: int) -> None:
+    freeze(atoll, "http://receiver.test/")
+    assert api.call(method, path, key)[0] == status
