@@ -1,0 +1,73 @@
+"""The registry over HTTP: Coral's reading of it, and Atoll's own adding and removing of agents."""
+
+from chalice.app import Blueprint
+
+from chalicelib.api.http import route
+from chalicelib.deployment import current
+from chalicelib.domain import registry
+from chalicelib.domain.errors import BadRequest, Forbidden, NotFound
+from chalicelib.store.api_keys import ApiKeyRecord
+from chalicelib.store.registry import RegistryAgentRecord
+from chalicelib.wire.registry import AgentRegistrySource, RestrictedRegistryAgent
+
+routes = Blueprint(__name__)
+
+_AGENT = "/api/v1/registry/local/{agentName}/{agentVersion}"
+
+
+@route(routes, "GET", "/api/v1/registry")
+def get_registry_agents() -> list[AgentRegistrySource]:
+    """List the registries and the agents in each: there is one, the local."""
+    return [registry.catalog(current())]
+
+
+@route(routes, "GET", _AGENT)
+def inspect_local_agent(agent_name: str, agent_version: str) -> RestrictedRegistryAgent:
+    """Return all details of an agent of the local registry, but for the defaults of its secret options."""
+    return _shown(registry.get(current(), agent_name, agent_version))
+
+
+@route(
+    routes, "PUT", _AGENT, content_types=("application/toml", "text/plain", "text/x-toml", "application/octet-stream")
+)
+def put_local_agent(agent_name: str, agent_version: str, body: bytes, caller: ApiKeyRecord) -> RestrictedRegistryAgent:
+    """Register an agent, or replace it, with the text of its ``coral-agent.toml``."""
+    _check_all_namespaces(caller)
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"the body is not UTF-8: {error.reason} at byte {error.start}") from error
+    return _shown(registry.put(current(), text, agent_name, agent_version))
+
+
+@route(routes, "DELETE", _AGENT)
+def delete_local_agent(agent_name: str, agent_version: str, caller: ApiKeyRecord) -> None:
+    """Remove an agent that no running session uses."""
+    _check_all_namespaces(caller)
+    registry.delete(current(), agent_name, agent_version)
+
+
+@route(routes, "GET", "/api/v1/registry/marketplace/{agentName}/{agentVersion}")
+def inspect_marketplace_agent(agent_name: str, agent_version: str) -> RestrictedRegistryAgent:
+    """Answer as a server without a marketplace does."""
+    raise NotFound(f"there is no agent {agent_name!r} in version {agent_version!r}: no marketplace is configured")
+
+
+@route(routes, "GET", "/api/v1/registry/linked/{linkedServerName}/{agentName}/{agentVersion}")
+def inspect_linked_server_agent(
+    linked_server_name: str, agent_name: str, agent_version: str
+) -> RestrictedRegistryAgent:
+    """Answer as a server without linked servers does."""
+    raise NotFound(
+        f"there is no agent {agent_name!r} in version {agent_version!r}: no server {linked_server_name!r} is linked"
+    )
+
+
+def _shown(record: RegistryAgentRecord) -> RestrictedRegistryAgent:
+    return RestrictedRegistryAgent(registry_agent=record.definition.without_secrets())
+
+
+def _check_all_namespaces(caller: ApiKeyRecord) -> None:
+    # All namespaces share the registry: changing it changes what runs in each of them.
+    if "*" not in caller.namespaces:
+        raise Forbidden("this API key is limited to namespaces: it cannot change the registry, which all share")
