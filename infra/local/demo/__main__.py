@@ -14,7 +14,6 @@ from typing import Any
 import httpx2
 from rich.console import Console
 
-from infra.local import LocalStack
 from infra.local.demo.observed import HOLD_MS, MESSAGES, TTL_MS, Observed, checks
 from infra.local.demo.receiver import Receiver, receiving
 from infra.local.demo.screen import Screen, screen_for, table_of
@@ -87,7 +86,7 @@ class Client:
 
     def _body(self, response: httpx2.Response) -> dict[str, Any]:
         if response.status_code != 200:
-            raise SystemExit(f"{response.request.url} answered {response.status_code}: {response.text}")
+            sys.exit(f"failed: {response.request.url} answered {response.status_code}: {response.text}")
         body: dict[str, Any] = response.json()
         return body
 
@@ -112,21 +111,32 @@ def follow(client: Client, receiver: Receiver, secret: str, screen: Screen) -> O
 def main() -> int:
     """Run the demo; 0 when everything that it shows has happened."""
     console = Console()
-    began = time.monotonic()
     console.print("Starting Atoll on this machine …")
-    with receiving() as receiver, LocalStack(port=0, agents=[AGENTS / "seed", AGENTS / "echo"]) as stack:
-        with screen_for(console) as screen:
-            screen.say(f"Atoll is up at {stack.url} after {time.monotonic() - began:.1f} s")
-            observed = follow(Client(stack.url, stack.key), receiver, stack.webhook_secret, screen)
-        results = checks(observed)
+    # It takes a second to import: not before there is something to read.
+    from infra.local.stack import LocalStack
 
+    began = time.monotonic()
+    screen = screen_for(console)
+    folders = [AGENTS / "seed", AGENTS / "echo"]
+    with receiving() as receiver, LocalStack(port=0, agents=folders, on_output=screen.overhear) as stack, screen:
+        screen.say(f"Atoll is up at {stack.url} after {time.monotonic() - began:.1f} s")
+        observed = follow(Client(stack.url, stack.key), receiver, stack.webhook_secret, screen)
+
+    results = checks(observed)
     console.print(table_of(results))
     failed = [check.name for check in results if not check.passed]
-    console.print(
-        f"failed: {'; '.join(failed)}" if failed else f"All of it happened, in {time.monotonic() - began:.1f} s."
-    )
-    return 1 if failed else 0
+    if failed:
+        console.print(f"failed: {'; '.join(failed)}")
+        screen.explain()
+        return 1
+    console.print(f"All of it happened, in {time.monotonic() - began:.1f} s.")
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except httpx2.HTTPError as error:
+        sys.exit(f"failed: the API does not answer: {error}")

@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from infra.local.console import agent_line
 from infra.local.demo.observed import HOLD_MS, TTL_MS, Check, Event, Observed, spoken
 
 COLOURS = {"seed": "cyan", "echo": "magenta", "session": "green", "webhook": "yellow"}
@@ -38,6 +39,12 @@ class Screen(Protocol):
     def draw(self, observed: Observed) -> None:
         """Show the session as it is now; called several times a second."""
 
+    def overhear(self, agent: str, line: str) -> None:
+        """Take a line that an agent printed; from any thread."""
+
+    def explain(self) -> None:
+        """Show what may explain a failure and was not shown yet."""
+
 
 class Lines:
     """A line an event: for a log, or a pipe."""
@@ -62,6 +69,13 @@ class Lines:
     def draw(self, observed: Observed) -> None:
         """Nothing to do: the events say it all."""
 
+    def overhear(self, agent: str, line: str) -> None:
+        """Print it beside the events."""
+        self._console.print(agent_line(agent, line), soft_wrap=True)
+
+    def explain(self) -> None:
+        """Nothing to do: it all was printed."""
+
 
 class Picture:
     """The session as one picture that is drawn again and again."""
@@ -69,7 +83,7 @@ class Picture:
     def __init__(self, console: Console) -> None:
         self._live = Live(console=console, refresh_per_second=12)
         self._console = console
-        self._times: dict[str, float] = {}
+        self._overheard: list[Text] = []
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -89,6 +103,15 @@ class Picture:
         """Draw the session as it is now."""
         if observed.state:
             self._live.update(Group(*_parts(observed)))
+
+    def overhear(self, agent: str, line: str) -> None:
+        """Keep it: the picture has no place for it."""
+        self._overheard.append(agent_line(agent, line))
+
+    def explain(self) -> None:
+        """Print what the agents printed."""
+        for line in self._overheard:
+            self._console.print(line, soft_wrap=True)
 
 
 def _parts(observed: Observed) -> list[RenderableType]:
