@@ -2,13 +2,13 @@
 
 from chalice import Chalice
 
-from chalicelib.api import deliveries as delivery_routes
-from chalicelib.api import http, mcp, namespaces, puppet, registry, sessions
+from chalicelib.api import deliveries as deliveries_api
+from chalicelib.api import http, namespaces, registry, sessions
 from chalicelib.workers import changes, deliveries, lifecycle, tasks
 
 app = Chalice(app_name="atoll")
 
-for module in (sessions, namespaces, delivery_routes, registry, puppet, mcp):
+for module in (sessions, namespaces, registry, deliveries_api):
     app.register_blueprint(module.routes)
 
 for worker in (lifecycle, changes, tasks, deliveries):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from infra.local import LocalStack
+from infra.local.stack import LocalStack
 from tests.agents import CRASHER, MISSING, SLEEPER
 from tests.client import Client, agent, eventually, session, sleeper
 
