@@ -7,7 +7,7 @@ the agent's secret and unpacks them into a volume that both share.
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.aws.tasks import CONTAINER, OPTIONS_CONTAINER, OPTIONS_URL
+from chalicelib.aws.tasks import CONTAINER, OPTIONS_CONTAINER, OPTIONS_TOKEN, OPTIONS_URL
 from chalicelib.settings import Settings
 from chalicelib.store.registry import RegistryAgentRecord
 from chalicelib.wire.registry import DockerRuntime, ExecutableRuntime, RuntimeId
@@ -21,11 +21,13 @@ OPTIONS_DIRECTORY = "/coral/options"
 #: The image of a container that the local stack runs as a process of this machine.
 EXECUTABLE = "executable"
 
-#: What the first container does. The answer is a tar archive in base64: text passes API Gateway and a Function URL
-#: unchanged, where bytes would need a setting of each.
+#: What the first container does. The answer is a tar archive in base64: text passes API Gateway unchanged, where bytes
+#: would need a setting. curl reads the header from its input, so that no list of processes shows the secret.
 _FETCH = (
-    f'set -e -o pipefail; [ -z "${OPTIONS_URL}" ] || curl -fsS --retry 5 --retry-all-errors --max-time 30 '
-    f'"${OPTIONS_URL}" | base64 -d | tar -x -C {OPTIONS_DIRECTORY}'
+    f'set -e -o pipefail; [ -z "${OPTIONS_URL}" ] || '
+    f'echo "Authorization: Bearer ${OPTIONS_TOKEN}" | '
+    f'curl -fsS --retry 5 --retry-all-errors --max-time 30 -H @- "${OPTIONS_URL}" | '
+    f"base64 -d | tar -x -C {OPTIONS_DIRECTORY}"
 )
 
 #: MiB of the task's memory that the first container may use.

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 #: What the container of an agent is called in its task definition.
 CONTAINER = "agent"
 
-#: The container that runs before it, for an agent with options that travel as files, and the variable that tells it
-#: where to fetch them.
+#: The container that runs before it, for an agent with options that travel as files, and the variables that tell it
+#: where to fetch them, and with what.
 OPTIONS_CONTAINER = "options"
 OPTIONS_URL = "ATOLL_OPTIONS_URL"
+OPTIONS_TOKEN = "ATOLL_OPTIONS_TOKEN"  # noqa: S105, the name of a variable
 
 #: Largest overrides of one task (ECS API reference, "TaskOverride": the whole, written as JSON).
 MAX_OVERRIDES_BYTES = 8_192
@@ -37,11 +38,13 @@ _FINAL = {
 }
 
 
-def overrides(environment: Mapping[str, str], options_url: str | None) -> "TaskOverrideTypeDef":
+def overrides(
+    environment: Mapping[str, str], options_environment: Mapping[str, str] | None = None
+) -> "TaskOverrideTypeDef":
     """Return what makes an agent's task out of its task definition; `MAX_OVERRIDES_BYTES` bounds it."""
     containers: list[ContainerOverrideTypeDef] = [_with(CONTAINER, environment)]
-    if options_url is not None:
-        containers.append(_with(OPTIONS_CONTAINER, {OPTIONS_URL: options_url}))
+    if options_environment is not None:
+        containers.append(_with(OPTIONS_CONTAINER, options_environment))
     return {"containerOverrides": containers}
 
 
@@ -73,7 +76,7 @@ class Tasks:
         environment: Mapping[str, str],
         *,
         started_by: str,
-        options_url: str | None = None,
+        options_environment: Mapping[str, str] | None = None,
     ) -> str:
         """Start a task and return its ARN; a repeated call for the same ``started_by`` returns the same task.
 
@@ -99,7 +102,7 @@ class Tasks:
                         "assignPublicIp": "ENABLED" if self._settings.assign_public_ip else "DISABLED",
                     }
                 },
-                overrides=overrides(environment, options_url),
+                overrides=overrides(environment, options_environment),
             )
         except ClientError as error:
             code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")

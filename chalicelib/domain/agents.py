@@ -3,7 +3,7 @@
 import logging
 from typing import TYPE_CHECKING
 
-from chalicelib.aws.tasks import TaskRefused
+from chalicelib.aws.tasks import OPTIONS_TOKEN, OPTIONS_URL, TaskRefused
 from chalicelib.domain import agent_secrets, options, registry
 from chalicelib.store.agents import AgentRecord
 from chalicelib.store.sessions import SessionRecord
@@ -78,8 +78,10 @@ def launch(atoll: "Deployment", session: SessionRecord, agent: AgentRecord, opti
         return
     try:
         definition = registry.task_definition(atoll, agent.registry_agent_identifier, agent.runtime)
-        environment, options_url = _given(atoll, session, agent, secret, option_values)
-        task_arn = atoll.tasks.run(definition, environment, started_by=started_by(agent), options_url=options_url)
+        environment, options_environment = _given(atoll, session, agent, secret, option_values)
+        task_arn = atoll.tasks.run(
+            definition, environment, started_by=started_by(agent), options_environment=options_environment
+        )
     except (TaskRefused, registry.CannotRun) as error:
         stopped(atoll, agent, reason=str(error), at_ms=atoll.clock.now_ms())
         return
@@ -101,8 +103,8 @@ def check_size(atoll: "Deployment", session: SessionRecord, agent: AgentRecord, 
 
 def _given(
     atoll: "Deployment", session: SessionRecord, agent: AgentRecord, secret: str, option_values: str | None
-) -> tuple[dict[str, str], str | None]:
-    """Return the environment of an agent's process, and where the files of its options are fetched from, if any."""
+) -> tuple[dict[str, str], dict[str, str] | None]:
+    """Return the environment of an agent's process, and that of what fetches the files of its options, if any."""
     api_url = atoll.settings.api_url
     mcp_url = atoll.settings.mcp_url or api_url
     resolved = options.ResolvedOptions.from_json(option_values or "{}")
@@ -117,7 +119,8 @@ def _given(
     }
     if agent.system_prompt is not None:
         environment["CORAL_PROMPT_SYSTEM"] = agent.system_prompt
-    return environment, f"{mcp_url}/mcp/v1/{secret}/options" if options.files(resolved) else None
+    fetching = {OPTIONS_URL: f"{api_url}/api/v1/agent/options", OPTIONS_TOKEN: secret}
+    return environment, fetching if options.files(resolved) else None
 
 
 def stopped(atoll: "Deployment", agent: AgentRecord, *, reason: str, at_ms: int) -> None:

@@ -249,9 +249,12 @@ def archive(options: ResolvedOptions) -> str:
     return base64.b64encode(content.getvalue()).decode()
 
 
-def check_overrides_size(agent_name: str, environment: Mapping[str, str], options_url: str | None) -> None:
+def check_overrides_size(
+    agent_name: str, environment: Mapping[str, str], options_environment: Mapping[str, str] | None = None
+) -> None:
     """Raise `BadRequest`, with the size, the limit and the biggest entries, for more than ECS takes."""
-    size = len(json.dumps(overrides(environment, options_url), separators=(",", ":"), ensure_ascii=False).encode())
+    whole = overrides(environment, options_environment)
+    size = len(json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode())
     if size <= MAX_OVERRIDES_BYTES:
         return
     sizes = {name: len(value.encode()) for name, value in environment.items()}

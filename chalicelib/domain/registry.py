@@ -156,7 +156,7 @@ def runtime_of(atoll: "Deployment", agent: RegistryAgent, runtime: RuntimeId) ->
 def task_definition(atoll: "Deployment", identifier: Mapping[str, Any], runtime: str) -> str:
     """Return the ARN of an agent's task definition, registering it at the first launch.
 
-    Two launches at once may both register one; both are right, and the record keeps one of them.
+    Two launches at once may both register one; both then use the one that is kept first.
 
     Raises `CannotRun` when the agent, or its runtime, is not in the registry any more.
     """
@@ -169,8 +169,7 @@ def task_definition(atoll: "Deployment", identifier: Mapping[str, Any], runtime:
     if runtime not in offered:
         raise CannotRun(f"the agent {record.name} {record.version} has no runtime {runtime!r} any more")
     arn = atoll.task_definitions.register(record, offered[runtime])
-    atoll.registry.keep_task_definition(record, runtime, arn)
-    return arn
+    return atoll.registry.keep_task_definition(record, runtime, arn)
 
 
 def parse(toml_text: str, folder: Path | None = None) -> RegistryAgent:

@@ -91,6 +91,11 @@ class Agents(Table):
         found = self._under(session_id, _OPTIONS_PREFIX)
         return {item["item"].removeprefix(_OPTIONS_PREFIX): item["options"] for item in found}
 
+    def options_of(self, session_id: str, name: str) -> str | None:
+        """Read the option values (JSON text) of one agent."""
+        item = self.get({"sessionId": session_id, "item": _OPTIONS_PREFIX + name})
+        return item["options"] if item else None
+
     def find(self, session_id: str, name: str) -> AgentRecord | None:
         """Read one agent."""
         item = self.get(self.key(session_id, name))

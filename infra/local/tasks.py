@@ -23,7 +23,10 @@ from moto.ecs.exceptions import ECSException
 from moto.ecs.models import ecs_backends
 from moto.ecs.responses import EC2ContainerServiceResponse
 
+from chalicelib.aws.task_definitions import OPTIONS_DIRECTORY
+from chalicelib.aws.tasks import OPTIONS_CONTAINER
 from infra.local.background import Background
+from infra.local.option_files import OptionFiles
 from infra.local.processes import Child, Reaper
 
 #: The image of a container that is a plain process.
@@ -82,6 +85,7 @@ class Task:
     stop_code: str | None = None
     stopped_reason: str | None = None
     version: int = 0
+    files: OptionFiles | None = None
 
 
 class Tasks:
@@ -150,6 +154,9 @@ class Tasks:
             deadline = time.monotonic() + grace_s
             children = [child for child in children if not child.join(max(0.0, deadline - time.monotonic()))]
         self._reaper.close()
+        for task in self._tasks.values():
+            if task.files:
+                task.files.remove()
 
     def forget_old(self) -> None:
         """Drop tasks that stopped long ago, and their client tokens."""
@@ -230,9 +237,12 @@ class Tasks:
     # A task's life.
 
     def _start(self, task: Task) -> None:
-        engine = all(container.image == EXECUTABLE for container in task.containers) or self._engine_answers()
+        if not self._fetch_options(task):
+            return
+        containers = [container for container in task.containers if container.name != OPTIONS_CONTAINER]
+        engine = all(container.image == EXECUTABLE for container in containers) or self._engine_answers()
         with self._lock:
-            for container in task.containers:
+            for container in containers:
                 if self._closed:
                     return
                 if task.desired_status == "STOPPED":
@@ -252,15 +262,39 @@ class Tasks:
             task.last_status = "RUNNING"
             self._changed(task)
 
+    def _fetch_options(self, task: Task) -> bool:
+        """Do here what the container of a task's option files does on AWS; whether that succeeded, or there is none."""
+        container = next((each for each in task.containers if each.name == OPTIONS_CONTAINER), None)
+        if container is None:
+            return True
+        files = None
+        try:
+            files = OptionFiles(container.environment)
+        except OSError as error:
+            container.reason = str(error)
+        with self._lock:
+            container.status = "STOPPED"
+            container.exit_code = 0 if files else 1
+            if files is None:
+                self._end(task, "TaskFailedToStart", f"container {container.name}: {container.reason}")
+            elif self._closed:
+                files.remove()
+            else:
+                task.files = files
+        return files is not None
+
     def _launch(self, task: Task, container: Container) -> Child:
         if container.image == EXECUTABLE:
             if not container.command:
                 raise ValueError("the container has no command")
             command, given = container.command, container.environment
+            given = task.files.located(given) if task.files else given
         else:
             # The variables reach docker in its environment, not in its arguments, which others can see.
             names = [argument for name in container.environment for argument in ("--env", name)]
-            command = ["docker", "run", "--rm", "--network", "host", *names, container.image, *container.command]
+            mounts = ["--volume", f"{task.files.folder}:{OPTIONS_DIRECTORY}:ro"] if task.files else []
+            command = ["docker", "run", "--rm", "--network", "host", *mounts, *names]
+            command += [container.image, *container.command]
             given = container.environment
         return Child(
             command,
@@ -320,6 +354,8 @@ class Tasks:
         for container in task.containers:
             container.status = "STOPPED"
             container.child = None
+        if task.files:
+            task.files.remove()
         task.last_status = "STOPPED"
         task.stopped_at = time.time()
         self._changed(task)

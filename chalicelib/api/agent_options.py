@@ -1,0 +1,20 @@
+"""The options that travel to an agent as files: fetched by the container that runs before the agent's own."""
+
+from chalice.app import Blueprint, Request, Response
+
+from chalicelib.api.http import route
+from chalicelib.deployment import current
+from chalicelib.domain import actors, options
+
+routes = Blueprint(__name__)
+
+
+@route(routes, "GET", "/api/v1/agent/options", authenticated=False)
+def get_agent_options(request: Request) -> Response:
+    """Return an agent's files as a tar archive in base64; the bearer is the agent's secret."""
+    _, _, secret = request.headers.get("authorization", "").partition(" ")
+    atoll = current()
+    actor = actors.by_secret(atoll, secret.strip())
+    stored = atoll.agents.options_of(actor.session_id, actor.name)
+    resolved = options.ResolvedOptions.from_json(stored or "{}")
+    return Response(body=options.archive(resolved), status_code=200, headers={"Content-Type": "text/plain"})
