@@ -38,39 +38,51 @@ def main() -> int:
     signal.signal(signal.SIGINT, on_signal)
     signal.signal(signal.SIGTERM, on_signal)
     # The banner can wait for what takes longest to import, but a signal cannot.
+    from chalicelib.domain.errors import AtollError
     from infra.local.console import show_agent_line
     from infra.local.stack import LocalStack
 
+    port = int(os.environ.get("PORT") or PORT)
     given_secret = os.environ.get("ATOLL_WEBHOOK_SECRET") or None
+    stack = LocalStack(
+        port=port,
+        api_key=os.environ.get("ATOLL_API_KEY") or "dev",
+        webhook_secret=given_secret,
+        on_output=lambda agent, line: show_agent_line(console, agent, line),
+    )
     try:
-        stack = LocalStack(
-            port=int(os.environ.get("PORT") or PORT),
-            agents=agent_folders(os.environ.get("AGENTS", "")),
-            api_key=os.environ.get("ATOLL_API_KEY") or "dev",
-            webhook_secret=given_secret,
-            on_output=lambda agent, line: show_agent_line(console, agent, line),
-        ).start()
-    except (OSError, ValueError) as error:
-        console.print(Text(f"Atoll cannot start: {error}", style="bold red"))
+        stack.start()
+    except OSError as error:
+        console.print(
+            Text(f"Atoll cannot serve on port {port}: {error.strerror}. PORT names another.", style="bold red")
+        )
         return 1
-    with stack:
+    try:
+        for folder in agent_folders(os.environ.get("AGENTS", "")):
+            try:
+                stack.register(folder)
+            except (AtollError, OSError) as error:
+                console.print(Text(f"{folder} is left out: {error}", style="yellow"))
         console.print(_banner(stack.url, stack.key, None if given_secret else stack.webhook_secret, stack.agents))
         stop.wait()
         console.print(Text("Stopping; agents end first.", style="dim"))
+    finally:
+        stack.stop()
     return 0
 
 
 def _banner(url: str, key: str, made_secret: str | None, agents: list[tuple[str, str]]) -> Panel:
     rows = Table.grid(padding=(0, 2))
-    rows.add_column(style="dim")
+    rows.add_column(style="dim", no_wrap=True)
     rows.add_column(overflow="fold")
     rows.add_row("API", Text(url, style="bold"))
-    rows.add_row("key", Text(f"Authorization: Bearer {key}"))
+    rows.add_row("API key", Text(key))
     if made_secret is not None:
-        rows.add_row("webhook secret", Text(f"{made_secret} (made for this run; set ATOLL_WEBHOOK_SECRET to keep one)"))
-    names = ", ".join(f"{name} {version}".strip() for name, version in agents)
-    rows.add_row("agents", Text(names or "none; list folders in AGENTS"))
-    rows.add_row("stop", Text("Ctrl-C"))
+        rows.add_row("webhook key", Text(made_secret))
+        rows.add_row("", Text("made for this run; ATOLL_WEBHOOK_SECRET sets it", style="dim"))
+    names = ", ".join(f"{name} {version}" for name, version in agents)
+    rows.add_row("agents", Text(names or "none: AGENTS lists folders of agents"))
+    rows.add_row("to stop", Text("Ctrl-C"))
     return Panel(rows, title="[bold]Atoll[/] runs on this machine", title_align="left", expand=False)
 
 

@@ -72,7 +72,7 @@ class Bus:
 
         def send(rule: Rule, event: Any, transform_input: bool = True) -> None:
             # moto lets a schedule's rule, which has no pattern, match every event of its bus.
-            if rule.state == "DISABLED" or (rule.scheduled_expression and rule.event_pattern.get_pattern() is None):
+            if rule.state == "DISABLED" or (rule.scheduled_expression and not rule.event_pattern.get_pattern()):
                 return
             ours = [target for target in rule.targets if _service(target) in ("lambda", "states")]
             if ours and rule.event_pattern.matches_event(event):

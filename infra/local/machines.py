@@ -5,14 +5,19 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Any
 from unittest.mock import patch
 
-from moto.stepfunctions.parser.api import ExecutionStatus, TaskTimedOut
+from moto.core.exceptions import JsonRESTError
+from moto.stepfunctions.parser.api import ExecutionStatus
 from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
 from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.resource import ResourceCondition
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service_callback import (
+    StateTaskServiceCallback,
+)
 from moto.stepfunctions.parser.asl.component.state.wait.wait_function.timestamp import Timestamp
 from moto.stepfunctions.parser.asl.component.state.wait.wait_function.wait_function import WaitFunction
 from moto.stepfunctions.parser.asl.eval.callback.callback import (
@@ -46,6 +51,9 @@ class Machines:
         # The engine logs each error that a machine goes on to catch.
         logging.getLogger("moto.stepfunctions").setLevel(logging.CRITICAL)
         start_execution = StepFunctionsParserBackend.start_execution
+        new_client_for: Callable[..., Any] = getattr(lambda_eval_utils, "boto_client_for")  # noqa: B009
+        clients: dict[tuple[str, str], Any] = {}
+        eval_execution = StateTaskServiceCallback._eval_execution
         terminated = BaseExecutionWorkerCommunication.terminated
 
         def start_alone(backend: StepFunctionsParserBackend, *arguments: Any, **named: Any) -> Execution:
@@ -65,20 +73,31 @@ class Machines:
         ) -> None:
             self._answer(CallbackOutcomeFailure(callback_id=task_token, error=error, cause=cause))
 
+        def evaluate(task: StateTaskServiceCallback, env: Any) -> None:
+            # moto keeps the token of the first attempt; on AWS each has its own.
+            if task.resource.condition == ResourceCondition.WaitForTaskToken:
+                env.callback_pool_manager.add(env.states.context_object.update_task_token())
+            eval_execution(task, env)
+
+        def client_for(region: str, service: str, state_credentials: Any = None) -> Any:
+            with self._lock:
+                if (region, service) not in clients:
+                    clients[region, service] = new_client_for(region=region, service=service)
+                return clients[region, service]
+
         return [
             patch.object(StepFunctionsParserBackend, "start_execution", start_alone),
             patch.object(StepFunctionsParserBackend, "send_task_success", succeed),
             patch.object(StepFunctionsParserBackend, "send_task_failure", fail),
             patch.object(BaseExecutionWorkerCommunication, "terminated", end),
+            patch.object(StateTaskServiceCallback, "_eval_execution", evaluate),
             patch.object(Timestamp, "_get_wait_seconds", _seconds_until),
             patch.object(WaitFunction, "_wait_interval", _wait),
             # Pauses between retries end with the stack.
             patch.object(retrier_decl, "time", _Pauses(self._stopping)),
             # Parsing a definition takes 25 ms and making a client 10 ms, each time anew.
             patch.object(AmazonStateLanguageParser, "parse", functools.lru_cache(64)(AmazonStateLanguageParser.parse)),
-            patch.object(
-                lambda_eval_utils, "boto_client_for", functools.lru_cache(8)(lambda_eval_utils.boto_client_for)
-            ),
+            patch.object(lambda_eval_utils, "boto_client_for", client_for),
         ]
 
     def stop(self) -> None:
@@ -111,7 +130,7 @@ class Machines:
                     return
             except CallbackNotifyConsumerError:
                 break
-        raise TaskTimedOut("Task Timed Out: 'Provided task does not exist anymore'")
+        raise JsonRESTError("TaskTimedOut", "Task Timed Out: 'Provided task does not exist anymore'")
 
     def _forget(self, ended: Execution) -> None:
         """Drop the oldest finished executions of a machine, and the threads that moto collects."""

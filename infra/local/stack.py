@@ -189,6 +189,7 @@ class LocalStack:
         deployment.use(self.atoll)
 
         pumps: dict[str, list[Pump]] = {}
+        self.pumps = pumps
         self.functions = Functions(self.atoll.settings.prefix, f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:")
         background = Background("background", BACKGROUND_THREADS)
         tables = Tables(ACCOUNT, REGION, lambda table, record: [pump.put(record) for pump in pumps.get(table, [])])
@@ -230,14 +231,21 @@ class LocalStack:
             tables.stream(table)
         for expression, arn, targets in provision.schedules:
             bus.schedule(expression, arn, targets)
-        background.every(HOUSEKEEPING_S, lambda: _tidy(tables, tasks))
+        self._tables, self._tasks = tables, tasks
+        background.every(HOUSEKEEPING_S, self.tidy)
         if self.key and self._app is None:
             from chalicelib.domain import api_keys
 
             api_keys.put(self.atoll, self.key, "local")
         for folder in self._agent_folders:
-            self._register(folder)
+            self.register(folder)
         gateway.serve(app)
+
+    def tidy(self) -> None:
+        """Delete what has expired and forget what is over; done every minute by itself."""
+        self._tables.delete_expired(time.time())
+        self._tables.forget_empty_partitions()
+        self._tasks.forget_old()
 
     def _settings(self) -> Settings:
         ours = {
@@ -258,11 +266,18 @@ class LocalStack:
             SecretString=json.dumps({"current": self.webhook_secret}),
         )
 
-    def _register(self, folder: Path) -> None:
+    def register(self, folder: Path | str) -> None:
+        """Register the agent of a folder with a ``coral-agent.toml``.
+
+        Raises
+        ------
+        chalicelib.domain.errors.AtollError, OSError
+            when the file breaks a rule or cannot be read.
+        """
         from chalicelib.domain.registry import register_local
 
-        entry = register_local(self.atoll, folder)
-        self.agents.append((getattr(entry, "name", folder.name), getattr(entry, "version", "")))
+        agent = register_local(self.atoll, Path(folder))
+        self.agents.append((agent.name, agent.version))
 
     def _start_execution(self, arn: str, name: str, content: str) -> None:
         self.atoll.client("stepfunctions").start_execution(stateMachineArn=arn, name=name, input=content)
@@ -288,12 +303,6 @@ class LocalStack:
     def _show(self, task: Task, container: Container, line: str) -> None:
         if self._on_output is not None:
             self._on_output(container.label, line)
-
-
-def _tidy(tables: Tables, tasks: Tasks) -> None:
-    tables.delete_expired(time.time())
-    tables.forget_empty_partitions()
-    tasks.forget_old()
 
 
 @contextlib.contextmanager

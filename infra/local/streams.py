@@ -68,7 +68,7 @@ class Pump:
         give_up
             Takes the message about a batch that was tried for too long (its destination on failure).
         """
-        self._mapping = mapping
+        self.mapping = mapping
         self._invoke = invoke
         self._give_up = give_up
         self._waiting: deque[Record] = deque()
@@ -95,7 +95,7 @@ class Pump:
             with self._arrived:
                 while not self._waiting and not self._stopped.is_set():
                     self._arrived.wait()
-                batch = [self._waiting.popleft() for _ in range(min(self._mapping.batch_size, len(self._waiting)))]
+                batch = [self._waiting.popleft() for _ in range(min(self.mapping.batch_size, len(self._waiting)))]
             if batch:
                 self._carry(batch)
 
@@ -109,7 +109,7 @@ class Pump:
                 return
             if len(left) < len(batch):
                 failures, since = 0, time.monotonic()
-            elif self._mapping.bisect and len(batch) > 1:
+            elif self.mapping.bisect and len(batch) > 1:
                 # One bad record must not hold up what comes before it.
                 self._stopped.wait(FIRST_PAUSE_S)
                 self._carry(batch[: len(batch) // 2])
@@ -117,21 +117,21 @@ class Pump:
                 return
             batch = left
             failures += 1
-            if failures > self._mapping.most_retries or time.monotonic() - since > self._mapping.longest_age_s:
+            if failures > self.mapping.most_retries or time.monotonic() - since > self.mapping.longest_age_s:
                 self._give_up(self._obituary(batch))
                 return
             if failures == TOLD:
-                log.warning("%s keeps failing on a record of its stream; trying on", self._mapping.function)
+                log.warning("%s keeps failing on a record of its stream; trying on", self.mapping.function)
             self._stopped.wait(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(failures - 1, 10)))
 
     def _attempt(self, batch: list[Record]) -> list[Record]:
         """Call the function once and return what is left to carry."""
         try:
-            answer = self._invoke(self._mapping.function, {"Records": batch})
+            answer = self._invoke(self.mapping.function, {"Records": batch})
         except Exception as error:
-            log.debug("%s failed: %s", self._mapping.function, error)
+            log.debug("%s failed: %s", self.mapping.function, error)
             return batch
-        if not self._mapping.reports_item_failures or not isinstance(answer, dict):
+        if not self.mapping.reports_item_failures or not isinstance(answer, dict):
             return batch[:0]
         failed = {failure.get("itemIdentifier") for failure in answer.get("batchItemFailures") or []}
         if not failed:
@@ -144,7 +144,7 @@ class Pump:
 
     def _obituary(self, batch: list[Record]) -> Record:
         return {
-            "requestContext": {"functionArn": self._mapping.function, "condition": "RetryAttemptsExhausted"},
+            "requestContext": {"functionArn": self.mapping.function, "condition": "RetryAttemptsExhausted"},
             "DDBStreamBatchInfo": {
                 "startSequenceNumber": batch[0]["dynamodb"]["SequenceNumber"],
                 "endSequenceNumber": batch[-1]["dynamodb"]["SequenceNumber"],

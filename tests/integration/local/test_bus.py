@@ -1,0 +1,87 @@
+"""Rules and their targets."""
+
+import json
+import time
+from typing import Any
+
+from tests.integration.local.conftest import StandIns, eventually
+
+
+def put(stand_ins: StandIns, detail_type: str, detail: dict[str, Any]) -> None:
+    entry = {
+        "EventBusName": "atoll-local",
+        "Source": "atoll.sessions",
+        "DetailType": detail_type,
+        "Detail": json.dumps(detail),
+    }
+    assert stand_ins.client("events").put_events(Entries=[entry])["FailedEntryCount"] == 0
+
+
+def test_a_requested_webhook_starts_a_delivery_with_the_events_detail(stand_ins: StandIns) -> None:
+    tasks: list[dict[str, Any]] = []
+    stand_ins.on("deliver_webhook", lambda event, context: tasks.append(event) or {"state": "delivered"})
+
+    put(stand_ins, "webhook_requested", {"deliveryId": "d1", "round": 1})
+
+    eventually(lambda: tasks)
+    assert (tasks[0]["deliveryId"], tasks[0]["round"]) == ("d1", 1)
+    assert tasks[0]["execution"]
+
+
+def test_other_events_start_nothing(stand_ins: StandIns) -> None:
+    tasks: list[dict[str, Any]] = []
+    stand_ins.on("deliver_webhook", lambda event, context: tasks.append(event) or {"state": "delivered"})
+
+    put(stand_ins, "session_created", {"deliveryId": "no", "round": 1})
+    put(stand_ins, "webhook_requested", {"deliveryId": "yes", "round": 1})
+
+    eventually(lambda: tasks)
+    assert [task["deliveryId"] for task in tasks] == ["yes"]
+
+
+def test_a_users_own_rule_with_a_queue_keeps_working(stand_ins: StandIns) -> None:
+    queue, events = stand_ins.client("sqs"), stand_ins.client("events")
+    url = queue.create_queue(QueueName="mine")["QueueUrl"]
+    pattern = json.dumps({"detail-type": ["session_closed"]})
+    events.put_rule(Name="mine", EventBusName="atoll-local", EventPattern=pattern)
+    target = {"Id": "1", "Arn": "arn:aws:sqs:us-east-1:123456789012:mine"}
+    events.put_targets(Rule="mine", EventBusName="atoll-local", Targets=[target])
+
+    put(stand_ins, "session_closed", {"sessionId": "s"})
+
+    messages = eventually(lambda: queue.receive_message(QueueUrl=url).get("Messages"))
+    assert json.loads(messages[0]["Body"])["detail"] == {"sessionId": "s"}
+
+
+def test_a_function_that_fails_gets_its_event_again(stand_ins: StandIns) -> None:
+    times: list[float] = []
+
+    def fail_once(event: dict[str, Any], context: Any) -> None:
+        times.append(time.monotonic())
+        assert len(times) > 1
+
+    stand_ins.on("on_task_change", fail_once)
+
+    stand_ins.run(stand_ins.define(command=["true"]))
+
+    eventually(lambda: len(times) == 2)
+
+
+def test_no_event_of_a_bus_sets_off_a_schedule(stand_ins: StandIns) -> None:
+    calls: list[str] = []
+    stand_ins.on("reconcile", lambda event, context: calls.append("reconcile"))
+    stand_ins.on("on_task_change", lambda event, context: calls.append("on_task_change"))
+
+    stand_ins.run(stand_ins.define(command=["true"]))
+
+    eventually(lambda: "on_task_change" in calls)
+    assert calls == ["on_task_change"]
+
+
+def test_whoever_watches_sees_each_event_in_eventbridges_envelope(stand_ins: StandIns) -> None:
+    put(stand_ins, "session_created", {"sessionId": "s"})
+
+    [event] = [event for event in stand_ins.events if event["source"] == "atoll.sessions"]
+    assert event["detail-type"] == "session_created"
+    assert event["detail"] == {"sessionId": "s"}
+    assert event["account"] == "123456789012"
