@@ -1,9 +1,10 @@
 """Who acts in a session: an agent, known by its secret or named by a user who speaks in its place."""
 
+import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 from chalicelib.domain import agent_secrets
-from chalicelib.domain.errors import BadRequest, NotFound, Unauthorized
+from chalicelib.domain.errors import BadRequest, Conflict, NotFound, Unauthorized
 from chalicelib.store.agents import AgentRecord
 from chalicelib.store.namespaces import NamespaceRecord
 from chalicelib.store.sessions import SessionRecord
@@ -12,6 +13,8 @@ from chalicelib.wire.events import AgentConnected
 
 if TYPE_CHECKING:
     from chalicelib.deployment import Deployment
+
+logger = logging.getLogger(__name__)
 
 
 class Actor(NamedTuple):
@@ -89,3 +92,14 @@ def connect(atoll: "Deployment", actor: Actor) -> bool:
     event = AgentConnected(timestamp=now_ms, name=actor.name).to_wire()
     atoll.log.append(actor.session_id, event, at_ms=now_ms, expires_at=actor.agent.expires_at)
     return True
+
+
+def close_session(atoll: "Deployment", actor: Actor) -> None:
+    """Close the actor's session; raise `Conflict` when it is closing already."""
+    where = actor.session.namespace, actor.session_id
+    if atoll.sessions.close(*where, now_ms=atoll.clock.now_ms(), reason="closed_by_agent") is None:
+        raise Conflict(f"the session {actor.session_id!r} is closing already")
+    logger.info(
+        "session closed by an agent",
+        extra={"namespace": actor.session.namespace, "sessionId": actor.session_id, "agent": actor.name},
+    )

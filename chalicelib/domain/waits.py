@@ -257,7 +257,7 @@ class _Wait:
         if event["type"] == SESSION_CLOSING:
             raise Conflict(f"the session {self._actor.session_id!r} is closing")
         if event["type"] == "runtime_stopped" and event["name"] == self._actor.name:
-            raise Conflict(f"the agent {self._actor.name!r} was stopped")
+            raise Conflict(f"the agent {self._actor.name!r} was stopped: {event.get('reason', 'ended')}")
         return hearing.note(entry)
 
     def _first_of_past(self, thread_id: str, hearing: Hearing) -> LogEntry | None:

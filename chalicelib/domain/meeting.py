@@ -1,0 +1,48 @@
+"""Blocking agents wait for one another when they connect, so that none speaks before the others can hear."""
+
+from typing import TYPE_CHECKING
+
+from chalicelib.domain.actors import Actor
+from chalicelib.domain.waits import FIRST_PAUSE_S, LONGEST_PAUSE_S, PAUSE_GROWTH
+from chalicelib.store.agents import AgentRecord
+from chalicelib.wire.threads import MAX_WAIT_MS
+
+if TYPE_CHECKING:
+    from chalicelib.deployment import Deployment
+
+
+def wait_for_blocking(atoll: "Deployment", actor: Actor, deadline_ms: int) -> bool:
+    """Wait until every blocking agent that links lead to has connected or is connecting; ``False`` if time ran out.
+
+    An agent that has stopped is not waited for: it will not connect any more.
+    """
+    end_ms = min(deadline_ms, atoll.clock.now_ms() + MAX_WAIT_MS)
+    watch = atoll.watch(actor.session_id)
+    pause_s = FIRST_PAUSE_S
+    while True:
+        watch.arm()
+        agents = atoll.agents.of_session(actor.session_id)
+        if not missing(agents, actor.name):
+            return True
+        remaining_ms = end_ms - atoll.clock.now_ms()
+        if remaining_ms <= 0:
+            return False
+        watch.wait(pause_s, remaining_ms / 1000)
+        pause_s = min(pause_s * PAUSE_GROWTH, LONGEST_PAUSE_S)
+
+
+def missing(agents: list[AgentRecord], name: str) -> list[str]:
+    """Return the blocking agents, reachable from this one over links of links, that have not connected yet."""
+    by_name = {agent.name: agent for agent in agents}
+    reached, front = {name}, [name]
+    while front:
+        agent = by_name.get(front.pop())
+        for link in agent.links if agent else ():
+            if link not in reached:
+                reached.add(link)
+                front.append(link)
+    return [
+        agent.name
+        for agent in agents
+        if agent.name in reached and agent.blocking and agent.connected_at_ms is None and agent.status != "stopped"
+    ]

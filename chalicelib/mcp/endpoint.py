@@ -1,0 +1,177 @@
+"""The agents' door: one plain HTTP request in, one plain answer out (MCP, Streamable HTTP without streams).
+
+It knows neither the web framework nor the event that carried the request: whoever serves it fills in a `Request`.
+"""
+
+import dataclasses
+import json
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from mcp_types import INVALID_REQUEST
+
+from chalicelib.domain import actors, errors
+from chalicelib.mcp import envelope, methods, protocol
+from chalicelib.mcp.protocol import Message, ProtocolError
+from chalicelib.wire.base import RouteException
+
+if TYPE_CHECKING:
+    from chalicelib.deployment import Deployment
+
+logger = logging.getLogger(__name__)
+
+#: Largest body of a request: a message of the greatest length, every character of it escaped.
+MAX_BODY_BYTES = 2_000_000
+#: Most messages in one batch.
+MAX_BATCH = 50
+
+_JSON = "application/json"
+_EVENTS = "text/event-stream"
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """An HTTP request to ``/mcp/v1/<secret>/mcp``; header names in lower case."""
+
+    method: str
+    secret: str
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclasses.dataclass(frozen=True)
+class Response:
+    """The answer to it."""
+
+    status: int
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    body: bytes = b""
+
+
+def handle(atoll: "Deployment", request: Request) -> Response:
+    """Serve one request of an agent. Nothing that a client sent makes it raise."""
+    try:
+        actor = actors.by_secret(atoll, request.secret)
+    except errors.Unauthorized as error:
+        return _refusal(HTTPStatus.UNAUTHORIZED, str(error))
+    if request.method == "DELETE":  # there is no session of the transport that could end
+        return Response(200)
+    refused = _refused(request)
+    if refused is not None:
+        return refused
+    status, answer = _Exchange(atoll, actor, request.headers).run(request.body)
+    if answer is None:
+        return Response(status)
+    text = json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    if status == HTTPStatus.OK and _accepted(request.headers.get("accept")) == _EVENTS:
+        text = b"event: message\ndata: " + text + b"\n\n"
+        return Response(status, {"Content-Type": _EVENTS, "Cache-Control": "no-cache, no-transform"}, text)
+    return Response(status, {"Content-Type": _JSON}, text)
+
+
+def _refused(request: Request) -> Response | None:
+    """Return the refusal of a request whose HTTP is not right for MCP."""
+    if request.method != "POST":
+        return _refusal(
+            HTTPStatus.METHOD_NOT_ALLOWED, "only POST: this server has no stream", {"Allow": "POST, DELETE"}
+        )
+    if _accepted(request.headers.get("accept")) is None:
+        return _refusal(HTTPStatus.NOT_ACCEPTABLE, f"the client must accept {_JSON} or {_EVENTS}")
+    if request.headers.get("content-type", _JSON).partition(";")[0].strip().lower() != _JSON:
+        return _refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"the content type must be {_JSON}")
+    size = len(request.body)
+    if size > MAX_BODY_BYTES:
+        return _refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {MAX_BODY_BYTES} bytes are taken, not {size}")
+    return None
+
+
+class _Exchange:
+    """What one POST holds: a message, or a batch of them."""
+
+    def __init__(self, atoll: "Deployment", actor: actors.Actor, headers: Mapping[str, str]) -> None:
+        self._headers = headers
+        self._call = methods.Call(atoll, actor, atoll.clock.now_ms() + atoll.settings.mcp_wait_limit_ms)
+
+    def run(self, body: bytes) -> tuple[HTTPStatus, Any]:
+        """Return the status and what is answered, ``None`` for a body that is left empty."""
+        try:
+            message = protocol.parse(body)
+            if isinstance(message, list):
+                return self._batch(message)
+            stateless = envelope.speaks_stateless(message, self._headers)
+            if not stateless:
+                self._check_version()
+        except ProtocolError as error:
+            answer = error.answer(None)
+            return protocol.status_of(answer, stateless=True), answer
+        answered = self._one(message, stateless=stateless)
+        if answered is None:
+            return HTTPStatus.ACCEPTED, None
+        return protocol.status_of(answered, stateless=stateless), answered
+
+    def _batch(self, messages: list[Any]) -> tuple[HTTPStatus, Any]:
+        if self._headers.get(envelope.VERSION_HEADER, protocol.UNNAMED_VERSION) != protocol.UNNAMED_VERSION:
+            raise ProtocolError(INVALID_REQUEST, f"only the version {protocol.UNNAMED_VERSION} has batches")
+        if not 0 < len(messages) <= MAX_BATCH:
+            raise ProtocolError(INVALID_REQUEST, f"a batch holds 1 to {MAX_BATCH} messages, not {len(messages)}")
+        if any(isinstance(message, dict) and message.get("method") == "initialize" for message in messages):
+            raise ProtocolError(INVALID_REQUEST, "initialize must not be part of a batch")
+        answers = [answer for message in messages if (answer := self._one(message, stateless=False)) is not None]
+        return (HTTPStatus.OK, answers) if answers else (HTTPStatus.ACCEPTED, None)
+
+    def _one(self, message: Any, *, stateless: bool) -> Message | None:
+        """Serve one message; ``None`` when it expects no answer."""
+        request_id = protocol.id_of(message)
+        try:
+            if protocol.is_answer(message) and not stateless:
+                return None
+            method = protocol.method_of(message)
+            if protocol.is_notification(message):
+                if stateless:
+                    envelope.check_version(self._headers.get(envelope.VERSION_HEADER, ""))
+                self._call.connect()
+                return None
+            if stateless:
+                envelope.check(message, self._headers)
+            result = self._call.serve(method, message.get("params", {}), stateless=stateless, headers=self._headers)
+            return protocol.answer_of(request_id, result, stateless=stateless)
+        except ProtocolError as error:
+            return error.answer(request_id)
+        except Exception:
+            # The outermost edge: what happened is for the log, and never with what the agent said.
+            logger.exception("an MCP request failed")
+            return protocol.internal_error(request_id)
+
+    def _check_version(self) -> None:
+        version = self._headers.get(envelope.VERSION_HEADER, protocol.UNNAMED_VERSION)
+        if version not in protocol.HANDSHAKE_VERSIONS:
+            supported = ", ".join((*protocol.HANDSHAKE_VERSIONS, *protocol.STATELESS_VERSIONS))
+            raise ProtocolError(INVALID_REQUEST, f"Unsupported protocol version {version[:64]!r}: this is {supported}")
+
+
+def _accepted(header: str | None) -> str | None:
+    """Return what to answer with: JSON where the client takes it; ``None`` when it takes nothing that there is."""
+    if header is None or not header.strip():
+        return _JSON
+    taken = {kind for kind, quality in map(_media_range, header.split(",")) if quality > 0}
+    if taken & {_JSON, "application/*", "*/*"}:
+        return _JSON
+    return _EVENTS if taken & {_EVENTS, "text/*"} else None
+
+
+def _media_range(text: str) -> tuple[str, float]:
+    kind, *parameters = (part.strip().lower() for part in text.split(";"))
+    for parameter in parameters:
+        if parameter.startswith("q="):
+            try:
+                return kind, float(parameter[2:])
+            except ValueError:
+                return kind, 0.0
+    return kind, 1.0
+
+
+def _refusal(status: HTTPStatus, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    body = json.dumps(RouteException(message=message).to_wire()).encode()
+    return Response(status, {"Content-Type": _JSON, **(headers or {})}, body)

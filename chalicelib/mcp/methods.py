@@ -1,0 +1,188 @@
+"""The methods of MCP that agents may call, and in which era."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, get_args
+
+from mcp_types import (
+    INVALID_PARAMS,
+    METHOD_NOT_FOUND,
+    CallToolResult,
+    DiscoverResult,
+    EmptyResult,
+    InitializeResult,
+    ListPromptsResult,
+    ListResourcesResult,
+    ListResourceTemplatesResult,
+    ListToolsResult,
+    LoggingCapability,
+    LoggingLevel,
+    PromptsCapability,
+    ReadResourceResult,
+    ResourcesCapability,
+    Result,
+    ServerCapabilities,
+    TextResourceContents,
+    ToolsCapability,
+)
+
+from chalicelib.domain import actors, meeting
+from chalicelib.mcp import envelope, resources, tools
+from chalicelib.mcp.protocol import (
+    HANDSHAKE_VERSIONS,
+    RESOURCE_NOT_FOUND,
+    SERVER_INFO,
+    STATELESS_VERSIONS,
+    ProtocolError,
+)
+
+if TYPE_CHECKING:
+    from chalicelib.deployment import Deployment
+
+Params = Mapping[str, Any]
+
+#: How long (ms) a client may keep what never changes during a session.
+_LASTING_MS = 3_600_000
+
+
+class Call:
+    """Serves the requests of one POST."""
+
+    def __init__(self, atoll: "Deployment", actor: actors.Actor, deadline_ms: int) -> None:
+        self._atoll = atoll
+        self._actor = actor
+        #: Until when (epoch ms) an answer may be waited for.
+        self._deadline_ms = deadline_ms
+        self._connected = actor.agent.connected_at_ms is not None
+
+    def connect(self) -> None:
+        """Note the first request of an agent; one that is blocking waits for the others of its kind."""
+        if self._connected:
+            return
+        self._connected = True
+        if actors.connect(self._atoll, self._actor) and self._actor.agent.blocking:
+            meeting.wait_for_blocking(self._atoll, self._actor, self._deadline_ms)
+
+    def serve(self, method: str, params: Params, *, stateless: bool, headers: Mapping[str, str]) -> Result:
+        """Answer a request; raise `ProtocolError` when there is no such method or its parameters are wrong."""
+        handler = (_STATELESS if stateless else _HANDSHAKE).get(method)
+        if handler is None:
+            raise ProtocolError(METHOD_NOT_FOUND, f"Method not found: {method[:64]}")
+        self.connect()
+        if stateless and method == "tools/call":
+            name, arguments = _tool_call(params)
+            envelope.check_parameters(tools.custom_schema(self._actor.agent, name), arguments, headers)
+        return handler(self, params, stateless)
+
+    def initialize(self, params: Params, _stateless: bool) -> Result:
+        """Agree on a version: the client's where it is served, else the newest."""
+        asked = params.get("protocolVersion")
+        if not isinstance(asked, str):
+            raise ProtocolError(INVALID_PARAMS, "protocolVersion must be a string")
+        return InitializeResult(
+            protocol_version=asked if asked in HANDSHAKE_VERSIONS else HANDSHAKE_VERSIONS[-1],
+            capabilities=ServerCapabilities(
+                tools=ToolsCapability(),
+                resources=ResourcesCapability(),
+                prompts=PromptsCapability(),
+                logging=LoggingCapability(),
+            ),
+            server_info=SERVER_INFO,
+            instructions=resources.instruction(self._actor.agent),
+        )
+
+    def discover(self, _params: Params, _stateless: bool) -> Result:
+        """Say what the stateless era may know of this server."""
+        return DiscoverResult(
+            supported_versions=list(STATELESS_VERSIONS),
+            capabilities=ServerCapabilities(
+                tools=ToolsCapability(), resources=ResourcesCapability(), prompts=PromptsCapability()
+            ),
+            server_info=SERVER_INFO,
+            instructions=resources.instruction(self._actor.agent),
+            ttl_ms=_LASTING_MS,
+        )
+
+    def nothing(self, _params: Params, _stateless: bool) -> Result:
+        """Answer that all is well."""
+        return EmptyResult()
+
+    def set_level(self, params: Params, _stateless: bool) -> Result:
+        """Take a log level: there are no log messages to hold back."""
+        if params.get("level") not in get_args(LoggingLevel):
+            raise ProtocolError(INVALID_PARAMS, f"level must be one of {', '.join(get_args(LoggingLevel))}")
+        return EmptyResult()
+
+    def list_tools(self, params: Params, _stateless: bool) -> Result:
+        """List what this agent may call."""
+        _check_cursor(params)
+        return ListToolsResult(tools=tools.listed(self._actor.agent), ttl_ms=_LASTING_MS)
+
+    def call_tool(self, params: Params, _stateless: bool) -> Result:
+        """Call a tool. What is wrong with the arguments is the result's to say, so that a model can mend them."""
+        name, arguments = _tool_call(params)
+        result: CallToolResult = tools.call(self._atoll, self._actor, name, arguments, self._deadline_ms)
+        return result
+
+    def list_resources(self, params: Params, _stateless: bool) -> Result:
+        """List the two resources."""
+        _check_cursor(params)
+        return ListResourcesResult(resources=resources.listed(), ttl_ms=_LASTING_MS)
+
+    def list_resource_templates(self, params: Params, _stateless: bool) -> Result:
+        """List no templates."""
+        _check_cursor(params)
+        return ListResourceTemplatesResult(resource_templates=[], ttl_ms=_LASTING_MS)
+
+    def read_resource(self, params: Params, stateless: bool) -> Result:
+        """Read a resource."""
+        uri = params.get("uri")
+        if not isinstance(uri, str):
+            raise ProtocolError(INVALID_PARAMS, "uri must be a string")
+        text = resources.read(self._atoll, self._actor, uri)
+        if text is None:
+            code = INVALID_PARAMS if stateless else RESOURCE_NOT_FOUND
+            raise ProtocolError(code, f"Resource not found: {uri[:256]}", {"uri": uri[:256]})
+        return ReadResourceResult(contents=[TextResourceContents(uri=uri, mime_type="text/markdown", text=text)])
+
+    def list_prompts(self, params: Params, _stateless: bool) -> Result:
+        """List no prompts."""
+        _check_cursor(params)
+        return ListPromptsResult(prompts=[], ttl_ms=_LASTING_MS)
+
+    def get_prompt(self, params: Params, _stateless: bool) -> Result:
+        """Refuse: there are no prompts."""
+        raise ProtocolError(INVALID_PARAMS, f"there is no prompt {str(params.get('name'))[:64]!r}")
+
+
+def _tool_call(params: Params) -> tuple[str, dict[str, Any]]:
+    name, arguments = params.get("name"), params.get("arguments")
+    if not isinstance(name, str):
+        raise ProtocolError(INVALID_PARAMS, "name must be a string")
+    if not isinstance(arguments, dict | None):
+        raise ProtocolError(INVALID_PARAMS, "arguments must be an object")
+    return name, arguments or {}
+
+
+def _check_cursor(params: Params) -> None:
+    if params.get("cursor") is not None:
+        raise ProtocolError(INVALID_PARAMS, "there is no further page: this cursor was not handed out")
+
+
+_Handler = Callable[[Call, Params, bool], Result]
+
+_SHARED: dict[str, _Handler] = {
+    "tools/list": Call.list_tools,
+    "tools/call": Call.call_tool,
+    "resources/list": Call.list_resources,
+    "resources/templates/list": Call.list_resource_templates,
+    "resources/read": Call.read_resource,
+    "prompts/list": Call.list_prompts,
+    "prompts/get": Call.get_prompt,
+}
+_HANDSHAKE: dict[str, _Handler] = {
+    **_SHARED,
+    "initialize": Call.initialize,
+    "ping": Call.nothing,
+    "logging/setLevel": Call.set_level,
+}
+_STATELESS: dict[str, _Handler] = {**_SHARED, "server/discover": Call.discover}

@@ -1,0 +1,180 @@
+"""The two resources: how to use the tools that an agent has, and the state of things as it sees them."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from mcp_types import Resource
+
+from chalicelib.domain import agents, threads
+from chalicelib.domain.actors import Actor
+from chalicelib.mcp import tools
+from chalicelib.store.agents import AgentRecord
+from chalicelib.store.log import LogEntry
+from chalicelib.store.threads import ThreadRecord
+from chalicelib.wire.base import iso_from_ms
+
+if TYPE_CHECKING:
+    from chalicelib.deployment import Deployment
+
+INSTRUCTION = "coral://instruction"
+STATE = "coral://state"
+
+#: How much of messages the state shows, the latest first, in bytes; how many threads, and how much of one text.
+STATE_BYTES = 100_000
+STATE_THREADS = 100
+TEXT_BYTES = 20_000
+#: How much of the log is looked through for messages, in entries.
+_LOOKED_THROUGH = 5_000
+
+_ALWAYS = """\
+# Working with other agents
+
+You are an agent in a Coral session. Other agents see nothing of what you write unless you send it with a tool. \
+Agents talk in threads: a thread has a name, participants and messages, and only its participants read it."""
+
+#: What the instruction says of tools, each part only to an agent that has one of them.
+_PARTS: list[tuple[set[str], str]] = [
+    (
+        {"coral_create_thread", "coral_send_message"},
+        """\
+## Talking
+- Create a thread with `coral_create_thread` for each topic, with the agents that it needs. You are in it yourself.
+- Send with `coral_send_message`. Mention (`mentions`) every agent that is to react: many agents wait only for mentions.
+- You can mention only agents that take part in the thread, and not yourself.""",
+    ),
+    (
+        {"coral_wait_for_message", "coral_wait_for_mention", "coral_wait_for_agent"},
+        """\
+## Waiting
+- When you have nothing to do until somebody answers, wait: `coral_wait_for_mention` for messages that mention you, \
+`coral_wait_for_agent` for one agent's, `coral_wait_for_message` for any.
+- `currentUnixTime` is in milliseconds: give that of the state, or one millisecond more than the timestamp of the last \
+message that you were given. What was sent since then is returned first, so nothing is missed between two waits.
+- A wait that ends with `Timeout reached` is no error: wait again if there still is something to wait for.""",
+    ),
+    (
+        {"coral_add_participant", "coral_remove_participant", "coral_close_thread"},
+        """\
+## Looking after threads
+- Bring an agent into a thread with `coral_add_participant`, take one out with `coral_remove_participant`.
+- Close a thread with `coral_close_thread` when its topic is settled. Its messages are gone then: put all that matters \
+into the summary.""",
+    ),
+    (
+        {"coral_close_session"},
+        """\
+## Ending
+- `coral_close_session` ends the session for every agent. Call it only when all work is done and said.""",
+    ),
+]
+
+
+def listed() -> list[Resource]:
+    """Return both resources as ``resources/list`` shows them."""
+    return [
+        Resource(
+            name="instruction",
+            uri=INSTRUCTION,
+            description="How to use the tools of this server",
+            mime_type="text/markdown",
+        ),
+        Resource(
+            name="state",
+            uri=STATE,
+            description="Who you are, the time, the agents you know, and your threads with their messages",
+            mime_type="text/markdown",
+        ),
+    ]
+
+
+def read(atoll: "Deployment", actor: Actor, uri: str) -> str | None:
+    """Return the text of a resource; ``None`` for an unknown one."""
+    if uri == INSTRUCTION:
+        return instruction(actor.agent)
+    return state(atoll, actor) if uri == STATE else None
+
+
+def instruction(agent: AgentRecord) -> str:
+    """Say how to use the tools that an agent has."""
+    names = {tool.name for tool in tools.coral_tools_of(agent)}
+    return "\n\n".join([_ALWAYS, *(text for wanted, text in _PARTS if wanted & names)])
+
+
+def state(atoll: "Deployment", actor: Actor) -> str:
+    """Tell an agent who it is, the time, whom it knows, and what its threads hold."""
+    now_ms = atoll.clock.now_ms()
+    known = [other for other in atoll.agents.of_session(actor.session_id) if other.name in actor.agent.links]
+    mine = [thread for thread in atoll.threads.of_session(actor.session_id) if actor.name in thread.participants]
+    shown, notes = _threads(atoll, actor, mine)
+    return "\n\n".join(
+        [
+            "# State",
+            "## You",
+            _block(
+                {
+                    "name": actor.name,
+                    "session": actor.session_id,
+                    "currentUnixTime": now_ms,
+                    "time": iso_from_ms(now_ms),
+                }
+            ),
+            "## Agents you are linked to",
+            _block(
+                [
+                    {
+                        "name": other.name,
+                        "description": other.description or "",
+                        "status": agents.state_of(other, now_ms).to_wire()["status"],
+                    }
+                    for other in known
+                ]
+            ),
+            "## Your threads",
+            *notes,
+            _block(shown),
+        ]
+    )
+
+
+def _threads(atoll: "Deployment", actor: Actor, mine: list[ThreadRecord]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the agent's latest threads with their latest messages, and what is to be said of those left out."""
+    notes = []
+    if len(mine) > STATE_THREADS:
+        notes.append(f"Of your {len(mine)} threads the {STATE_THREADS} latest are shown.")
+        mine = mine[-STATE_THREADS:]
+    expected = sum(thread.message_count for thread in mine if thread.state == "open")
+    entries = _latest_messages(atoll, actor.session_id, mine) if expected else []
+    views = [view.to_wire() for view in threads.with_messages(mine, reversed(entries))]
+    found = sum(len(view["messages"]) for view in views)
+    if found < expected:
+        notes.append(f"Of {expected} messages the {found} latest are shown.")
+    return views, notes
+
+
+def _latest_messages(atoll: "Deployment", session_id: str, mine: list[ThreadRecord]) -> list[LogEntry]:
+    wanted = {thread.thread_id for thread in mine if thread.state == "open"}
+    found: list[LogEntry] = []
+    left = STATE_BYTES
+    for looked, entry in enumerate(atoll.log.latest_first(session_id, page=500)):
+        if looked >= _LOOKED_THROUGH or left <= 0:
+            break
+        message = entry.event.get("message")
+        if entry.event["type"] != "thread_message_sent" or not message or message["threadId"] not in wanted:
+            continue
+        size = len(message["text"].encode())
+        if size > TEXT_BYTES:
+            start = message["text"].encode()[:TEXT_BYTES].decode("utf-8", "ignore")
+            message["text"] = f"{start} […cut: {size} bytes in all]"
+        left -= min(size, TEXT_BYTES) + 200
+        if left > 0:
+            found.append(entry)
+    return found
+
+
+def _block(value: Any) -> str:
+    """Write a JSON block. A fence longer than any in it cannot be closed by what agents say."""
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return f"{fence}json\n{text}\n{fence}"

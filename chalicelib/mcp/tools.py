@@ -1,0 +1,283 @@
+"""The tools of an agent: Coral's nine, as far as it has them, and the custom tools of its graph.
+
+A tool is a wire model that it takes, one that it answers, and a domain function. What is refused is a result with
+``isError`` and ``{"error"}``, so that a model can read it and do better; only an unknown tool is a protocol error.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from mcp_types import INVALID_PARAMS, CallToolResult, TextContent, Tool
+from pydantic import BaseModel, ValidationError
+
+from chalicelib.domain import actors, custom_tools, errors, threads, waits
+from chalicelib.domain.actors import Actor
+from chalicelib.mcp.protocol import ProtocolError
+from chalicelib.store.agents import AgentRecord
+from chalicelib.wire import threads as wire
+from chalicelib.wire.base import WireModel
+
+if TYPE_CHECKING:
+    from chalicelib.deployment import Deployment
+
+
+@dataclasses.dataclass(frozen=True)
+class Invocation:
+    """One call of a tool."""
+
+    atoll: "Deployment"
+    actor: Actor
+    #: Until when (epoch ms) it may wait.
+    deadline_ms: int
+
+    def wait_ms(self, wanted_ms: int) -> int:
+        """Return how long a wait may last: what was asked for, or less where the door closes earlier."""
+        return max(0, min(wanted_ms, self.deadline_ms - self.atoll.clock.now_ms()))
+
+
+def _create_thread(at: Invocation, given: wire.CreateThreadInput) -> WireModel:
+    return wire.CreateThreadOutput(
+        thread=threads.create(at.atoll, at.actor, given.thread_name, given.participant_names)
+    )
+
+
+def _close_thread(at: Invocation, given: wire.CloseThreadInput) -> WireModel:
+    threads.close(at.atoll, at.actor, given.thread_id, given.summary)
+    return wire.Done(message=f"Thread {given.thread_id} closed")
+
+
+def _add_participant(at: Invocation, given: wire.AddParticipantInput) -> WireModel:
+    threads.add_participant(at.atoll, at.actor, given.thread_id, given.participant_name)
+    return wire.Done(message=f"Agent {given.participant_name} added to thread {given.thread_id}")
+
+
+def _remove_participant(at: Invocation, given: wire.RemoveParticipantInput) -> WireModel:
+    threads.remove_participant(at.atoll, at.actor, given.thread_id, given.participant_name)
+    return wire.Done(message=f"Agent {given.participant_name} removed from thread {given.thread_id}")
+
+
+def _send_message(at: Invocation, given: wire.SendMessageInput) -> WireModel:
+    message = threads.send(at.atoll, at.actor, given.thread_id, given.content, given.mentions)
+    return wire.SendMessageOutput(status="Message sent", message=message)
+
+
+def _wait_for_message(at: Invocation, given: wire.WaitInput) -> WireModel:
+    return _waited(
+        waits.for_message(
+            at.atoll, at.actor, from_ms=given.current_unix_time, max_wait_ms=at.wait_ms(given.max_wait_ms)
+        )
+    )
+
+
+def _wait_for_mention(at: Invocation, given: wire.WaitInput) -> WireModel:
+    return _waited(
+        waits.for_mention(
+            at.atoll, at.actor, from_ms=given.current_unix_time, max_wait_ms=at.wait_ms(given.max_wait_ms)
+        )
+    )
+
+
+def _wait_for_agent(at: Invocation, given: wire.WaitForAgentInput) -> WireModel:
+    return _waited(
+        waits.for_agent(
+            at.atoll,
+            at.actor,
+            given.agent_name,
+            from_ms=given.current_unix_time,
+            max_wait_ms=at.wait_ms(given.max_wait_ms),
+        )
+    )
+
+
+def _waited(message: wire.SessionThreadMessage | None) -> WireModel:
+    status = "Timeout reached" if message is None else "Message received"
+    return wire.WaitOutput(status=status, message=message)
+
+
+def _close_session(at: Invocation, _given: wire.CloseSessionInput) -> WireModel:
+    actors.close_session(at.atoll, at.actor)
+    return wire.Done(message="The session is closing")
+
+
+@dataclasses.dataclass(frozen=True)
+class CoralTool:
+    """One of Coral's tools."""
+
+    name: str
+    description: str
+    takes: type[WireModel]
+    answers: type[WireModel]
+    run: Callable[[Invocation, Any], WireModel]
+    #: The plugin without which an agent does not have it.
+    plugin: str | None = None
+
+    def listed(self) -> Tool:
+        """Return the tool as ``tools/list`` shows it."""
+        return Tool(
+            name=self.name,
+            description=self.description,
+            input_schema=_input_schema(self.takes),
+            output_schema=_output_schema(self.answers),
+        )
+
+
+CORAL_TOOLS = [
+    CoralTool(
+        "coral_create_thread",
+        "Create a thread to talk with other agents. Returns the thread, whose id the other thread tools take.",
+        wire.CreateThreadInput,
+        wire.CreateThreadOutput,
+        _create_thread,
+    ),
+    CoralTool(
+        "coral_close_thread",
+        "Close a thread when its topic is settled. Its messages are gone for everybody; the summary stays.",
+        wire.CloseThreadInput,
+        wire.Done,
+        _close_thread,
+    ),
+    CoralTool(
+        "coral_add_participant",
+        "Add an agent to a thread that you take part in.",
+        wire.AddParticipantInput,
+        wire.Done,
+        _add_participant,
+    ),
+    CoralTool(
+        "coral_remove_participant",
+        "Remove an agent from a thread that you take part in.",
+        wire.RemoveParticipantInput,
+        wire.Done,
+        _remove_participant,
+    ),
+    CoralTool(
+        "coral_send_message",
+        "Send a message to a thread that you take part in. Mention every agent that is to react to it.",
+        wire.SendMessageInput,
+        wire.SendMessageOutput,
+        _send_message,
+    ),
+    CoralTool(
+        "coral_wait_for_message",
+        "Wait for a message from another agent in any thread that you take part in.",
+        wire.WaitInput,
+        wire.WaitOutput,
+        _wait_for_message,
+    ),
+    CoralTool(
+        "coral_wait_for_mention",
+        "Wait for a message from another agent that mentions you.",
+        wire.WaitInput,
+        wire.WaitOutput,
+        _wait_for_mention,
+    ),
+    CoralTool(
+        "coral_wait_for_agent",
+        "Wait for a message from one particular agent.",
+        wire.WaitForAgentInput,
+        wire.WaitOutput,
+        _wait_for_agent,
+    ),
+    CoralTool(
+        "coral_close_session",
+        "Close the whole session: every agent is stopped, you too. Use it when the work is done.",
+        wire.CloseSessionInput,
+        wire.Done,
+        _close_session,
+        plugin="close_session_tool",
+    ),
+]
+
+
+def coral_tools_of(agent: AgentRecord) -> list[CoralTool]:
+    """Return those of Coral's tools that an agent has."""
+    return [tool for tool in CORAL_TOOLS if tool.plugin is None or tool.plugin in agent.plugins]
+
+
+def listed(agent: AgentRecord) -> list[Tool]:
+    """Return all tools of an agent as ``tools/list`` shows them; a custom tool cannot hide one of Coral's."""
+    own = [tool.listed() for tool in coral_tools_of(agent)]
+    taken = {tool.name for tool in own}
+    custom = custom_tools.of(agent)
+    return own + [
+        Tool(name=name, input_schema=tool.tool_schema.to_wire()) for name, tool in custom.items() if name not in taken
+    ]
+
+
+def custom_schema(agent: AgentRecord, name: str) -> dict[str, Any]:
+    """Return the input schema of a custom tool; empty for any other name."""
+    tool = custom_tools.of(agent).get(name)
+    return tool.tool_schema.to_wire() if tool else {}
+
+
+def call(atoll: "Deployment", actor: Actor, name: str, arguments: dict[str, Any], deadline_ms: int) -> CallToolResult:
+    """Call a tool; raise `ProtocolError` when the agent has none of this name."""
+    for tool in coral_tools_of(actor.agent):
+        if tool.name == name:
+            return _call_coral(tool, Invocation(atoll, actor, deadline_ms), arguments)
+    custom = custom_tools.of(actor.agent).get(name)
+    if custom is None:
+        raise ProtocolError(INVALID_PARAMS, f"Unknown tool: {name[:64]}")
+    limit_ms = max(1, min(custom_tools.LIMIT_MS, deadline_ms - atoll.clock.now_ms()))
+    try:
+        text = custom_tools.call(atoll, actor, name, custom, arguments, limit_ms=limit_ms)
+    except errors.AtollError as error:
+        return _refused(str(error))
+    return CallToolResult(content=[TextContent(text=text)])
+
+
+def _call_coral(tool: CoralTool, at: Invocation, arguments: dict[str, Any]) -> CallToolResult:
+    try:
+        answer = tool.run(at, tool.takes.model_validate(arguments)).to_wire()
+    except ValidationError as error:
+        return _refused("; ".join(_said(fault) for fault in error.errors()[:5]))
+    except errors.AtollError as error:
+        return _refused(str(error))
+    return CallToolResult(content=[TextContent(text=_json(answer))], structured_content=answer)
+
+
+def _said(fault: Any) -> str:
+    where = ".".join(map(str, fault["loc"])) or "arguments"
+    return f"{where}: {fault['msg'].removeprefix('Value error, ')}"
+
+
+def _refused(message: str) -> CallToolResult:
+    error = {"error": message}
+    return CallToolResult(content=[TextContent(text=_json(error))], structured_content=error, is_error=True)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+@cache
+def _input_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """Return a schema that asks for every property: models leave out what they need not say; who does is understood."""
+    schema = model.model_json_schema(by_alias=True)
+    properties = {name: _untitled(part) for name, part in schema["properties"].items()}
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+@cache
+def _output_schema(model: type[BaseModel]) -> dict[str, Any]:
+    schema = _untitled(model.model_json_schema(by_alias=True, mode="serialization"))
+    assert isinstance(schema, dict)
+    return schema
+
+
+def _untitled(schema: Any) -> Any:
+    """Drop the titles that pydantic makes of names, and the docstrings that are for readers of the code."""
+    if isinstance(schema, list):
+        return [_untitled(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    is_model = schema.get("type") == "object"
+    kept = {
+        name: _untitled(part)
+        for name, part in schema.items()
+        if not (name == "title" and isinstance(part, str)) and not (is_model and name == "description")
+    }
+    return kept

@@ -1,0 +1,156 @@
+"""The tools of an agent, called as a client of the 2025 era calls them."""
+
+import json
+
+import pytest
+
+from tests.mcp_world import SESSION, World
+
+
+def test_a_thread_has_its_creator_and_those_it_was_made_for(here: World) -> None:
+    thread = here.tool("ann", "coral_create_thread", threadName="plans", participantNames=["bob"])["thread"]
+    assert (thread["name"], thread["creatorName"], thread["participants"]) == ("plans", "ann", ["ann", "bob"])
+    assert (thread["messages"], thread["state"]) == ([], {"state": "open"})
+
+
+def test_arguments_with_a_default_may_be_left_out(here: World) -> None:
+    assert here.tool("ann", "coral_create_thread", threadName="alone")["thread"]["participants"] == ["ann"]
+
+
+def test_a_sent_message_is_read_by_a_wait_that_begins_later(here: World) -> None:
+    thread = here.thread("ann", "bob")
+    sent = here.send("ann", thread, "hello", "bob")
+    got = here.tool("bob", "coral_wait_for_mention", currentUnixTime=0, maxWaitMs=0)
+    assert got == {"status": "Message received", "message": sent}
+    assert (sent["senderName"], sent["mentionNames"], sent["text"], sent["threadId"]) == (
+        "ann",
+        ["bob"],
+        "hello",
+        thread,
+    )
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "said"),
+    [
+        ("coral_create_thread", {"threadName": "t", "participantNames": ["zoe", "yan"]}, "'zoe', 'yan'"),
+        ("coral_create_thread", {"threadName": "t" * 257}, "at most 256 bytes of UTF-8 are taken, not 257"),
+        ("coral_create_thread", {"threadName": "t", "participantNames": "bob"}, "participantNames"),
+        ("coral_create_thread", {}, "threadName: Field required"),
+        ("coral_send_message", {"threadId": "nope", "content": "x"}, "'nope'"),
+        ("coral_send_message", {"threadId": "THREAD", "content": "x" * 300_001}, "at most 300000 bytes"),
+        ("coral_send_message", {"threadId": "THREAD", "content": "\ud800"}, "surrogate"),
+        ("coral_send_message", {"threadId": "THREAD", "content": "x", "mentions": ["ann"]}, "cannot mention itself"),
+        ("coral_send_message", {"threadId": "THREAD", "content": "x", "mentions": ["cem"]}, "'cem'"),
+        (
+            "coral_send_message",
+            {"threadId": "THREAD", "content": "x", "mentions": [f"a{n}" for n in range(1000)]},
+            "at most 100 names are taken, not 1000",
+        ),
+        ("coral_add_participant", {"threadId": "THREAD", "participantName": "bob"}, "already"),
+        ("coral_add_participant", {"threadId": "THREAD", "participantName": "zoe"}, "'zoe'"),
+        ("coral_remove_participant", {"threadId": "THREAD", "participantName": "cem"}, "'cem'"),
+        ("coral_close_thread", {"threadId": "nope", "summary": ""}, "'nope'"),
+        ("coral_wait_for_agent", {"currentUnixTime": 0, "agentName": "zoe"}, "'zoe'"),
+        ("coral_wait_for_agent", {"currentUnixTime": 0, "agentName": "ann"}, "itself"),
+        ("coral_wait_for_message", {"currentUnixTime": 0, "maxWaitMs": 60_001}, "60000"),
+        ("coral_wait_for_message", {"currentUnixTime": -1}, "currentUnixTime"),
+        ("coral_wait_for_message", {"currentUnixTime": "now"}, "currentUnixTime"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name_and_limit(
+    here: World, tool: str, arguments: dict[str, object], said: str
+) -> None:
+    thread = here.thread("ann", "bob")
+    given = {name: thread if value == "THREAD" else value for name, value in arguments.items()}
+    assert said in here.refusal("ann", tool, **given)
+
+
+def test_who_takes_no_part_can_do_nothing_in_a_thread(here: World) -> None:
+    thread = here.thread("ann", "bob")
+    for tool, more in {
+        "coral_send_message": {"content": "x"},
+        "coral_add_participant": {"participantName": "cem"},
+        "coral_remove_participant": {"participantName": "bob"},
+        "coral_close_thread": {"summary": "x"},
+    }.items():
+        assert "'cem' takes no part" in here.refusal("cem", tool, threadId=thread, **more)
+
+
+def test_a_closed_thread_takes_nothing_and_keeps_its_summary(here: World) -> None:
+    from chalicelib.domain import threads
+
+    thread = here.thread("ann", "bob")
+    here.send("ann", thread, "secret plan")
+    here.tool("bob", "coral_close_thread", threadId=thread, summary="all settled")
+    for tool, more in {
+        "coral_send_message": {"content": "x"},
+        "coral_close_thread": {"summary": "again"},
+        "coral_add_participant": {"participantName": "cem"},
+        "coral_remove_participant": {"participantName": "bob"},
+    }.items():
+        assert "is closed" in here.refusal("ann", tool, threadId=thread, **more)
+    (view,) = threads.views(here.atoll, SESSION)
+    assert view.messages == []
+    assert view.state.to_wire()["summary"] == "all settled"
+
+
+def test_a_removed_participant_is_told_no_more(here: World) -> None:
+    thread = here.thread("ann", "bob", "cem")
+    here.tool("ann", "coral_remove_participant", threadId=thread, participantName="bob")
+    here.send("ann", thread, "without bob")
+    assert here.tool("bob", "coral_wait_for_message", currentUnixTime=0, maxWaitMs=0)["status"] == "Timeout reached"
+    assert here.tool("cem", "coral_wait_for_message", currentUnixTime=0, maxWaitMs=0)["status"] == "Message received"
+
+
+def test_messages_of_the_greatest_size_fit_whatever_they_are_made_of(here: World) -> None:
+    from chalicelib.domain import threads
+
+    thread = here.thread("ann", "bob")
+    texts = ['"' * 300_000, "\x01" * 300_000, "ä" * 150_000]
+    for text in texts:
+        here.send("ann", thread, text)
+    assert [message.text for message in threads.views(here.atoll, SESSION)[0].messages] == texts
+
+
+def test_groups_say_who_may_be_brought_into_a_thread(here: World) -> None:
+    session = "22222222-2222-4333-8444-555555555555"
+    here.session("ann", "bob", "cem", groups=[["ann", "bob"], ["bob", "cem"]], session_id=session)
+    from chalicelib.domain import errors, threads
+
+    thread = threads.create(here.atoll, here.actor("bob", session), "all", ["ann", "cem"])
+    assert thread.participants == ["bob", "ann", "cem"]
+    with pytest.raises(errors.BadRequest, match="'cem'"):
+        threads.create(here.atoll, here.actor("ann", session), "strangers", ["cem"])
+
+
+def test_a_session_without_groups_keeps_nobody_apart(here: World) -> None:
+    session = "22222222-2222-4333-8444-555555555555"
+    here.session("ann", "bob", groups=[], session_id=session)
+    from chalicelib.domain import threads
+
+    assert threads.create(here.atoll, here.actor("ann", session), "us", ["bob"]).participants == ["ann", "bob"]
+
+
+def test_the_close_session_tool_is_there_only_with_its_plugin(here: World) -> None:
+    session = "22222222-2222-4333-8444-555555555555"
+    here.session("ann", session_id=session, plugins=["close_session_tool"])
+    names = [tool["name"] for tool in here.rpc("ann", "tools/list")["result"]["tools"]]
+    assert "coral_close_session" not in names
+    assert "error" in here.rpc("ann", "tools/call", {"name": "coral_close_session", "arguments": {"reason": "x"}})
+    call = {"name": "coral_close_session", "arguments": {"reason": "done"}}
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
+    answer = here.post("ann", body, secret=here.secret("ann", session))
+    assert json.loads(answer.body)["result"]["structuredContent"] == {"message": "The session is closing"}
+    record = here.atoll.sessions.find("ns", session)
+    assert record is not None
+    assert (record.status, record.close_reason) == ("closing", "closed_by_agent")
+
+
+def test_every_property_of_an_input_is_required(here: World) -> None:
+    for tool in here.rpc("ann", "tools/list")["result"]["tools"]:
+        schema = tool["inputSchema"]
+        assert schema["type"] == "object"
+        assert schema["required"] == list(schema["properties"])
+        assert all("description" in part for part in schema["properties"].values()), tool["name"]
+        assert tool["outputSchema"]["type"] == "object"

@@ -1,0 +1,175 @@
+"""A session for tests of threads and MCP: real stores over moto, agents that are there at once, no lifecycle."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from moto import mock_aws
+
+from chalicelib.clock import Clock
+from chalicelib.deployment import Deployment
+from chalicelib.domain import actors, agent_secrets
+from chalicelib.mcp.endpoint import Request, Response, handle
+from chalicelib.settings import Settings
+from chalicelib.store.agents import AgentRecord
+from chalicelib.store.namespaces import NamespaceRecord
+from chalicelib.store.sessions import SessionRecord
+from infra.local.templates import load
+
+NAMESPACE, SESSION = "ns", "11111111-2222-4333-8444-555555555555"
+NEVER_S = 1 << 40
+
+
+class World:
+    """One deployment with one session."""
+
+    def __init__(self, atoll: Deployment) -> None:
+        self.atoll = atoll
+        #: Names of the DynamoDB calls made since the last `counting`.
+        self.calls: list[str] = []
+        self.before_call: Callable[[str, dict[str, Any]], None] = lambda name, params: None
+        atoll.dynamodb.meta.events.register("before-parameter-build.dynamodb", self._note)
+
+    def _note(self, params: dict[str, Any], model: Any, **_: Any) -> None:
+        self.calls.append(model.name)
+        self.before_call(model.name, params)
+
+    def session(
+        self, *names: str, groups: list[list[str]] | None = None, session_id: str = SESSION, **agent: Any
+    ) -> None:
+        """Make an executed session of these agents; all are linked unless groups say who is."""
+        now_ms = self.atoll.clock.now_ms()
+        linked = groups if groups is not None else [list(names)]
+        self.atoll.namespaces.create(NamespaceRecord(name=NAMESPACE, created_at_ms=now_ms))
+        self.atoll.sessions.create(
+            SessionRecord(
+                namespace=NAMESPACE,
+                session_id=session_id,
+                status="executed",
+                created_at_ms=now_ms,
+                executed_at_ms=now_ms,
+                expires_at=NEVER_S,
+                namespace_state={},
+                groups=linked,
+                runtime_settings={},
+            )
+        )
+        self.atoll.agents.create_all(
+            [
+                AgentRecord(
+                    session_id=session_id,
+                    namespace=NAMESPACE,
+                    name=name,
+                    position=position,
+                    registry_agent_identifier={"name": name, "version": "1.0.0", "registrySourceId": {"type": "local"}},
+                    runtime="executable",
+                    expires_at=NEVER_S,
+                    status="running",
+                    links=sorted({other for group in linked if name in group for other in group} - {name}),
+                    secret_hash=agent_secrets.hash_of(self.secret(name, session_id)),
+                    **agent,
+                )
+                for position, name in enumerate(names)
+            ],
+            {},
+        )
+
+    def secret(self, name: str, session_id: str = SESSION) -> str:
+        """Return an agent's secret."""
+        return agent_secrets.mint("key", NAMESPACE, session_id, name)
+
+    def actor(self, name: str, session_id: str = SESSION) -> actors.Actor:
+        """Return an agent as it is now."""
+        return actors.by_secret(self.atoll, self.secret(name, session_id))
+
+    def post(
+        self, name: str, body: Any, headers: dict[str, str] | None = None, *, secret: str | None = None
+    ) -> Response:
+        """POST to an agent's MCP endpoint; what is not bytes is sent as JSON."""
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        given = {"content-type": "application/json", "accept": "application/json", **(headers or {})}
+        return handle(self.atoll, Request("POST", secret or self.secret(name), given, raw))
+
+    def rpc(self, name: str, method: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Make one request of the 2025 era and return the JSON-RPC answer."""
+        headers = {"mcp-protocol-version": "2025-06-18"}
+        message = {"jsonrpc": "2.0", "id": 1, "method": method, **({"params": params} if params is not None else {})}
+        answer = self.post(name, message, headers)
+        assert answer.status == 200, answer
+        found: dict[str, Any] = json.loads(answer.body)
+        return found
+
+    def tool(self, name: str, tool: str, **arguments: Any) -> dict[str, Any]:
+        """Call a tool that must succeed and return its structured answer."""
+        result = self.rpc(name, "tools/call", {"name": tool, "arguments": arguments})["result"]
+        assert not result.get("isError"), result
+        assert json.loads(result["content"][0]["text"]) == result["structuredContent"]
+        found: dict[str, Any] = result["structuredContent"]
+        return found
+
+    def refusal(self, name: str, tool: str, **arguments: Any) -> str:
+        """Call a tool that must refuse and return what it says."""
+        result = self.rpc(name, "tools/call", {"name": tool, "arguments": arguments})["result"]
+        assert result["isError"], result
+        return str(result["structuredContent"]["error"])
+
+    def thread(self, creator: str, *participants: str, name: str = "topic") -> str:
+        """Create a thread and return its id."""
+        answer = self.tool(creator, "coral_create_thread", threadName=name, participantNames=list(participants))
+        return str(answer["thread"]["id"])
+
+    def send(self, sender: str, thread: str, content: str, *mentions: str) -> dict[str, Any]:
+        """Send a message and return it."""
+        answer = self.tool(sender, "coral_send_message", threadId=thread, content=content, mentions=list(mentions))
+        found: dict[str, Any] = answer["message"]
+        return found
+
+    @contextmanager
+    def counting(self) -> Iterator[list[str]]:
+        """Collect the names of the DynamoDB calls that are made meanwhile."""
+        self.calls = []
+        yield self.calls
+
+
+class Later:
+    """A call in a thread of its own."""
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        self._outcome: Any = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, args=(call,), daemon=True)
+        self._thread.start()
+
+    def _run(self, call: Callable[[], Any]) -> None:
+        try:
+            self._outcome = call()
+        except BaseException as error:  # noqa: BLE001
+            self._error = error
+
+    def result(self, within_s: float = 5) -> Any:
+        """Return what the call returned, or raise what it raised."""
+        self._thread.join(within_s)
+        assert not self._thread.is_alive(), "it still has not ended"
+        if self._error is not None:
+            raise self._error
+        return self._outcome
+
+
+@contextmanager
+def world(clock: Clock | None = None, **settings: Any) -> Iterator[World]:
+    """Make an empty deployment on moto."""
+    template = load(Path(__file__).parents[1] / "infra" / "stack.yaml")
+    with mock_aws():
+        atoll = Deployment(Settings(stage="test", **settings), clock)
+        for resource in ("NamespacesTable", "SessionsTable", "SessionItemsTable"):
+            properties = template["Resources"][resource]["Properties"]
+            atoll.dynamodb.create_table(
+                TableName=properties["TableName"]["Fn::Sub"].replace("${Stage}", "test"),
+                AttributeDefinitions=properties["AttributeDefinitions"],
+                KeySchema=properties["KeySchema"],
+                BillingMode="PAY_PER_REQUEST",
+            )
+        yield World(atoll)
