@@ -41,8 +41,10 @@ LONGEST_LINE = 64 * 1024
 def environment(given: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a child: what it is given, above the little that it inherits."""
     inherited = {name: value for name, value in os.environ.items() if name in INHERITED or name.startswith("LC_")}
+    # An agent's `python` is the one that runs this, with the packages that are installed for it.
+    path = os.pathsep.join([str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)])
     # Python agents show what they print when they print it.
-    return {**inherited, "PYTHONUNBUFFERED": "1", **given}
+    return {**inherited, "PATH": path, "PYTHONUNBUFFERED": "1", **given}
 
 
 class Reaper:
