@@ -6,6 +6,7 @@ Everything after the start of the local stack is plain HTTP with a bearer key: w
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ from rich.console import Console
 
 from infra.local.demo.observed import HOLD_MS, MESSAGES, TTL_MS, Observed, checks
 from infra.local.demo.receiver import Receiver, receiving
-from infra.local.demo.screen import Screen, screen_for, table_of
+from infra.local.demo.screen import WIDTH, Screen, screen_for, table_of
 
 AGENTS = Path(__file__).parents[3] / "agents"
 NAMESPACE = "demo"
@@ -111,6 +112,10 @@ def follow(client: Client, receiver: Receiver, secret: str, screen: Screen) -> O
 def main() -> int:
     """Run the demo; 0 when everything that it shows has happened."""
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH)
+    # What the Lambdas log is for CloudWatch; here it would stand between the lines.
+    os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "WARNING")
     console.print("Starting Atoll on this machine …")
     # It takes a second to import: not before there is something to read.
     from infra.local.stack import LocalStack

@@ -117,7 +117,7 @@ def _checks_of_the_session(observed: Observed) -> Iterator[Check]:
     executed_s = observed.statuses.get("executed")
     yield Check("executed within 1 s of the POST", executed_s is not None and executed_s <= 1, _at(executed_s))
 
-    connected = [name for name, history in observed.agents.items() if any(" connected" in text for text in history)]
+    connected = [name for name, history in observed.agents.items() if any("· connected" in text for text in history)]
     yield Check("both agents connected over MCP", len(connected) == 2, ", ".join(connected) or "none")
 
     texts = [(message["senderName"], message["text"]) for message in observed.messages.values()]
@@ -152,7 +152,9 @@ def _checks_of_the_report(observed: Observed) -> Iterator[Check]:
     coral = delivery.coral_signature_holds(observed.secret)
     yield Check("X-Coral-Signature holds", coral, f"{delivery.headers.get('x-coral-signature', 'missing')[:16]}…")
     standard = delivery.standard_signature_holds(observed.secret)
-    yield Check("Standard Webhooks signature holds", standard, delivery.headers.get("webhook-id", "no webhook-id"))
+    yield Check(
+        "Standard Webhooks signature holds", standard, f"{delivery.headers.get('webhook-signature', 'missing')[:16]}…"
+    )
 
     session, stats = delivery.report["sessionState"], delivery.report["agentStats"]
     threads = session["state"].get("threads", [])

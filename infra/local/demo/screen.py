@@ -207,8 +207,8 @@ def table_of(results: list[Check]) -> RenderableType:
     """The checks, each with what was seen."""
     table = Table(width=WIDTH, title="What had to happen", title_justify="left", title_style="bold")
     table.add_column("", width=4)
-    table.add_column("check")
-    table.add_column("seen", overflow="fold")
+    table.add_column("check", no_wrap=True)
+    table.add_column("seen", no_wrap=True, overflow="ellipsis")
     for check in results:
         mark = Text("ok", "green") if check.passed else Text("FAIL", "bold red")
         table.add_row(mark, check.name, check.seen)

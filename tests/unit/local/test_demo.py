@@ -97,7 +97,10 @@ def spoil_texts(observed: Observed) -> None:
     ("spoil", "failed"),
     [
         (lambda seen: seen.statuses.update(executed=1.2), "executed within 1 s of the POST"),
-        (lambda seen: seen.agents.update(echo=["waiting", "stopped"]), "both agents connected over MCP"),
+        (
+            lambda seen: seen.agents.update(echo=["running · not connected", "stopped"]),
+            "both agents connected over MCP",
+        ),
         (spoil_texts, "seed sent its messages in order"),
         (lambda seen: seen.messages.pop("echo1"), "echo answered each of them"),
         (lambda seen: seen.agents["seed"].pop(), "both agents exited"),
