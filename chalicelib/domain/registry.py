@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from chalicelib.domain import errors
+from chalicelib.domain.options import fault_of_regex
 from chalicelib.store.registry import RegistryAgentRecord
 from chalicelib.store.table import Item, Key, Table, read_together
 from chalicelib.wire.agent_file import AgentFile
@@ -185,6 +186,10 @@ def parse(toml_text: str, folder: Path | None = None) -> RegistryAgent:
         file = AgentFile.model_validate(_with_files(document, folder))
     except ValidationError as error:
         raise errors.BadRequest(f"{FILE}: {_describe(error)}") from error
+    for name, option in file.options.items():
+        pattern = getattr(getattr(option, "validation", None), "regex", None)
+        if pattern is not None and (fault := fault_of_regex(pattern)):
+            raise errors.BadRequest(f"{FILE}: options.{name}.validation.regex is no regular expression: {fault}")
     table = file.agent
     return RegistryAgent(
         edition=file.edition,
