@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from email.utils import formatdate
+from typing import Any
 
 import boto3
 import pytest
@@ -264,6 +265,55 @@ def test_twins_of_one_attempt_record_it_once(
     assert outcomes == [Outcome("delivered")]
     delivery = webhooks.find(atoll, "demo", "d1")
     assert [(made.status) for made in delivery.attempts] == [200]
+
+
+def test_a_twin_that_comes_late_does_not_undo_what_was_recorded_since(
+    atoll: Deployment, receiver: Receiver, clock: HeldClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for status in (500, 501, 502):
+        receiver.answer(status)
+    freeze(atoll, receiver.url)
+    post, outcomes = atoll.http.post, []
+
+    def overtaken(*arguments: object, **named: object) -> object:
+        answer = post(*arguments, **named)  # type: ignore[arg-type]
+        monkeypatch.undo()
+        for _ in range(2):
+            outcomes.append(attempt(atoll))
+            clock.time_ms = outcomes[-1].next_attempt_at_ms or 0
+        return answer
+
+    monkeypatch.setattr(atoll.http, "post", overtaken)
+    assert attempt(atoll) == outcomes[-1]
+    delivery = webhooks.find(atoll, "demo", "d1")
+    assert ([made.status for made in delivery.attempts], delivery.tries) == ([501, 502], 2)
+
+
+def test_of_two_executions_that_claim_at_once_one_ends(
+    atoll: Deployment, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    freeze(atoll, receiver.url)
+    claim = atoll.deliveries.claim
+
+    def overtaken(*arguments: Any) -> Any:
+        monkeypatch.undo()
+        assert attempt(atoll, execution="one") == Outcome("delivered")
+        webhooks.resend(atoll, "demo", "d1")
+        assert attempt(atoll, round_=2, execution="three") == Outcome("delivered")
+        return claim(*arguments)
+
+    monkeypatch.setattr(atoll.deliveries, "claim", overtaken)
+    assert attempt(atoll, execution="two") == Outcome("superseded")
+    assert len(receiver.received) == 2
+
+
+def test_of_two_executions_the_first_to_claim_keeps_the_round(atoll: Deployment, receiver: Receiver) -> None:
+    freeze(atoll, receiver.url)
+    assert atoll.deliveries.claim("d1", 1, "one") is not None
+    assert atoll.deliveries.claim("d1", 1, "two") is None
+    assert atoll.deliveries.claim("d1", 1, "one") is not None
+    assert attempt(atoll, execution="two") == Outcome("superseded")
+    assert receiver.received == []
 
 
 def test_a_delivery_that_has_expired_is_not_brought_back(
