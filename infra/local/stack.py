@@ -149,7 +149,7 @@ class LocalStack:
         self._on_event = on_event
         self._on_output = on_output
         self.key = api_key
-        self.webhook_secret = webhook_secret or secrets.token_hex(32)
+        self.webhook_secret = webhook_secret or secrets.token_urlsafe(32)
         self.agents: list[tuple[str, str]] = []
         self._undo = contextlib.ExitStack()
 
