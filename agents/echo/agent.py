@@ -9,8 +9,6 @@ from coral_agent import Session, ToolRefused, flag_option, number_option, say, t
 
 ANSWER = "nice message!"
 WAIT_MS = 60_000
-# Messages of several senders can become visible in another order than they are stamped, milliseconds apart.
-LOOK_BACK_MS = 50
 
 
 async def work(session: Session) -> None:
@@ -34,10 +32,11 @@ async def work(session: Session) -> None:
 
 
 class Inbox:
-    """The messages of a session, each once, however the waiting tools replay them.
+    """The messages of a session, each once.
 
     A wait returns the first message that is stamped at or after a time. Starting from 0 finds what was said before this
-    agent was up; looking back a little each time finds what became visible late; ids tell what was seen already.
+    agent was up, and going on from just after the message that came last misses nothing. Being added to a thread brings
+    up its past, so that the time can go back: ids tell what was seen already.
     """
 
     def __init__(self, session: Session, from_agent: str, only_mentions: bool) -> None:
@@ -49,25 +48,19 @@ class Inbox:
 
     async def next(self) -> dict[str, Any]:
         """Wait for the next message that passes the filters, however long it takes."""
-        since_ms = self._since_ms
         while True:
-            message = await self._wait(since_ms)
-            if message is None:  # nothing within one wait: once more, from where it began
-                since_ms = self._since_ms
+            message = await self._wait()
+            if message is None:  # nothing within one wait: once more
                 continue
             stamp_ms = round(datetime.fromisoformat(message["timestamp"]).timestamp() * 1000)
-            since_ms = stamp_ms + 1
-            if message["id"] in self._seen:
-                continue
-            self._seen.add(message["id"])
-            # Not the newest stamp: being added to a thread brings up its past, which goes on from here.
-            self._since_ms = max(0, stamp_ms - LOOK_BACK_MS)
-            if self._passes(message):
+            self._since_ms = stamp_ms + 1
+            if message["id"] not in self._seen and self._passes(message):
+                self._seen.add(message["id"])
                 return message
 
-    async def _wait(self, since_ms: int) -> dict[str, Any] | None:
+    async def _wait(self) -> dict[str, Any] | None:
         """One call of the waiting tool that fits the filters; None when it timed out."""
-        arguments: dict[str, Any] = {"currentUnixTime": since_ms, "maxWaitMs": WAIT_MS}
+        arguments: dict[str, Any] = {"currentUnixTime": self._since_ms, "maxWaitMs": WAIT_MS}
         if self._from_agent:
             tool, arguments["agentName"] = "coral_wait_for_agent", self._from_agent
         elif self._only_mentions:
