@@ -96,7 +96,7 @@ class Machines:
             # Pauses between retries end with the stack.
             patch.object(retrier_decl, "time", _Pauses(self._stopping)),
             # Parsing a definition takes 25 ms and making a client 10 ms, each time anew.
-            patch.object(AmazonStateLanguageParser, "parse", functools.lru_cache(64)(AmazonStateLanguageParser.parse)),
+            patch.object(AmazonStateLanguageParser, "parse", _parse),
             patch.object(lambda_eval_utils, "boto_client_for", client_for),
         ]
 
@@ -142,6 +142,10 @@ class Machines:
                         for execution in finished[:-REMEMBERED]:
                             machine.executions.remove(execution)
             TMP_THREADS[:] = [thread for thread in TMP_THREADS if thread.is_alive()]
+
+
+#: Programs hold no state of their executions.
+_parse = functools.lru_cache(64)(AmazonStateLanguageParser.parse)
 
 
 class _Pauses:

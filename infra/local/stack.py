@@ -1,6 +1,7 @@
 """One running Atoll on this machine: puts the parts together, and takes them apart again."""
 
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 from unittest.mock import patch
 
+import boto3
 from chalice import Chalice
 from moto import mock_aws
 
@@ -180,6 +182,7 @@ class LocalStack:
         undo.callback(gateway.stop)
         self.url = f"http://{gateway.host}:{gateway.port}"
         undo.enter_context(mock_aws(config=_MOTO))
+        undo.enter_context(patch("boto3.DEFAULT_SESSION", _session()))
         undo.callback(_forget_secrets)
 
         watches = Watches()
@@ -312,6 +315,12 @@ def _environment() -> Any:
         for name in _REMOVED:
             os.environ.pop(name, None)
         yield
+
+
+@functools.cache
+def _session() -> boto3.Session:
+    """Return the session of every stack in this process: it reads each service's description from disk only once."""
+    return boto3.Session()
 
 
 def _load_app() -> Chalice:

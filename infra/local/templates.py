@@ -13,7 +13,11 @@ class TemplateError(Exception):
     """A template says something that this reader does not understand; the message names it."""
 
 
-class _Loader(yaml.SafeLoader):
+# libyaml's loader takes a tenth of the time; not every build of PyYAML has it.
+_Base: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_Base):
     """YAML with CloudFormation's short forms: ``!Sub x`` is ``{"Fn::Sub": x}``."""
 
 
