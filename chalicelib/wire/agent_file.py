@@ -7,7 +7,7 @@ import re
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from chalicelib.wire.options import AgentOption
@@ -48,6 +48,17 @@ def _form(pattern: re.Pattern[str], rule: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _at_most(high: int) -> BeforeValidator:
+    def check(entries: Any) -> Any:
+        if isinstance(entries, list | dict) and len(entries) > high:
+            raise PydanticCustomError(
+                "count", "has {count} entries: at most {high} are allowed", {"count": len(entries), "high": high}
+            )
+        return entries
+
+    return BeforeValidator(check)
+
+
 def _together(parts: list[str]) -> list[str]:
     size = sum(len(part.encode()) for part in parts)
     if size > COMMAND_BYTES:
@@ -82,7 +93,7 @@ OptionName = Annotated[
 ]
 LinkName = Annotated[str, _bytes(1, 32), _form(_LINK_NAME, "letters, digits, _ and -, and must start with a letter")]
 Argument = Annotated[str, AfterValidator(_without_nul)]
-Command = Annotated[list[Argument], Field(max_length=1_024), AfterValidator(_together)]
+Command = Annotated[list[Argument], _at_most(1_024), AfterValidator(_together)]
 
 
 class _Table(BaseModel):
@@ -98,9 +109,9 @@ class AgentTable(_Table):
     summary: Annotated[str, _bytes(1, 256)] | None = None
     readme: Annotated[str, _bytes(1, 4_096)] | None = None
     license: License | None = None
-    keywords: Annotated[list[Annotated[str, _bytes(1, 64)]], Field(max_length=256)] = Field(default_factory=list)
-    links: Annotated[dict[LinkName, Annotated[str, _bytes(1, 256), AfterValidator(_link)]], Field(max_length=16)] = (
-        Field(default_factory=dict)
+    keywords: Annotated[list[Annotated[str, _bytes(1, 64)]], _at_most(256)] = Field(default_factory=list)
+    links: Annotated[dict[LinkName, Annotated[str, _bytes(1, 256), AfterValidator(_link)]], _at_most(16)] = Field(
+        default_factory=dict
     )
     capabilities: list[AgentCapability] = Field(default_factory=list)
 
@@ -140,6 +151,6 @@ class AgentFile(_Table):
     edition: Literal[3, 4]
     agent: AgentTable
     runtimes: RuntimesTable
-    options: Annotated[dict[OptionName, AgentOption], Field(max_length=512)] = Field(default_factory=dict)
+    options: Annotated[dict[OptionName, AgentOption], _at_most(512)] = Field(default_factory=dict)
     llm: dict[str, Any] = Field(default_factory=dict)
     marketplace: dict[str, Any] = Field(default_factory=dict)

@@ -1,0 +1,305 @@
+"""``coral-agent.toml``: what is read, and each limit with the error that names it."""
+
+import base64
+import contextlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chalicelib.domain import registry
+from chalicelib.domain.errors import BadRequest, TooLarge
+from chalicelib.wire.registry import RegistryAgent
+
+MINIMAL = {
+    "": "edition = 4",
+    "agent": 'name = "a"\nversion = "1.0.0"',
+    "runtimes.docker": 'image = "a"',
+}
+
+
+def toml(**changes: str) -> str:
+    """The smallest file with tables replaced or added; ``__`` in a name is a dot."""
+    tables = MINIMAL | {name.replace("__", "."): text for name, text in changes.items()}
+    head = tables.pop("")
+    return "\n".join([head, *(f"[{name}]\n{text}" for name, text in tables.items() if text is not None)])
+
+
+def refusal(text: str, folder: Path | None = None) -> str:
+    with pytest.raises(BadRequest) as caught:
+        registry.parse(text, folder)
+    return str(caught.value)
+
+
+def agent_with(key: str, value: str) -> str:
+    """The smallest file with one more key in ``[agent]``, or in place of the one of that name."""
+    lines = [line for line in MINIMAL["agent"].splitlines() if not line.startswith(f"{key} ")]
+    return toml(agent="\n".join([*lines, f"{key} = {value}"]))
+
+
+def test_the_smallest_file() -> None:
+    agent = registry.parse(toml())
+    assert agent.to_wire() == {
+        "edition": 4,
+        "info": {
+            "identifier": {"name": "a", "version": "1.0.0", "registrySourceId": {"type": "local"}},
+            "capabilities": [],
+            "keywords": [],
+            "links": {},
+        },
+        "runtimes": {"docker": {"image": "a", "transport": "streamable_http"}},
+        "options": {},
+        "exportSettings": {},
+    }
+
+
+def test_a_full_file_and_keys_that_nobody_knows() -> None:
+    agent = registry.parse(
+        """
+        edition = 3
+        unknown = true
+        [agent]
+        name = "full-agent"
+        version = "1.2.3-rc.1+build.5"
+        description = "d"
+        summary = "s"
+        readme = "r"
+        license = { type = "sdpx", expression = "MIT" }
+        keywords = ["k"]
+        capabilities = ["resources", "tool_refreshing"]
+        unknown = 1
+        [agent.links]
+        source = "https://example.com/x"
+        mail = "mailto:a@example.com"
+        [runtimes.docker]
+        image = "image:1"
+        command = ["a", "b c"]
+        transport = "sse"
+        [runtimes.executable]
+        path = "./run"
+        arguments = ["x"]
+        [runtimes.prototype]
+        iterations = 20
+        [options.A]
+        type = "string"
+        display = { label = "l", description = "d", group = "g", multiline = true }
+        unknown = 1
+        [llm]
+        proxies = [{ name = "MAIN", format = "openai" }]
+        [marketplace.pricing]
+        currency = "USD"
+        """
+    )
+    wire = agent.to_wire()
+    assert wire["info"]["license"] == {"type": "sdpx", "expression": "MIT"}
+    assert wire["info"]["links"] == {"source": "https://example.com/x", "mail": "mailto:a@example.com"}
+    assert wire["runtimes"] == {
+        "docker": {"image": "image:1", "command": ["a", "b c"], "transport": "sse"},
+        "executable": {
+            "path": "./run",
+            "arguments": ["x"],
+            "command": ["./run", "x"],
+            "transport": "streamable_http",
+        },
+    }
+    assert wire["options"]["A"]["display"] == {"label": "l", "description": "d", "group": "g", "multiline": True}
+    assert RegistryAgent.model_validate_json(agent.model_dump_json(by_alias=True, exclude_none=True)) == agent
+
+
+def test_the_default_of_a_secret_is_not_shown() -> None:
+    agent = registry.parse(toml(options__S='type = "string"\nsecret = true\ndefault = "hunter2"'))
+    assert "hunter2" not in str(agent.without_secrets().to_wire())
+    assert agent.options["S"].default == "hunter2"
+
+
+@pytest.mark.parametrize("edition", ["", "edition = 2", "edition = 5", 'edition = "4"'])
+def test_editions_3_and_4_are_read(edition: str) -> None:
+    assert "edition" in refusal(toml(**{"": edition}))
+
+
+@pytest.mark.parametrize("key", ["description", "summary", "readme"])
+@pytest.mark.parametrize("letter", ["x", "é"])
+def test_texts_are_measured_in_bytes_of_utf_8(key: str, letter: str) -> None:
+    limit = {"description": 1024, "summary": 256, "readme": 4096}[key]
+    size = len(letter.encode())
+    assert registry.parse(agent_with(key, f'"{letter * (limit // size)}"'))
+    told = refusal(agent_with(key, f'"{letter * (limit // size + 1)}"'))
+    assert f"agent.{key} has {limit + size} bytes: 1 to {limit} are allowed" in told
+    assert f"agent.{key} has 0 bytes" in refusal(agent_with(key, '""'))
+
+
+@pytest.mark.parametrize("name", ["a", "0", "a-b", "a1-2b-3", "x" * 32])
+def test_names_that_are_taken(name: str) -> None:
+    assert registry.parse(agent_with("name", f'"{name}"')).info.identifier.name == name
+
+
+@pytest.mark.parametrize("name", ["-a", "a-", "a--b", "A", "a_b", "a b", "ä", "a\\n", "a.b"])
+def test_names_that_are_not(name: str) -> None:
+    assert "agent.name must be" in refusal(agent_with("name", f'"{name}"'))
+
+
+def test_lengths_of_names_and_versions() -> None:
+    assert "agent.name has 33 bytes: 1 to 32 are allowed" in refusal(agent_with("name", f'"{"x" * 33}"'))
+    assert "agent.name has 0 bytes" in refusal(agent_with("name", '""'))
+    assert registry.parse(agent_with("version", f'"1.0.0-{"x" * 26}"'))
+    assert "agent.version has 33 bytes" in refusal(agent_with("version", f'"1.0.0-{"x" * 27}"'))
+
+
+@pytest.mark.parametrize("version", ["0.0.0", "1.0.0-0", "1.0.0-a.b-c.1", "1.0.0+001", "1.2.3-x.7.z.92+a-b.1"])
+def test_versions_that_are_taken(version: str) -> None:
+    assert registry.parse(agent_with("version", f'"{version}"'))
+
+
+@pytest.mark.parametrize(
+    "version", ["1", "1.0", "v1.0.0", "01.0.0", "1.0.0-", "1.0.0-01", "1.0.0+", "1.0.0-a..b", "1.0.0 ", "latest"]
+)
+def test_versions_that_are_not(version: str) -> None:
+    assert "agent.version must be a semantic version" in refusal(agent_with("version", f'"{version}"'))
+
+
+def test_keywords() -> None:
+    assert registry.parse(agent_with("keywords", str(["x" * 64] * 256)))
+    assert "agent.keywords has 257 entries: at most 256" in refusal(agent_with("keywords", str(["x"] * 257)))
+    assert "agent.keywords.1 has 65 bytes: 1 to 64 are allowed" in refusal(agent_with("keywords", str(["x", "x" * 65])))
+
+
+def test_links() -> None:
+    def links(count: int) -> str:
+        return "{" + ", ".join(f'l{number} = "https://a/{number}"' for number in range(count)) + "}"
+
+    assert len(registry.parse(agent_with("links", links(16))).info.links) == 16
+    assert "agent.links has 17 entries: at most 16 are allowed" in refusal(agent_with("links", links(17)))
+    assert "https, mailto or tel" in refusal(agent_with("links", '{a = "javascript:x"}'))
+    assert "has 257 bytes" in refusal(agent_with("links", f'{{a = "https://{"x" * 249}"}}'))
+    assert "agent.links" in refusal(agent_with("links", '{1a = "https://a"}'))
+
+
+def test_images() -> None:
+    assert registry.parse(toml(runtimes__docker=f'image = "{"x" * 512}"'))
+    told = refusal(toml(runtimes__docker=f'image = "{"x" * 513}"'))
+    assert "runtimes.docker.image has 513 bytes: 1 to 512 are allowed" in told
+    assert "runtimes.docker.image has 0 bytes" in refusal(toml(runtimes__docker='image = ""'))
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "rest"),
+    [("runtimes.docker", "command", 'image = "a"'), ("runtimes.executable", "arguments", 'path = "a"')],
+)
+def test_commands_have_2_kib_together(table: str, key: str, rest: str) -> None:
+    def text(parts: list[str]) -> str:
+        return toml(**{table: f"{rest}\n{key} = {parts}"})
+
+    assert registry.parse(text(["é" * 512, "x" * 1024]))
+    told = refusal(text(["é" * 512, "x" * 1025]))
+    assert f"{table}.{key} has 2049 bytes together: at most 2048 are allowed" in told
+    assert registry.parse(text(["x"] * 1024))
+    assert f"{table}.{key} has 1025 entries: at most 1024 are allowed" in refusal(text([""] * 1025))
+    assert f"{table}.{key}.0 must not have a NUL" in refusal(toml(**{table: f'{rest}\n{key} = ["\\u0000"]'}))
+
+
+def test_there_must_be_a_runtime_that_can_run() -> None:
+    text = toml().replace("[runtimes.docker]", "[runtimes.prototype]")
+    assert "runtimes must have a docker or an executable table" in refusal(text)
+    assert "runtimes" in refusal(toml().replace("[runtimes.docker]", "[other]"))
+
+
+@pytest.mark.parametrize("name", ["1A", '"$A"', "A-B", '"A B"', '"Ä"', '""', f'"{"x" * 257}"'])
+def test_names_of_options_that_are_not_taken(name: str) -> None:
+    assert "options" in refusal(toml(options=f'{name} = {{ type = "bool" }}'))
+
+
+def test_options_are_at_most_512() -> None:
+    def options(count: int) -> str:
+        return toml(options="\n".join(f'O{number} = {{ type = "bool" }}' for number in range(count)))
+
+    assert len(registry.parse(options(512)).options) == 512
+    assert "options has 513 entries: at most 512 are allowed" in refusal(options(513))
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        'type = "number"',
+        'type = "list[bool]"',
+        'type = "u8"\ndefault = 256',
+        'type = "u8"\ndefault = 1.0',
+        'type = "f32"\ndefault = 1e39',
+        'type = "f64"\ndefault = nan',
+        'type = "f64"\nvalidation.max = inf',
+        'type = "i8"\nvalidation.variants = [1000]',
+        'type = "blob"\ndefault = "*"',
+        'type = "string"\nvalidation.min_length = -1',
+        'type = "blob"\nvalidation.max_size = { size = 1, unit = "furlong" }',
+        'type = "string"\ntransport = "pigeon"',
+        "default = 1",
+    ],
+)
+def test_definitions_of_options_that_make_no_sense(option: str) -> None:
+    assert "options.X" in refusal(toml(options__X=option))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a = ", "[agent]\n[agent]", "a = 1\na = 2", "[" * 50_000, "x = 1e", "\0", "x=2024-13-01"]
+)
+def test_what_is_no_toml(text: str) -> None:
+    assert refusal(text).startswith("coral-agent.toml")
+
+
+@given(st.text(max_size=60))
+def test_no_text_is_more_than_a_refusal(text: str) -> None:
+    for whole in (text, f"{toml()}\n{text}"):
+        with contextlib.suppress(BadRequest):
+            assert registry.parse(whole).info.identifier.name == "a"
+
+
+class TestFiles:
+    """Values that the file keeps in other files beside it."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        (tmp_path / "text.txt").write_text("héllo", "utf-8")
+        (tmp_path / "blob.bin").write_bytes(b"\xff\x00")
+        (tmp_path / "cyrillic.txt").write_bytes("да".encode("windows-1251"))
+        return tmp_path
+
+    def test_are_read(self, folder: Path) -> None:
+        agent = registry.parse(
+            agent_with("readme", '{ type = "file", path = "text.txt" }')
+            + """
+            [options.S]
+            type = "string"
+            default = { type = "file", path = "text.txt" }
+            [options.E]
+            type = "string"
+            default = { type = "file", path = "cyrillic.txt", encoding = "windows-1251" }
+            [options.Q]
+            type = "string"
+            default = { type = "file", path = "text.txt", base64 = true }
+            [options.B]
+            type = "list[blob]"
+            default = [{ type = "file", path = "blob.bin" }, "AA=="]
+            """,
+            folder,
+        )
+        assert agent.info.readme == "héllo"
+        assert agent.options["S"].default == "héllo"
+        assert agent.options["E"].default == "да"
+        assert agent.options["Q"].default == base64.b64encode("héllo".encode()).decode()
+        assert agent.options["B"].default == [b"\xff\x00", b"\x00"]
+
+    @pytest.mark.parametrize(
+        "path", ['"nothing.txt"', '"../secret"', '"/etc/passwd"', "1", '"."', '"blob.bin"', '"a\\u0000b"']
+    )
+    def test_that_cannot_be_read_are_named(self, folder: Path, path: str) -> None:
+        told = refusal(toml(options__S=f'type = "string"\ndefault = {{ type = "file", path = {path} }}'), folder)
+        assert "options.S.default" in told
+
+    def test_of_a_text_without_a_folder_are_refused(self) -> None:
+        told = refusal(toml(options__S='type = "string"\ndefault = { type = "file", path = "/etc/passwd" }'))
+        assert "there is no folder" in told
+
+    def test_that_are_too_large_are_refused(self, folder: Path) -> None:
+        (folder / "large").write_bytes(b"x" * 380_001)
+        with pytest.raises(TooLarge, match="380000"):
+            registry.parse(toml(options__S='type = "string"\ndefault = { type = "file", path = "large" }'), folder)

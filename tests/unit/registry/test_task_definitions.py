@@ -1,0 +1,103 @@
+"""ECS task definitions of agents, as they are asked for."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.session import get_session
+from botocore.validate import validate_parameters
+
+from chalicelib.aws.task_definitions import definition_of
+from chalicelib.domain import registry
+from chalicelib.settings import Settings
+from chalicelib.store.registry import RegistryAgentRecord
+from chalicelib.wire.registry import RuntimeId
+
+FS = '[options.F]\ntype = "string"\ntransport = "fs"'
+
+
+def definition(
+    runtimes: str,
+    runtime: RuntimeId = "docker",
+    *,
+    version: str = "1.0.0",
+    base_path: str | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    text = f'edition = 4\n[agent]\nname = "a-b"\nversion = "{version}"\n{runtimes}'
+    record = RegistryAgentRecord(
+        name="a-b",
+        version=version,
+        agent=registry.parse(text).model_dump_json(by_alias=True, exclude_none=True),
+        digest="",
+        registered_at_ms=0,
+        base_path=base_path,
+    )
+    request = definition_of(record, runtime, Settings(stage="prod", **settings), "eu-west-1")
+    shape = get_session().get_service_model("ecs").operation_model("RegisterTaskDefinition").input_shape
+    validate_parameters(request, shape)
+    return request
+
+
+def test_a_docker_runtime_is_one_container_on_fargate() -> None:
+    made = definition('[runtimes.docker]\nimage = "i:1"\ncommand = ["x", "y"]')
+    assert made["family"] == "atoll-prod-a-b-1_0_0-docker"
+    assert (made["cpu"], made["memory"], made["networkMode"]) == ("256", "512", "awsvpc")
+    assert made["requiresCompatibilities"] == ["FARGATE"]
+    assert made["executionRoleArn"] == "atoll-prod-agent-execution"
+    assert made["taskRoleArn"] == "atoll-prod-agent-task"
+    [container] = made["containerDefinitions"]
+    assert (container["name"], container["image"], container["command"]) == ("agent", "i:1", ["x", "y"])
+    assert container["logConfiguration"]["options"] == {
+        "awslogs-group": "/atoll/prod/agents",
+        "awslogs-region": "eu-west-1",
+        "awslogs-stream-prefix": "a-b/1.0.0",
+    }
+    assert "environment" not in container
+
+
+def test_an_image_keeps_its_own_command_when_none_is_given() -> None:
+    [container] = definition('[runtimes.docker]\nimage = "i"')["containerDefinitions"]
+    assert "command" not in container
+
+
+@pytest.mark.parametrize("version", ["1.0.0", "1.0.0-rc.1", "1.0.0+a.b-c"])
+def test_a_family_has_what_ecs_allows(version: str) -> None:
+    family = definition('[runtimes.docker]\nimage = "i"', version=version)["family"]
+    assert all(letter.isascii() and (letter.isalnum() or letter in "-_") for letter in family)
+
+
+def test_files_are_fetched_before_the_agent_starts() -> None:
+    made = definition(f'[runtimes.docker]\nimage = "i"\n{FS}', options_image="fetcher:1")
+    agent, first = made["containerDefinitions"]
+    assert agent["dependsOn"] == [{"containerName": "options", "condition": "SUCCESS"}]
+    assert (first["name"], first["image"], first["essential"], first["user"]) == ("options", "fetcher:1", False, "0")
+    [read], [written] = agent["mountPoints"], first["mountPoints"]
+    assert read["sourceVolume"] == written["sourceVolume"] == made["volumes"][0]["name"]
+    assert read["containerPath"] == written["containerPath"] == "/coral/options"
+    assert (read["readOnly"], written["readOnly"]) == (True, False)
+    assert agent["memory"] + first["memory"] <= int(made["memory"])
+
+
+def test_a_process_starts_in_the_folder_of_its_file(tmp_path: Path) -> None:
+    (tmp_path / "run.sh").touch()
+    text = '[runtimes.executable]\npath = "{}"\narguments = ["x"]'
+    here = definition(text.format("./run.sh"), "executable", base_path=str(tmp_path))["containerDefinitions"][0]
+    assert here["command"] == [str(tmp_path / "run.sh"), "x"]
+    assert (here["image"], here["workingDirectory"]) == ("executable", str(tmp_path))
+    on_path = definition(text.format("sh"), "executable", base_path=str(tmp_path))["containerDefinitions"][0]
+    assert on_path["command"] == ["sh", "x"]
+    absolute = definition(text.format("/bin/sh"), "executable", base_path=str(tmp_path))["containerDefinitions"][0]
+    assert absolute["command"] == ["/bin/sh", "x"]
+
+
+def test_size_and_roles_are_settings() -> None:
+    made = definition(
+        '[runtimes.docker]\nimage = "i"',
+        agent_cpu=1024,
+        agent_memory_mib=4096,
+        agent_execution_role="arn:aws:iam::1:role/e",
+        agent_task_role="arn:aws:iam::1:role/t",
+    )
+    assert (made["cpu"], made["memory"], made["containerDefinitions"][0]["memory"]) == ("1024", "4096", 4096)
+    assert (made["executionRoleArn"], made["taskRoleArn"]) == ("arn:aws:iam::1:role/e", "arn:aws:iam::1:role/t")
