@@ -1,0 +1,55 @@
+"""The receivers' code in docs/webhooks.md does what the page says."""
+
+import json
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from standardwebhooks.webhooks import WebhookVerificationError
+
+from chalicelib.domain.webhooks import WebhookSecrets, signed_headers
+
+PAGE = (Path(__file__).parents[3] / "docs" / "webhooks.md").read_text()
+BODY = '{"text":"naïve ☃"}'.encode()
+
+
+def signed(**secrets: str) -> dict[str, str]:
+    return signed_headers(WebhookSecrets.model_validate(secrets), "d1", int(time.time()), BODY)
+
+
+def test_the_python_verifies() -> None:
+    names: dict[str, Any] = {}
+    for code in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
+        exec(code, names)
+    headers = signed(current="new", previous="old")
+    for secret in ("new", "old"):
+        assert names["report_of"](secret, headers, BODY) == json.loads(BODY)
+    assert names["is_corals"]("new", headers, BODY)
+    assert not names["is_corals"]("old", headers, BODY)
+    with pytest.raises(WebhookVerificationError):
+        names["report_of"]("other", headers, BODY)
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="there is no Node here")
+@pytest.mark.parametrize(
+    ("secret", "change", "expected"),
+    [
+        ("new", {}, "true"),
+        ("old", {}, "true"),
+        ("other", {}, "false"),
+        ("new", {"webhook-id": "d2"}, "false"),
+        ("new", {"webhook-timestamp": "1"}, "false"),
+    ],
+)
+def test_the_javascript_verifies(secret: str, change: dict[str, str], expected: str) -> None:
+    [code] = re.findall(r"```js\n(.*?)```", PAGE, re.DOTALL)
+    headers = {**signed(current="new", previous="old"), **change}
+    call = (
+        f"console.log(isAtolls({json.dumps(secret)}, {json.dumps(headers)}, Buffer.from({json.dumps(BODY.decode())})))"
+    )
+    done = subprocess.run(["node", "-e", code + call], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.strip() == expected
