@@ -182,7 +182,6 @@ def test_echo_waits_again_when_a_wait_times_out(session: StandIn, start: Start) 
     ("options", "tool"),
     [
         ({}, "coral_wait_for_message"),
-        ({"MENTIONS": "0"}, "coral_wait_for_message"),
         ({"MENTIONS": "1"}, "coral_wait_for_mention"),
         ({"FROM_AGENT": "b"}, "coral_wait_for_agent"),
         ({"FROM_AGENT": "b", "MENTIONS": "1"}, "coral_wait_for_agent"),
