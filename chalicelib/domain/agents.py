@@ -78,7 +78,7 @@ def launch(atoll: "Deployment", session: SessionRecord, agent: AgentRecord, opti
         return
     try:
         definition = registry.task_definition(atoll, agent.registry_agent_identifier, agent.runtime)
-        environment, options_environment = _given(atoll, session, agent, secret, option_values)
+        environment, options_environment = _given(atoll, agent, secret, option_values)
         task_arn = atoll.tasks.run(
             definition, environment, started_by=started_by(agent), options_environment=options_environment
         )
@@ -94,15 +94,15 @@ def launch(atoll: "Deployment", session: SessionRecord, agent: AgentRecord, opti
         atoll.tasks.stop(task_arn, reason="the session is closed")
 
 
-def check_size(atoll: "Deployment", session: SessionRecord, agent: AgentRecord, option_values: str | None) -> None:
+def check_size(atoll: "Deployment", agent: AgentRecord, option_values: str | None) -> None:
     """Raise `BadRequest` when ECS will not take what this agent's task is to be given."""
     # The key is no matter: it does not change the length of a secret.
-    secret = agent_secrets.mint("", session.namespace, session.session_id, agent.name)
-    options.check_overrides_size(agent.name, *_given(atoll, session, agent, secret, option_values))
+    secret = agent_secrets.mint("", agent.namespace, agent.session_id, agent.name)
+    options.check_overrides_size(agent.name, *_given(atoll, agent, secret, option_values))
 
 
 def _given(
-    atoll: "Deployment", session: SessionRecord, agent: AgentRecord, secret: str, option_values: str | None
+    atoll: "Deployment", agent: AgentRecord, secret: str, option_values: str | None
 ) -> tuple[dict[str, str], dict[str, str] | None]:
     """Return the environment of an agent's process, and that of what fetches the files of its options, if any."""
     api_url = atoll.settings.api_url
@@ -113,7 +113,7 @@ def _given(
         "CORAL_CONNECTION_URL": f"{mcp_url}/mcp/v1/{secret}/mcp",
         "CORAL_AGENT_ID": agent.name,
         "CORAL_AGENT_SECRET": secret,
-        "CORAL_SESSION_ID": session.session_id,
+        "CORAL_SESSION_ID": agent.session_id,
         "CORAL_API_URL": api_url,
         "CORAL_RUNTIME_ID": agent.runtime,
     }

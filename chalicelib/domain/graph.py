@@ -10,7 +10,6 @@ from chalicelib.domain.errors import BadRequest
 from chalicelib.store.agents import AgentRecord
 from chalicelib.store.namespaces import NamespaceRecord
 from chalicelib.store.registry import RegistryAgentRecord
-from chalicelib.store.sessions import SessionRecord
 from chalicelib.store.table import read_together
 from chalicelib.wire.agents import AgentGraphRequest, GraphAgentRequest, LocalProvider
 
@@ -51,12 +50,12 @@ class Plan:
     options: Mapping[str, options.ResolvedOptions]
     descriptions: Mapping[str, str | None]
 
-    def records(self, session: SessionRecord, *, expires_at: int) -> tuple[list[AgentRecord], dict[str, str]]:
+    def records(self, namespace: str, session_id: str, *, expires_at: int) -> tuple[list[AgentRecord], dict[str, str]]:
         """Return the agents' records for a session, and apart from them their option values."""
         records = [
             AgentRecord(
-                session_id=session.session_id,
-                namespace=session.namespace,
+                session_id=session_id,
+                namespace=namespace,
                 name=agent.name,
                 position=position,
                 registry_agent_identifier=agent.id.to_wire(),

@@ -44,14 +44,20 @@ def create(atoll: "Deployment", request: SessionRequest) -> SessionIdentifier:
     name = wanted.name if wanted else provider.name  # type: ignore[union-attr]
     namespace, registered = graph.read(atoll, name, request.agent_graph_request)
     plan = graph.plan(atoll, request.agent_graph_request, registered)
+    session_id = str(uuid.uuid4())
+    now_ms = atoll.clock.now_ms()
+    settings = request.execution.runtime_settings if isinstance(request.execution, Immediate) else None
+    # The agents of a deferred session must outlive whatever settings it is executed with.
+    records, option_values = plan.records(name, session_id, expires_at=longest_life_s(atoll, now_ms, settings))
+    for agent in records:
+        agents.check_size(atoll, agent, option_values.get(agent.name))
     while namespace is None or namespace.forced:
         namespace = _namespace_for(atoll, name, namespace, wanted)
 
     now_ms = atoll.clock.now_ms()
-    settings = request.execution.runtime_settings if isinstance(request.execution, Immediate) else None
     record = SessionRecord(
         namespace=name,
-        session_id=str(uuid.uuid4()),
+        session_id=session_id,
         status="executed" if settings else "pending_execution",
         created_at_ms=now_ms,
         executed_at_ms=now_ms if settings else None,
@@ -64,11 +70,6 @@ def create(atoll: "Deployment", request: SessionRequest) -> SessionIdentifier:
         registry_agents=sorted({f"{agent.id.name} {agent.id.version}" for agent in request.agent_graph_request.agents}),
         runtime_settings=settings.to_wire() if settings else None,
     )
-    # The agents of a deferred session must outlive whatever settings it is executed with.
-    items_expire_at = longest_life_s(atoll, now_ms, settings)
-    records, option_values = plan.records(record, expires_at=items_expire_at)
-    for agent in records:
-        agents.check_size(atoll, record, agent, option_values.get(agent.name))
     atoll.agents.create_all(records, option_values)
     atoll.sessions.create(record)
     recreate = (lambda: namespaces.record_of(atoll, wanted)) if wanted else None

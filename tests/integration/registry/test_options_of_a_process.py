@@ -1,0 +1,148 @@
+"""What an agent's process really finds: the local stack starts it, and it writes down its environment and files."""
+
+import base64
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.local.stack import LocalStack
+from tests.agents import HERE
+from tests.client import Client, agent, eventually, session
+
+CORAL = {
+    "CORAL_AGENT_ID",
+    "CORAL_AGENT_SECRET",
+    "CORAL_API_URL",
+    "CORAL_CONNECTION_URL",
+    "CORAL_PROMPT_SYSTEM",
+    "CORAL_RUNTIME_ID",
+    "CORAL_SESSION_ID",
+}
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[LocalStack]:
+    with LocalStack(port=0, agents=[HERE / "reporter"]) as running:
+        yield running
+
+
+@pytest.fixture
+def client(stack: LocalStack) -> Client:
+    return Client(stack.url, stack.key)
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> Path:
+    return tmp_path / "report.json"
+
+
+def reporter(report: Path, **options: Any) -> dict[str, Any]:
+    return agent("worker", "reporter", REPORT_TO=("string", str(report)), **options)
+
+
+def found(report: Path) -> dict[str, Any]:
+    return json.loads(eventually(lambda: report.exists() and report.read_text()))
+
+
+def test_options_are_in_the_environment_and_in_files(client: Client, report: Path) -> None:
+    asked = reporter(
+        report,
+        NUMBERS=("list[u64]", ["18446744073709551615", 7]),
+        PAGES=("list[string]", ["é,:\0", ""]),
+        KEY=("blob", [0, -1, 1]),
+        FLAG=("bool", True),
+        WAIT=("bool", True),
+        HUGE=("string", "a\nb=c 'd' $E \"f\""),
+    )
+    path = client.create(session(asked | {"systemPrompt": "Be brief."}, namespace="options"))
+    seen = found(report)
+    environment, files = seen["environment"], seen["files"]
+    assert environment["NUMBERS"] == "18446744073709551615,7"
+    assert (environment["FLAG"], environment["WAIT"]) == ("1", "1")
+    assert environment["GREETING"] == "hello"
+    assert environment["HUGE"] == "a\nb=c 'd' $E \"f\""
+    assert [bytes.fromhex(content) for _, content in files["PAGES"]] == ["é,:\0".encode(), b""]
+    assert [bytes.fromhex(content) for _, content in files["KEY"]] == [b"\x00\xff\x01"]
+    assert [bytes.fromhex(content) for _, content in files["FRACTION"]] == [struct.pack(">f", 0.1)]
+    assert {name for name in environment if name.startswith("CORAL_")} == CORAL
+    assert not [name for name in environment if name.startswith(("ATOLL_", "AWS_"))]
+    assert environment["CORAL_PROMPT_SYSTEM"] == "Be brief."
+    assert environment["CORAL_RUNTIME_ID"] == "executable"
+
+    paths = [Path(path) for entries in files.values() for path, _ in entries]
+    assert all(path.exists() for path in paths)
+    assert {path.parents[1].stat().st_mode & 0o777 for path in paths} == {0o700}
+    client.call("DELETE", path)
+    eventually(lambda: not any(path.exists() for path in paths), what="the files are gone")
+
+
+def test_an_option_that_is_not_given_is_not_there(client: Client, report: Path) -> None:
+    client.create(session(reporter(report), namespace="options"))
+    seen = found(report)
+    assert "FLAG" not in seen["environment"]
+    assert "KEY" not in seen["environment"]
+    assert seen["environment"]["NUMBERS"] == seen["environment"]["PAGES"] == ""
+
+
+def test_options_are_never_returned(client: Client, report: Path) -> None:
+    asked = reporter(report, GREETING=("string", "hunter2"), WAIT=("bool", True), PAGES=("list[string]", ["hunter3"]))
+    path = client.create(session(asked, namespace="options"))
+    found(report)
+    for shown in (
+        path,
+        f"{path}/extended",
+        "/api/v1/local/namespace/extended",
+        "/api/v1/registry/local/reporter/1.0.0",
+    ):
+        assert "hunter" not in str(client.call("GET", shown).body)
+    client.call("DELETE", path)
+
+
+def test_files_are_for_whoever_has_the_secret_while_the_session_lives(
+    stack: LocalStack, client: Client, report: Path
+) -> None:
+    path = client.create(session(reporter(report, WAIT=("bool", True)), namespace="options"))
+    secret = found(report)["environment"]["CORAL_AGENT_SECRET"]
+    where = "/api/v1/agent/options"
+    for stranger in (Client(stack.url, None), client, Client(stack.url, secret[:-1])):
+        assert stranger.call("GET", where).status == 401
+    client.call("DELETE", path)
+    eventually(lambda: Client(stack.url, secret).call("GET", where).status == 401)
+
+
+@pytest.mark.parametrize("letter", ["x", "é"])
+def test_more_than_ecs_takes_is_refused_before_anything_is_made(client: Client, report: Path, letter: str) -> None:
+    def ask(count: int) -> Any:
+        return client.call(
+            "POST",
+            "/api/v1/local/session",
+            session(reporter(report, HUGE=("string", letter * count)), namespace=f"large-{ord(letter)}"),
+        )
+
+    refused = ask(8_192)
+    assert refused.status == 400
+    message = refused.body["message"]
+    assert "'worker'" in message
+    assert "ECS allows 8192" in message
+    assert f"the biggest: HUGE ({8_192 * len(letter.encode())} bytes)" in message
+    assert letter * 10 not in message
+    assert client.call("GET", f"/api/v1/local/namespace/large-{ord(letter)}").status == 404
+    assert ask(6_000 // len(letter.encode())).status == 200
+
+
+def test_large_files_travel_whole(client: Client, report: Path) -> None:
+    blob = bytes(range(256)) * 1_000
+    client.create(session(reporter(report, KEY=("blob", base64.b64encode(blob).decode())), namespace="options"))
+    [[_, content]] = found(report)["files"]["KEY"]
+    assert bytes.fromhex(content) == blob
+
+
+def test_options_that_an_item_cannot_hold_are_a_413(client: Client, report: Path) -> None:
+    asked = reporter(report, PAGES=("list[string]", ["x" * 400_000]))
+    answer = client.call("POST", "/api/v1/local/session", session(asked, namespace="too-large"))
+    assert answer.status == 413
+    assert "380000" in answer.body["message"]

@@ -1,0 +1,221 @@
+"""The registry over HTTP, on the local stack."""
+
+import zlib
+from collections.abc import Iterator
+
+import pytest
+
+from chalicelib.domain import api_keys
+from infra.local.stack import LocalStack
+from tests.agents import SLEEPER
+from tests.client import Client, agent, eventually, session, sleeper
+
+REGISTRY = "/api/v1/registry"
+TOML = {"Content-Type": "application/toml"}
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[LocalStack]:
+    with LocalStack(port=0, agents=[SLEEPER]) as running:
+        yield running
+
+
+@pytest.fixture
+def client(stack: LocalStack) -> Client:
+    return Client(stack.url, stack.key)
+
+
+@pytest.fixture
+def name(request: pytest.FixtureRequest) -> str:
+    """A name of its own for the agent of each test."""
+    return f"t{zlib.crc32(request.node.name.encode())}"
+
+
+def toml(name: str, version: str = "1.0.0", more: str = "") -> bytes:
+    return f"""
+        edition = 4
+        [agent]
+        name = "{name}"
+        version = "{version}"
+        description = "Sleeps, é."
+        [runtimes.executable]
+        path = "sleep"
+        arguments = ["60"]
+        {more}
+    """.encode()
+
+
+def versions(client: Client, name: str) -> list[str]:
+    [source] = client.call("GET", REGISTRY).body
+    return next((agent["versions"] for agent in source["agents"] if agent["name"] == name), [])
+
+
+def test_the_local_registry_is_the_only_one(client: Client) -> None:
+    [source] = client.call("GET", REGISTRY).body
+    assert source["identifier"] == {"type": "local"}
+    assert {"name": "sleeper", "versions": ["1.0.0"]} in source["agents"]
+    assert source["timestamp"].endswith("Z")
+
+
+def test_an_agent_is_there_in_full(client: Client) -> None:
+    answer = client.call("GET", f"{REGISTRY}/local/sleeper/1.0.0")
+    assert answer.status == 200
+    assert answer.body["restrictions"] == []
+    found = answer.body["registryAgent"]
+    assert found["info"]["identifier"] == {
+        "name": "sleeper",
+        "version": "1.0.0",
+        "registrySourceId": {"type": "local"},
+    }
+    assert found["runtimes"]["executable"]["command"][0] == "sh"
+    assert found["options"]["SECONDS_TO_LIVE"]["default"] == 60.0
+    assert found["exportSettings"] == {}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "local/sleeper/1.0.1",
+        "local/nobody/1.0.0",
+        f"local/{'x' * 2000}/1.0.0",
+        "local/sleeper/%00",
+        "local/%20/%F0%9F%90%9A",
+        "marketplace/sleeper/1.0.0",
+        "linked/server/sleeper/1.0.0",
+    ],
+)
+def test_what_is_not_there_is_404(client: Client, path: str) -> None:
+    answer = client.call("GET", f"{REGISTRY}/{path}")
+    assert answer.status == 404
+    assert answer.body["message"]
+
+
+def test_an_agent_is_added_used_and_removed(client: Client, name: str) -> None:
+    path = f"{REGISTRY}/local/{name}/1.0.0"
+    for _ in range(2):  # once is as good as twice
+        answer = client.call("PUT", path, toml(name), TOML)
+        assert answer.status == 200
+        assert answer.body == client.call("GET", path).body
+    assert versions(client, name) == ["1.0.0"]
+
+    made = client.create(session(agent("a", name), namespace=name))
+    eventually(lambda: client.call("GET", f"{made}/extended").body["agents"][0]["status"]["type"] == "running")
+    refused = client.call("DELETE", path)
+    assert refused.status == 409
+    assert made.rsplit("/", 1)[1] in refused.body["message"]
+    assert versions(client, name) == ["1.0.0"]
+
+    client.call("DELETE", made)
+    client.wait_for_status(made, None)
+    for _ in range(2):
+        assert client.call("DELETE", path).status == 200
+        assert client.call("GET", path).status == 404
+    assert versions(client, name) == []
+    assert client.call("POST", "/api/v1/local/session", session(agent("a", name), namespace=name)).status == 400
+
+
+def test_a_session_that_is_still_to_be_executed_keeps_its_agents(client: Client, name: str) -> None:
+    path = f"{REGISTRY}/local/{name}/1.0.0"
+    client.call("PUT", path, toml(name), TOML)
+    made = client.create(session(agent("a", name), namespace=name, defer=True))
+    assert client.call("DELETE", path).status == 409
+    client.call("DELETE", made)
+    assert client.call("DELETE", path).status == 200
+
+
+def test_another_version_is_another_agent(client: Client, name: str) -> None:
+    for version in ("1.0.0", "1.0.1-rc.1"):
+        assert client.call("PUT", f"{REGISTRY}/local/{name}/{version}", toml(name, version), TOML).status == 200
+    assert versions(client, name) == ["1.0.0", "1.0.1-rc.1"]
+    assert client.call("DELETE", f"{REGISTRY}/local/{name}/1.0.0").status == 200
+    assert versions(client, name) == ["1.0.1-rc.1"]
+
+
+def test_an_agent_that_was_replaced_runs_as_it_is_now(client: Client, name: str) -> None:
+    path = f"{REGISTRY}/local/{name}/1.0.0"
+    for seconds in ("60", "0"):
+        client.call("PUT", path, toml(name).replace(b'"60"', f'"{seconds}"'.encode()), TOML)
+        made = client.create(session(agent("a", name), namespace=name))
+        if seconds == "60":
+            eventually(
+                lambda made=made: (
+                    client.call("GET", f"{made}/extended").body["agents"][0]["status"]["type"] == "running"
+                )
+            )
+            client.call("DELETE", made)
+        client.wait_for_status(made, None)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "told"),
+    [
+        ("other/1.0.0", toml("name"), "the path names other 1.0.0"),
+        ("name/2.0.0", toml("name"), "the path names name 2.0.0"),
+        ("name/1.0.0", b"\xff", "not UTF-8"),
+        ("name/1.0.0", b"", "edition"),
+        ("name/1.0.0", toml("name", more='[options.A]\ntype = "x"'), "options.A"),
+        (
+            "name/1.0.0",
+            toml("name", more='[options.A]\ntype = "string"\ndefault = {type="file", path="/etc/passwd"}'),
+            "folder",
+        ),
+        ("NAME/1.0.0", toml("NAME"), "agent.name"),
+    ],
+)
+def test_what_breaks_a_rule_is_refused(client: Client, path: str, body: bytes, told: str) -> None:
+    answer = client.call("PUT", f"{REGISTRY}/local/{path}", body, TOML)
+    assert answer.status == 400
+    assert told in answer.body["message"]
+    assert versions(client, "name") == []
+
+
+def test_a_definition_has_at_most_380_kb(client: Client, name: str) -> None:
+    more = f'[options.A]\ntype = "string"\ndefault = "{"x" * 380_000}"'
+    answer = client.call("PUT", f"{REGISTRY}/local/{name}/1.0.0", toml(name, more=more), TOML)
+    assert answer.status == 413
+    assert "380000" in answer.body["message"]
+    assert client.call("PUT", f"{REGISTRY}/local/{name}/1.0.0", b"#" * 1_000_001, TOML).status == 413
+
+
+def test_the_default_of_a_secret_option_is_not_told_but_used(client: Client, name: str) -> None:
+    more = '[options.SECRET]\ntype = "string"\nsecret = true\ndefault = "hunter2"\nrequired = true'
+    path = f"{REGISTRY}/local/{name}/1.0.0"
+    assert "hunter2" not in str(client.call("PUT", path, toml(name, more=more), TOML))
+    assert "hunter2" not in str(client.call("GET", path))
+    client.call("DELETE", client.create(session(agent("a", name), namespace=name)))
+
+
+def test_a_key_is_needed_and_one_limited_to_namespaces_changes_nothing(
+    stack: LocalStack, client: Client, name: str
+) -> None:
+    path = f"{REGISTRY}/local/{name}/1.0.0"
+    api_keys.put(stack.atoll, f"limited-{name}", "limited", [name])
+    limited = Client(stack.url, f"limited-{name}")
+    for stranger in (Client(stack.url, None), Client(stack.url, "wrong")):
+        for method in ("GET", "PUT", "DELETE"):
+            body, headers = (toml(name), TOML) if method == "PUT" else (None, None)
+            assert stranger.call(method, path, body, headers).status == 401
+        assert stranger.call("GET", REGISTRY).status == 401
+    assert limited.call("PUT", path, toml(name), TOML).status == 403
+    assert limited.call("DELETE", path).status == 403
+    assert limited.call("GET", REGISTRY).status == 200
+    assert versions(client, name) == []
+
+
+def test_agents_of_other_registries_and_runtimes_are_refused(client: Client, name: str) -> None:
+    for change in (
+        {"id": {"name": "sleeper", "version": "1.0.0", "registrySourceId": {"type": "marketplace"}}},
+        {"id": {"name": "sleeper", "version": "1.0.0", "registrySourceId": {"type": "linked", "linkedServerId": "x"}}},
+        {"id": {"name": "sleeper", "version": "9.0.0", "registrySourceId": {"type": "local"}}},
+        {"id": {"name": "", "version": "1.0.0", "registrySourceId": {"type": "local"}}},
+        {"id": {"name": "x" * 3000, "version": "1.0.0", "registrySourceId": {"type": "local"}}},
+        {"provider": {"type": "local", "runtime": "docker"}},
+        {"provider": {"type": "local", "runtime": "function"}},
+        {"options": {"NOBODY": {"type": "i8", "value": 1}}},
+        {"options": {"SECONDS_TO_LIVE": {"type": "i8", "value": 1}}},
+        {"options": {"SECONDS_TO_LIVE": {"type": "f64", "value": "1"}}},
+    ):
+        answer = client.call("POST", "/api/v1/local/session", session(sleeper() | change, namespace=name))
+        assert answer.status == 400, change
+        assert answer.body["message"]
+    assert client.call("GET", f"/api/v1/local/namespace/{name}").status == 404
