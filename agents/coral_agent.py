@@ -76,9 +76,12 @@ class Session:
         except MCPError as error:
             raise ToolRefused(f"{tool}: {error}") from error
         text = "\n".join(block.text for block in result.content if block.type == "text")
+        structured = result.structured_content
         if result.is_error:
-            raise ToolRefused(f"{tool}: {text}")
-        return text if result.structured_content is None else result.structured_content
+            # A wait is refused when the session closes under it: this call ends then, with the secret that it needs.
+            await self._client.list_tools(cache_mode="bypass")
+            raise ToolRefused(f"{tool}: {(structured or {}).get('error', text)}")
+        return text if structured is None else structured
 
 
 @asynccontextmanager
