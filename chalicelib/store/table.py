@@ -201,8 +201,11 @@ class Table:
 def read_together(client: "DynamoDBClient", clock: Clock, wanted: Sequence[tuple[Table, Key]]) -> list[Item | None]:
     """Read items of several tables in one strongly consistent BatchGetItem, in the order they were asked for.
 
-    At most 100 items; an item that is asked for twice is read once.
+    An item that is asked for twice is read once; more than 100 take a second call.
     """
+    if len(wanted) > BATCH_GET_ITEMS:
+        first, rest = wanted[:BATCH_GET_ITEMS], wanted[BATCH_GET_ITEMS:]
+        return [*read_together(client, clock, first), *read_together(client, clock, rest)]
     pending: dict[str, Any] = {}
     for table, key in wanted:
         keys = pending.setdefault(table.name, {"Keys": [], "ConsistentRead": True})["Keys"]

@@ -68,6 +68,10 @@ def _together(parts: list[str]) -> list[str]:
     return parts
 
 
+def _each_once(entries: list[str]) -> list[str]:
+    return list(dict.fromkeys(entries))
+
+
 def _without_nul(text: str) -> str:
     if "\0" in text:
         raise PydanticCustomError("nul", "must not have a NUL character: no command line can carry one")
@@ -109,11 +113,13 @@ class AgentTable(_Table):
     summary: Annotated[str, _bytes(1, 256)] | None = None
     readme: Annotated[str, _bytes(1, 4_096)] | None = None
     license: License | None = None
-    keywords: Annotated[list[Annotated[str, _bytes(1, 64)]], _at_most(256)] = Field(default_factory=list)
+    keywords: Annotated[list[Annotated[str, _bytes(1, 64)]], _at_most(256), AfterValidator(_each_once)] = Field(
+        default_factory=list
+    )
     links: Annotated[dict[LinkName, Annotated[str, _bytes(1, 256), AfterValidator(_link)]], _at_most(16)] = Field(
         default_factory=dict
     )
-    capabilities: list[AgentCapability] = Field(default_factory=list)
+    capabilities: Annotated[list[AgentCapability], AfterValidator(_each_once)] = Field(default_factory=list)
 
 
 class DockerTable(_Table):

@@ -159,7 +159,7 @@ def test_versions_that_are_not(version: str) -> None:
 
 
 def test_keywords() -> None:
-    assert registry.parse(agent_with("keywords", str(["x" * 64] * 256)))
+    assert registry.parse(agent_with("keywords", str(["x" * 64] * 256))).info.keywords == ["x" * 64]
     assert "agent.keywords has 257 entries: at most 256" in refusal(agent_with("keywords", str(["x"] * 257)))
     assert "agent.keywords.1 has 65 bytes: 1 to 64 are allowed" in refusal(agent_with("keywords", str(["x", "x" * 65])))
 
