@@ -2,13 +2,17 @@
 
 import base64
 import json
+import os
+import shutil
 import struct
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from chalicelib.aws.task_definitions import OPTIONS_DIRECTORY, definition_of
 from infra.local.stack import LocalStack
 from tests.agents import HERE
 from tests.client import Client, agent, eventually, session
@@ -139,6 +143,33 @@ def test_large_files_travel_whole(client: Client, report: Path) -> None:
     client.create(session(reporter(report, KEY=("blob", base64.b64encode(blob).decode())), namespace="options"))
     [[_, content]] = found(report)["files"]["KEY"]
     assert bytes.fromhex(content) == blob
+
+
+@pytest.mark.skipif(not (shutil.which("bash") and shutil.which("curl")), reason="needs bash and curl")
+def test_the_container_that_runs_first_on_aws_fetches_the_same(
+    stack: LocalStack, client: Client, report: Path, tmp_path: Path
+) -> None:
+    pages = ["é\n", "", "x" * 100_000]
+    asked = reporter(report, PAGES=("list[string]", pages), WAIT=("bool", True))
+    path = client.create(session(asked, namespace="options"))
+    secret = found(report)["environment"]["CORAL_AGENT_SECRET"]
+    record = stack.atoll.registry.find("reporter", "1.0.0")
+    containers = definition_of(record, "docker", stack.atoll.settings, "us-east-1")["containerDefinitions"]
+    first = next(container for container in containers if container["name"] == "options")
+    script = first["command"][0].replace(OPTIONS_DIRECTORY, str(tmp_path / "volume"))
+
+    def run(**environment: str) -> int:
+        shutil.rmtree(tmp_path / "volume", ignore_errors=True)
+        (tmp_path / "volume").mkdir()
+        environment["PATH"] = os.environ["PATH"]
+        return subprocess.run(["bash", "-c", script.replace("--retry 5 ", "")], env=environment, check=False).returncode
+
+    url = f"{stack.url}/api/v1/agent/options"
+    assert run(ATOLL_OPTIONS_URL=url, ATOLL_OPTIONS_TOKEN=secret) == 0
+    assert [(tmp_path / "volume/PAGES" / str(number)).read_text() for number in range(3)] == pages
+    assert run(ATOLL_OPTIONS_URL=url, ATOLL_OPTIONS_TOKEN="wrong") != 0
+    assert run() == 0
+    client.call("DELETE", path)
 
 
 def test_options_that_an_item_cannot_hold_are_a_413(client: Client, report: Path) -> None:
