@@ -203,7 +203,10 @@ class _Target:
 def _send(connection: http.client.HTTPConnection, path: str, body: bytes, headers: Mapping[str, str]) -> None:
     # A receiver may answer (410, 413) and hang up before it has read everything: its answer counts.
     with suppress(BrokenPipeError, ConnectionResetError):
-        connection.request("POST", path, body=body, headers=dict(headers))
+        try:
+            connection.request("POST", path, body=body, headers=dict(headers))
+        except ValueError as error:  # names of headers come from callers too; their values may be secret
+            raise CallFailed("a header has a name or a value that HTTP does not allow") from error
 
 
 def _receive(connection: http.client.HTTPConnection, max_answer_bytes: int) -> Answer:

@@ -1,8 +1,10 @@
 """A deployment with the deliveries table and the bodies' bucket as the template says, and receivers."""
 
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -15,6 +17,9 @@ from infra.local.templates import load
 from tests.integration.webhooks.receivers import Receiver, receiving
 
 SECRET = "the current secret"
+
+_TEMPLATE = load(Path(__file__).parents[3] / "infra" / "stack.yaml")
+_STAGES = itertools.count(1)
 
 
 class HeldClock(Clock):
@@ -35,24 +40,50 @@ def clock() -> HeldClock:
     return HeldClock()
 
 
+class Clients:
+    """boto3 clients, each made once: making one takes longer than most tests."""
+
+    def __init__(self) -> None:
+        self.made: dict[str, Any] = {}
+
+    def client(self, service: str) -> Any:
+        if service not in self.made:
+            self.made[service] = boto3.client(service)
+        return self.made[service]
+
+
+class OnMoto(Deployment):
+    """A deployment of its own stage on clients that it shares."""
+
+    def __init__(self, settings: Settings, clock: HeldClock, clients: Clients) -> None:
+        super().__init__(settings, clock)
+        self.client = clients.client  # type: ignore[method-assign]
+
+
+@pytest.fixture(scope="module")
+def clients() -> Iterator[Clients]:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        environment.setenv("AWS_ACCESS_KEY_ID", "testing")
+        environment.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        with mock_aws():
+            yield Clients()
+
+
 @pytest.fixture
-def atoll(clock: HeldClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    template = load(Path(__file__).parents[3] / "infra" / "stack.yaml")
-    with mock_aws():
-        deployment = Deployment(Settings(stage="test", allow_private_addresses=True), clock)
-        for resource in ("DeliveriesTable", "ApiKeysTable"):
-            properties = template["Resources"][resource]["Properties"]
-            name = properties["TableName"]["Fn::Sub"].replace("${Stage}", "test")
-            taken = ("AttributeDefinitions", "KeySchema", "BillingMode", "GlobalSecondaryIndexes")
-            deployment.dynamodb.create_table(
-                TableName=name, **{part: properties[part] for part in taken if part in properties}
-            )
-        boto3.client("s3").create_bucket(Bucket=deployment.settings.bodies_bucket)
-        deployment.secrets = Secrets({"current": SECRET})  # type: ignore[assignment]
-        yield deployment
+def atoll(clients: Clients, clock: HeldClock) -> Deployment:
+    stage = f"t{next(_STAGES)}"
+    deployment = OnMoto(Settings(stage=stage, allow_private_addresses=True), clock, clients)
+    for resource in ("DeliveriesTable", "ApiKeysTable"):
+        properties = _TEMPLATE["Resources"][resource]["Properties"]
+        taken = ("AttributeDefinitions", "KeySchema", "BillingMode", "GlobalSecondaryIndexes")
+        deployment.dynamodb.create_table(
+            TableName=properties["TableName"]["Fn::Sub"].replace("${Stage}", stage),
+            **{part: properties[part] for part in taken if part in properties},
+        )
+    clients.client("s3").create_bucket(Bucket=deployment.settings.bodies_bucket)
+    deployment.secrets = Secrets({"current": SECRET})  # type: ignore[assignment]
+    return deployment
 
 
 class Secrets:

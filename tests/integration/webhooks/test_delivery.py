@@ -8,7 +8,6 @@ import threading
 from email.utils import formatdate
 from typing import Any
 
-import boto3
 import pytest
 from standardwebhooks.webhooks import Webhook
 
@@ -91,7 +90,7 @@ def test_bodies_at_the_edge_between_item_and_s3(atoll: Deployment, receiver: Rec
     freeze(atoll, receiver.url, body=b"1" * size)
     assert attempt(atoll) == Outcome("delivered")
     assert receiver.received[0].body == b"1" * size
-    stored = boto3.client("s3").list_objects_v2(Bucket=atoll.settings.bodies_bucket)["KeyCount"]
+    stored = atoll.client("s3").list_objects_v2(Bucket=atoll.settings.bodies_bucket)["KeyCount"]
     assert stored == (1 if size > 300_000 else 0)
 
 
@@ -366,6 +365,16 @@ def test_it_cannot_be_sent_again_while_it_is_pending(atoll: Deployment, receiver
         webhooks.resend(atoll, "demo", "d1")
     with pytest.raises(NotFound):
         webhooks.resend(atoll, "another", "d1")
+
+
+def test_of_two_requests_to_send_again_the_late_one_begins_nothing(atoll: Deployment, receiver: Receiver) -> None:
+    freeze(atoll, receiver.url)
+    attempt(atoll)
+    seen = webhooks.find(atoll, "demo", "d1")
+    webhooks.resend(atoll, "demo", "d1")
+    attempt(atoll, round_=2, execution="y")
+    assert atoll.deliveries.start_again(seen, now_ms=atoll.clock.now_ms()) is None
+    assert webhooks.find(atoll, "demo", "d1").state == "delivered"
 
 
 def test_of_many_attempts_the_latest_are_kept_beside_the_largest_body(
