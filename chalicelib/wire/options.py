@@ -120,7 +120,12 @@ Content = TypeVar("Content")
 Validation = TypeVar("Validation")
 
 
-class TypedValue(WireModel, Generic[Type, Content]):
+class _BuiltWhenUsed(WireModel):
+    # More than a hundred models stand here: most processes use few of them, and each would cost them its cold start.
+    model_config = ConfigDict(defer_build=True)
+
+
+class TypedValue(_BuiltWhenUsed, Generic[Type, Content]):
     """The value of an option, with its type beside it."""
 
     type: Type
@@ -177,7 +182,7 @@ class AgentOptionDisplay(WireModel):
     multiline: bool = False
 
 
-class NumberValidation(WireModel, Generic[Content]):
+class NumberValidation(_BuiltWhenUsed, Generic[Content]):
     """What a number may be. An empty ``variants`` restricts nothing."""
 
     min: Content | None = None
@@ -232,7 +237,7 @@ class BlobAgentOptionValidation(WireModel):
     max_size: ValidationFileSize | None = None
 
 
-class _Option(WireModel):
+class _Option(_BuiltWhenUsed):
     required: bool = False
     display: AgentOptionDisplay | None = None
     transport: Literal["env", "fs"] = "env"
