@@ -38,6 +38,10 @@ REMEMBERED = 500
 NAP_S = 30.0
 
 
+#: How long executions may take to end with the stack, in s.
+FAREWELL_S = 3.0
+
+
 class Machines:
     """The state machines of this process."""
 
@@ -108,8 +112,9 @@ class Machines:
             env.set_stop(stop_date=datetime.datetime.now(tz=datetime.UTC), cause="", error="")
             for endpoint in list(env.callback_pool_manager._pool.values()):
                 endpoint.interrupt_all()
+        deadline_s = time.monotonic() + FAREWELL_S
         for thread in list(TMP_THREADS):
-            thread.join(timeout=2)
+            thread.join(max(0.0, deadline_s - time.monotonic()))
         TMP_THREADS.clear()
 
     def _running(self) -> list[Execution]:

@@ -104,12 +104,12 @@ class Pump:
         failures = 0
         since = time.monotonic()
         while not self._stopped.is_set():
-            left = self._attempt(batch)
+            left, raised = self._attempt(batch)
             if not left:
                 return
             if len(left) < len(batch):
                 failures, since = 0, time.monotonic()
-            elif self.mapping.bisect and len(batch) > 1:
+            elif raised and self.mapping.bisect and len(batch) > 1:
                 # One bad record must not hold up what comes before it.
                 self._stopped.wait(FIRST_PAUSE_S)
                 self._carry(batch[: len(batch) // 2])
@@ -124,23 +124,23 @@ class Pump:
                 log.warning("%s keeps failing on a record of its stream; trying on", self.mapping.function)
             self._stopped.wait(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(failures - 1, 10)))
 
-    def _attempt(self, batch: list[Record]) -> list[Record]:
-        """Call the function once and return what is left to carry."""
+    def _attempt(self, batch: list[Record]) -> tuple[list[Record], bool]:
+        """Call the function once; return what is left to carry, and whether the function raised."""
         try:
             answer = self._invoke(self.mapping.function, {"Records": batch})
         except Exception as error:
             log.debug("%s failed: %s", self.mapping.function, error)
-            return batch
+            return batch, True
         if not self.mapping.reports_item_failures or not isinstance(answer, dict):
-            return batch[:0]
+            return [], False
         failed = {failure.get("itemIdentifier") for failure in answer.get("batchItemFailures") or []}
         if not failed:
-            return []
+            return [], False
         # Lambda takes the first failed record as the place to go on from; one that it does not know fails the batch.
         for index, record in enumerate(batch):
             if record["dynamodb"]["SequenceNumber"] in failed:
-                return batch[index:]
-        return batch
+                return batch[index:], False
+        return batch, False
 
     def _obituary(self, batch: list[Record]) -> Record:
         return {

@@ -14,13 +14,26 @@ from unittest.mock import patch
 from moto.dynamodb.models import dynamodb_backends
 from moto.dynamodb.models.table import StreamShard, Table
 from moto.dynamodb.models.utilities import dynamo_json_dump
-from moto.dynamodb.responses import DynamoHandler
+from moto.dynamodb.responses import DynamoHandler, DynamoResult
 
 #: Takes a table's name and one record of its stream.
 RecordSink = Callable[[str, dict[str, Any]], None]
 
 #: Who a stream says has deleted an item that expired (DynamoDB guide, "DynamoDB Streams and Time to Live").
 TTL_IDENTITY = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
+
+#: Operations whose answers are made of items.
+ITEM_OPERATIONS = {
+    "BatchGetItem",
+    "BatchWriteItem",
+    "DeleteItem",
+    "GetItem",
+    "PutItem",
+    "Query",
+    "Scan",
+    "TransactGetItems",
+    "UpdateItem",
+}
 
 
 class _Shard(StreamShard):
@@ -99,8 +112,17 @@ class Tables:
             part.items = {hash_key: _in_range(table.items.get(hash_key, {}), comparison, values)}  # type: ignore[assignment]
             return query(part, hash_key, comparison, values, *rest, **named)
 
+        execute_result = DynamoResult.execute_result
+
+        def answer_items(result: DynamoResult, context: Any) -> Any:
+            """Write items as the JSON they are: moto's serializer looks at each attribute for every type's name."""
+            if context.operation_model.name not in ITEM_OPERATIONS:
+                return execute_result(result, context)
+            return 200, {"Content-Type": "application/x-amz-json-1.0"}, dynamo_json_dump(result.result)
+
         return [
             patch.object(DynamoHandler, "call_action", call_alone),
+            patch.object(DynamoResult, "execute_result", answer_items),
             patch.object(Table, "query", query_partition),
         ]
 
