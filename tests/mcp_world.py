@@ -1,13 +1,16 @@
 """A session for tests of threads and MCP: real stores over moto, agents that are there at once, no lifecycle."""
 
+import heapq
 import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from moto import mock_aws
+from moto.dynamodb.responses import DynamoHandler
 
 from chalicelib.clock import Clock
 from chalicelib.deployment import Deployment
@@ -134,6 +137,40 @@ class World:
         yield self.calls
 
 
+class TestClock(Clock):
+    """A clock that stands still but for pauses, in which what is planned happens at its time."""
+
+    __test__ = False
+
+    def __init__(self, now_ms: int = 1_800_000_000_000) -> None:
+        self._now_ms = now_ms
+        self.start()
+
+    def start(self) -> None:
+        """Count from now on, with nothing planned."""
+        self.start_ms = self._now_ms
+        self._plans: list[tuple[int, int, Callable[[], Any]]] = []
+
+    def now_ms(self) -> int:
+        return self._now_ms
+
+    def sleep(self, seconds: float) -> None:
+        self.pass_ms(round(seconds * 1000))
+
+    def plan(self, after_ms: int, call: Callable[[], Any]) -> None:
+        """Have something happen so long after the start."""
+        heapq.heappush(self._plans, (self.start_ms + after_ms, len(self._plans), call))
+
+    def pass_ms(self, duration_ms: int) -> None:
+        """Let time pass."""
+        end_ms = self._now_ms + duration_ms
+        while self._plans and self._plans[0][0] <= end_ms:
+            at_ms, _, call = heapq.heappop(self._plans)
+            self._now_ms = max(self._now_ms, at_ms)
+            call()
+        self._now_ms = max(self._now_ms, end_ms)
+
+
 class Later:
     """A call in a thread of its own."""
 
@@ -146,7 +183,7 @@ class Later:
     def _run(self, call: Callable[[], Any]) -> None:
         try:
             self._outcome = call()
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             self._error = error
 
     def result(self, within_s: float = 5) -> Any:
@@ -162,7 +199,14 @@ class Later:
 def world(clock: Clock | None = None, **settings: Any) -> Iterator[World]:
     """Make an empty deployment on moto."""
     template = load(Path(__file__).parents[1] / "infra" / "stack.yaml")
-    with mock_aws():
+    # moto holds no lock: two threads could both win one conditional write.
+    lock, call_action = threading.RLock(), DynamoHandler.call_action
+
+    def call_alone(handler: DynamoHandler) -> Any:
+        with lock:
+            return call_action(handler)
+
+    with mock_aws(), patch.object(DynamoHandler, "call_action", call_alone):
         atoll = Deployment(Settings(stage="test", **settings), clock)
         for resource in ("NamespacesTable", "SessionsTable", "SessionItemsTable"):
             properties = template["Resources"][resource]["Properties"]

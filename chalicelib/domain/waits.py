@@ -13,8 +13,8 @@ the answer to one wait may be stamped later than a message that appears only aft
 from that stamp would never see the other. So the agent's record keeps what its last wait could see of the last moments
 (`Heard`), and the next wait also returns
 
-- what was stamped before that wait's last poll and was not to be seen by it;
-- when it asks from the millisecond after the message that it was given last, others of that same millisecond.
+- what was stamped before that wait's last poll, or before the latest message given, and was not to be seen then;
+- when it asks from the millisecond after the latest message that it was given, others of that same millisecond.
 """
 
 import dataclasses
@@ -74,7 +74,7 @@ class Heard:
     from_ms: int = 0
     until_ms: int = 0
     ids: frozenset[str] = frozenset()
-    #: The messages that it was given last, all of one stamp.
+    #: The latest stamp of a message that it was given, and which of that stamp it was given.
     given_ms: int = -1
     given_ids: frozenset[str] = frozenset()
 
@@ -102,19 +102,23 @@ class Heard:
         }
 
     def overlooked(self, entry: LogEntry) -> bool:
-        """Tell whether an entry appeared only after the last poll, though it is stamped before it."""
-        return self.from_ms <= entry.at_ms < self.until_ms and entry.id not in self.ids
+        """Tell whether an entry appeared only after the last poll, though it is stamped before it.
+
+        Or before a message that was given then: the clock of that message's writer may be ahead.
+        """
+        return self.from_ms <= entry.at_ms < max(self.until_ms, self.given_ms) and entry.id not in self.ids
 
     def beside(self, entry: LogEntry, from_ms: int) -> bool:
         """Tell whether an entry shares the millisecond of the last given one, from after which ``from_ms`` asks."""
         return entry.at_ms == self.given_ms == from_ms - 1 and entry.id not in self.given_ids
 
     def with_given(self, entry: LogEntry) -> "Heard":
-        """Add a message that the agent is given."""
+        """Add a message that the agent is given; one that it had overlooked is not the last of them."""
+        ids = self.ids | {entry.id}
+        if entry.at_ms < self.given_ms:
+            return dataclasses.replace(self, ids=ids)
         same_ms = self.given_ids if entry.at_ms == self.given_ms else frozenset()
-        return dataclasses.replace(
-            self, ids=self.ids | {entry.id}, given_ms=entry.at_ms, given_ids=same_ms | {entry.id}
-        )
+        return dataclasses.replace(self, ids=ids, given_ms=entry.at_ms, given_ids=same_ms | {entry.id})
 
     def with_poll(self, started_ms: int, visible: dict[str, int]) -> "Heard":
         """Replace what was seen by what a poll that started then could see: ids of messages with their stamps."""

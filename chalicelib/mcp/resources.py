@@ -48,8 +48,8 @@ _PARTS: list[tuple[set[str], str]] = [
 ## Waiting
 - When you have nothing to do until somebody answers, wait: `coral_wait_for_mention` for messages that mention you, \
 `coral_wait_for_agent` for one agent's, `coral_wait_for_message` for any.
-- `currentUnixTime` is in milliseconds: give that of the state, or one millisecond more than the timestamp of the last \
-message that you were given. What was sent since then is returned first, so nothing is missed between two waits.
+- `currentUnixTime` is in milliseconds: give that of the state, or one millisecond more than the latest timestamp among \
+the messages that you were given. What was sent since then is returned first, so nothing is missed between two waits.
 - A wait that ends with `Timeout reached` is no error: wait again if there still is something to wait for.""",
     ),
     (
