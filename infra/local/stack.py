@@ -16,6 +16,7 @@ from unittest.mock import patch
 import boto3
 from chalice import Chalice
 from moto import mock_aws
+from moto.core.common_models import BaseModel
 
 from chalicelib import deployment
 from chalicelib.settings import Settings
@@ -183,6 +184,8 @@ class LocalStack:
         self.url = f"http://{gateway.host}:{gateway.port}"
         undo.enter_context(mock_aws(config=_MOTO))
         undo.enter_context(patch("boto3.DEFAULT_SESSION", _session()))
+        # moto keeps each object that it ever makes for its dashboard: every item read, for ever.
+        undo.enter_context(patch.object(BaseModel, "__new__", staticmethod(lambda cls, *_, **__: object.__new__(cls))))
         undo.callback(_forget_secrets)
 
         watches = Watches()

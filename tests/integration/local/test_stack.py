@@ -1,11 +1,13 @@
 """The stack as a whole: it comes and goes without a trace."""
 
+import gc
 import os
 import threading
 import time
 
 import pytest
 from chalice import Chalice
+from moto.dynamodb.models.dynamo_type import Item
 
 from infra.local.stack import LocalStack
 from tests.integration.local.conftest import StandIns, eventually
@@ -37,6 +39,28 @@ def test_a_stack_with_executions_under_way_stops_at_once(stand_ins: StandIns) ->
     stand_ins.stack.stop()
 
     assert time.monotonic() - began_s < 3
+
+
+def test_reading_and_writing_leaves_nothing_behind(stand_ins: StandIns) -> None:
+    def use(number: int) -> None:
+        key = {"sessionId": {"S": f"s{number}"}, "item": {"S": "EVENT#1"}}
+        table = stand_ins.client("dynamodb")
+        table.put_item(TableName="atoll-local-session-items", Item=key | {"payload": {"S": "x" * 1000}})
+        table.get_item(TableName="atoll-local-session-items", Key=key)
+        table.delete_item(TableName="atoll-local-session-items", Key=key)
+        stand_ins.put_session("s", status=str(number))
+
+    def items() -> int:
+        gc.collect()
+        return sum(isinstance(thing, Item) for thing in gc.get_objects())
+
+    use(0)
+    before = items()
+    for number in range(50):
+        use(number)
+    stand_ins.stack.tidy()
+
+    assert items() <= before + 1
 
 
 def test_it_is_ready_soon() -> None:
