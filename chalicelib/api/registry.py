@@ -27,9 +27,7 @@ def inspect_local_agent(agent_name: str, agent_version: str) -> RestrictedRegist
     return _shown(registry.get(current(), agent_name, agent_version))
 
 
-@route(
-    routes, "PUT", _AGENT, content_types=("application/toml", "text/plain", "text/x-toml", "application/octet-stream")
-)
+@route(routes, "PUT", _AGENT, content_types=("application/toml", "text/plain", "text/x-toml"))
 def put_local_agent(agent_name: str, agent_version: str, body: bytes, caller: ApiKeyRecord) -> RestrictedRegistryAgent:
     """Register an agent, or replace it, with the text of its ``coral-agent.toml``."""
     _check_all_namespaces(caller)
