@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,19 @@ def make(folder: Path, stage: str) -> Path:
     return template
 
 
-def chalice(*arguments: str, project_folder: Path) -> None:
-    """Run Chalice on a project; raise ``subprocess.CalledProcessError`` when it fails."""
+class ChaliceFailed(Exception):
+    """Chalice did not go along; the message is what it wrote."""
+
+
+def chalice(*arguments: str, project_folder: Path, environment: Mapping[str, str] | None = None) -> None:
+    """Run Chalice on a project; raise `ChaliceFailed` when it fails."""
     script = "import sys; from chalice.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", script, "--project-dir", str(project_folder), *arguments]
     # A package is for any region, but Chalice wants to know one.
-    subprocess.run(command, check=True, env={"AWS_DEFAULT_REGION": "us-east-1", **os.environ})  # noqa: S603
+    settings = {"AWS_DEFAULT_REGION": "us-east-1", **(environment or os.environ)}
+    done = subprocess.run(command, env=settings, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        raise ChaliceFailed(f"chalice {arguments[0]}: {(done.stderr or done.stdout).strip()[-2000:]}")
 
 
 def logical_id(function: str) -> str:
