@@ -10,6 +10,7 @@ from typing import Any
 from unittest.mock import patch
 
 from moto import mock_aws
+from moto.dynamodb.models import dynamodb_backends
 from moto.dynamodb.responses import DynamoHandler
 
 from chalicelib.clock import Clock
@@ -35,6 +36,23 @@ class World:
         self.calls: list[str] = []
         self.before_call: Callable[[str, dict[str, Any]], None] = lambda name, params: None
         atoll.dynamodb.meta.events.register("before-parameter-build.dynamodb", self._note)
+
+    def clear(self) -> None:
+        """Forget everything, and what was to happen at calls."""
+        self.before_call = lambda name, params: None
+        for table in dynamodb_backends["123456789012"]["us-east-1"].tables.values():
+            table.items.clear()
+
+    @contextmanager
+    def on(self, clock: Clock, **settings: Any) -> Iterator[None]:
+        """Go by another clock and other settings for a while."""
+        usual, client = self.atoll, self.atoll.dynamodb
+        self.atoll = Deployment(Settings(stage="test", **settings), clock)
+        self.atoll.dynamodb = client
+        try:
+            yield
+        finally:
+            self.atoll = usual
 
     def _note(self, params: dict[str, Any], model: Any, **_: Any) -> None:
         self.calls.append(model.name)

@@ -1,4 +1,4 @@
-"""A session of two agents on moto, and the environment that boto3 wants."""
+"""A session of three agents on moto, and the environment that boto3 wants."""
 
 from collections.abc import Iterator
 
@@ -7,16 +7,20 @@ import pytest
 from tests.mcp_world import World, world
 
 
-@pytest.fixture(autouse=True)
-def aws_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+@pytest.fixture(scope="module")
+def _deployment() -> Iterator[World]:
+    """One deployment for a whole module: making it takes longer than a test."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        environment.setenv("AWS_ACCESS_KEY_ID", "testing")
+        environment.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        with world() as made:
+            yield made
 
 
 @pytest.fixture
-def here() -> Iterator[World]:
-    """A deployment with one executed session of the linked agents ``ann``, ``bob`` and ``cem``."""
-    with world() as made:
-        made.session("ann", "bob", "cem")
-        yield made
+def here(_deployment: World) -> World:
+    """A deployment with one executed session of the linked agents ``ann``, ``bob`` and ``cem``, and nothing else."""
+    _deployment.clear()
+    _deployment.session("ann", "bob", "cem")
+    return _deployment

@@ -9,20 +9,19 @@ from chalicelib.domain import errors, threads, waits
 from chalicelib.domain.agents import state_of
 from chalicelib.store.log import OVERLAP_MS
 from chalicelib.wire.base import iso_from_ms
-from tests.mcp_world import NEVER_S, SESSION, TestClock, World, world
+from tests.mcp_world import NEVER_S, SESSION, TestClock, World
 
 
 @pytest.fixture
-def clock() -> TestClock:
+def clock(here: World) -> TestClock:
     return TestClock()
 
 
 @pytest.fixture
-def there(clock: TestClock) -> Iterator[World]:
+def there(here: World, clock: TestClock) -> Iterator[World]:
     """The session of ``ann``, ``bob`` and ``cem`` on the clock that tests move; a wait may last a minute."""
-    with world(clock, mcp_wait_limit_ms=60_000) as made:
-        made.session("ann", "bob", "cem")
-        yield made
+    with here.on(clock, mcp_wait_limit_ms=60_000):
+        yield here
 
 
 def wait(there: World, name: str, wait_ms: int = 60_000, *, kind: str = "message", **more: Any) -> Any:
@@ -51,10 +50,9 @@ def test_a_wait_without_a_message_ends_at_its_time(there: World, clock: TestCloc
     assert clock.now_ms() - clock.start_ms == 3_000
 
 
-def test_a_door_that_closes_earlier_ends_the_wait(clock: TestClock) -> None:
-    with world(clock, mcp_wait_limit_ms=25_000) as made:
-        made.session("ann", "bob")
-        assert wait(made, "bob") == {"status": "Timeout reached"}
+def test_a_door_that_closes_earlier_ends_the_wait(here: World, clock: TestClock) -> None:
+    with here.on(clock, mcp_wait_limit_ms=25_000):
+        assert wait(here, "bob") == {"status": "Timeout reached"}
     assert clock.now_ms() - clock.start_ms == 25_000
 
 
