@@ -204,6 +204,11 @@ class Later:
         except BaseException as error:
             self._error = error
 
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._thread.is_alive()
+
     def result(self, within_s: float = 5) -> Any:
         """Return what the call returned, or raise what it raised."""
         self._thread.join(within_s)
