@@ -70,7 +70,7 @@ class Client:
     """The three calls of the session API that the demo makes."""
 
     def __init__(self, url: str, key: str) -> None:
-        self._http = httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=10)
+        self._http = httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=20)
 
     def create_session(self, request: dict[str, Any]) -> dict[str, Any]:
         """POST a session; returns `{"namespace", "sessionId"}`."""
