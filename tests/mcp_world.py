@@ -231,7 +231,7 @@ def world(clock: Clock | None = None, **settings: Any) -> Iterator[World]:
 
     with mock_aws(), patch.object(DynamoHandler, "call_action", call_alone):
         atoll = Deployment(Settings(stage="test", **settings), clock)
-        for resource in ("NamespacesTable", "SessionsTable", "SessionItemsTable"):
+        for resource in ("NamespacesTable", "SessionsTable", "SessionItemsTable", "ApiKeysTable"):
             properties = template["Resources"][resource]["Properties"]
             atoll.dynamodb.create_table(
                 TableName=properties["TableName"]["Fn::Sub"].replace("${Stage}", "test"),
