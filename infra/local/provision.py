@@ -123,7 +123,8 @@ class Provision:
     def _rule(self, name: str, properties: dict[str, Any]) -> Resource:
         client = self._client("events")
         bus = {"EventBusName": properties["EventBusName"]} if "EventBusName" in properties else {}
-        request = {key: properties[key] for key in ("Name", "ScheduleExpression", "State") if key in properties}
+        wanted: tuple[str, ...] = ("Name", "ScheduleExpression", "State")
+        request = {key: properties[key] for key in wanted if key in properties}
         if "EventPattern" in properties:
             request["EventPattern"] = json.dumps(properties["EventPattern"])
         arn = client.put_rule(**request, **bus)["RuleArn"]

@@ -154,6 +154,8 @@ class LocalStack:
         self.key = api_key
         self.webhook_secret = webhook_secret or secrets.token_urlsafe(32)
         self.agents: list[tuple[str, str]] = []
+        #: The streams' pumps, by the names of their tables.
+        self.pumps: dict[str, list[Pump]] = {}
         self._undo = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -188,57 +190,14 @@ class LocalStack:
         undo.enter_context(patch.object(BaseModel, "__new__", staticmethod(lambda cls, *_, **__: object.__new__(cls))))
         undo.callback(_forget_secrets)
 
-        watches = Watches()
-        self.watches = watches
-        self.atoll = LocalDeployment(self._settings(), watches)
+        self.watches = Watches()
+        self.atoll = LocalDeployment(self._settings(), self.watches)
         undo.callback(deployment.use, None)
         deployment.use(self.atoll)
-
-        pumps: dict[str, list[Pump]] = {}
-        self.pumps = pumps
-        self.functions = Functions(self.atoll.settings.prefix, f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:")
-        background = Background("background", BACKGROUND_THREADS)
-        tables = Tables(ACCOUNT, REGION, lambda table, record: [pump.put(record) for pump in pumps.get(table, [])])
-        machines = Machines()
-        bus = Bus(
-            background,
-            invoke=self.functions.invoke,
-            start_execution=self._start_execution,
-            dead_letter=self._dead_letter,
-            tell=self._tell,
-        )
-        tasks = Tasks(ACCOUNT, REGION, background, put_event=self._put_event, show=self._show)
-        for part in (*tables.patches(), *machines.patches(), *bus.patches(), *tasks.patches()):
-            undo.enter_context(part)
-        for part in self.functions.behind_lambda_api():
-            undo.enter_context(part)
-        # The other way round from here: agents end first, then whoever waits, then what reacts to them.
-        undo.callback(machines.stop)
-        undo.callback(background.close)
-        undo.callback(lambda: [pump.stop() for pumped in pumps.values() for pump in pumped])
-        undo.callback(gateway.stop)
-        undo.callback(watches.stop)
-        undo.callback(tasks.stop)
-
-        provision = Provision(INFRA, stage=STAGE, account=ACCOUNT, region=REGION, client=self.atoll.client)
-        provision.make()
-        self._set_webhook_secret()
         app = self._app or _load_app()
+        self._start_services(gateway)
         self.functions.serve({**app.handler_map, **self._given_functions})
-        for table, properties in provision.mappings:
-            pump = Pump(
-                table,
-                StreamMapping.of(properties),
-                invoke=self.functions.invoke,
-                give_up=lambda obituary, properties=properties: self._give_up(properties, obituary),
-            )
-            pumps.setdefault(table, []).append(pump)
-        for table in pumps:
-            tables.stream(table)
-        for expression, arn, targets in provision.schedules:
-            bus.schedule(expression, arn, targets)
-        self._tables, self._tasks = tables, tasks
-        background.every(HOUSEKEEPING_S, self.tidy)
+        self._provision()
         if self.key and self._app is None:
             from chalicelib.domain import api_keys
 
@@ -246,6 +205,55 @@ class LocalStack:
         for folder in self._agent_folders:
             self.register(folder)
         gateway.serve(app)
+
+    def _start_services(self, gateway: Gateway) -> None:
+        """Put what moto lacks in its place."""
+        undo = self._undo
+        if "AWS_ENDPOINT_URL_DYNAMODB" in os.environ:
+            raise NotImplementedError("AWS_ENDPOINT_URL_DYNAMODB: the local stack has only its own DynamoDB")
+        self.functions = Functions(self.atoll.settings.prefix, f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:")
+        self._background = background = Background("background", BACKGROUND_THREADS)
+        self._tables = tables = Tables(ACCOUNT, REGION, self._stream)
+        machines = Machines()
+        self._bus = bus = Bus(
+            background,
+            invoke=self.functions.invoke,
+            start_execution=self._start_execution,
+            dead_letter=self._dead_letter,
+            tell=self._tell,
+        )
+        self._tasks = tasks = Tasks(ACCOUNT, REGION, background, put_event=self._put_event, show=self._show)
+        for part in (*tables.patches(), *machines.patches(), *bus.patches(), *tasks.patches()):
+            undo.enter_context(part)
+        for part in self.functions.behind_lambda_api():
+            undo.enter_context(part)
+        # The other way round from here: agents end first, then whoever waits, then what reacts to them.
+        undo.callback(machines.stop)
+        undo.callback(background.close)
+        undo.callback(self._stop_pumps)
+        undo.callback(gateway.stop)
+        undo.callback(self.watches.stop)
+        undo.callback(tasks.stop)
+
+    def _provision(self) -> None:
+        """Make what the templates say, and play its streams and schedules."""
+        provision = Provision(INFRA, stage=STAGE, account=ACCOUNT, region=REGION, client=self.atoll.client)
+        provision.make()
+        self._set_webhook_secret()
+        self.pumps.clear()
+        for table, properties in provision.mappings:
+            pump = Pump(
+                table,
+                StreamMapping.of(properties),
+                invoke=self.functions.invoke,
+                give_up=functools.partial(self._give_up, properties),
+            )
+            self.pumps.setdefault(table, []).append(pump)
+        for table in self.pumps:
+            self._tables.stream(table)
+        for expression, arn, targets in provision.schedules:
+            self._bus.schedule(expression, arn, targets)
+        self._background.every(HOUSEKEEPING_S, self.tidy)
 
     def tidy(self) -> None:
         """Delete what has expired and forget what is over; done every minute by itself."""
@@ -284,6 +292,15 @@ class LocalStack:
 
         agent = register_local(self.atoll, Path(folder))
         self.agents.append((agent.name, agent.version))
+
+    def _stream(self, table: str, record: Event) -> None:
+        for pump in self.pumps.get(table, []):
+            pump.put(record)
+
+    def _stop_pumps(self) -> None:
+        for pumps in self.pumps.values():
+            for pump in pumps:
+                pump.stop()
 
     def _start_execution(self, arn: str, name: str, content: str) -> None:
         self.atoll.client("stepfunctions").start_execution(stateMachineArn=arn, name=name, input=content)

@@ -372,7 +372,7 @@ class Tasks:
         )
 
     def _describe(self, task: Task) -> dict[str, Any]:
-        description = {
+        description: dict[str, Any] = {
             "taskArn": task.arn,
             "clusterArn": task.cluster_arn,
             "taskDefinitionArn": task.definition_arn,
