@@ -7,6 +7,7 @@ import base64
 import dataclasses
 import io
 import json
+import re
 import struct
 import tarfile
 import time
@@ -35,6 +36,13 @@ MAX_STORED_BYTES = 380_000
 #: How long all values of one agent may be matched against its regular expressions: these are its author's, the values
 #: the caller's, and the two may be made for each other. A full graph of 100 agents stays below API Gateway's 29 s.
 REGEX_TIMEOUT_S = 0.25
+
+#: What a regular expression may be compiled to: some 30 ms and 20 MB.
+MAX_UNROLLED = 20_000
+
+_COUNTED_REPEAT = re.compile(r"(.|\s)\{\s*([0-9]+)")
+
+_RECURSION = re.compile(r"\(\?(?:R|[+-]?[0-9]|&|P>)")
 
 _SIZE_OF_INTEGER = {"i8": 1, "i16": 2, "i32": 4, "i64": 8, "u8": 1, "u16": 2, "u32": 4, "u64": 8}
 
@@ -200,11 +208,30 @@ def fault_of_regex(pattern: str) -> str | None:
     """
     import regex
 
+    if _unrolled(pattern) > MAX_UNROLLED:
+        return f"its counted repeats unroll to more than {MAX_UNROLLED} steps"
+    if _RECURSION.search(pattern):
+        return "it calls itself"  # which Java's do not, and which takes memory faster than the time limit can see
     try:
         regex.compile(pattern, regex.V1)
     except (regex.error, RecursionError, OverflowError, MemoryError) as error:
         return str(error)
     return None
+
+
+def _unrolled(pattern: str) -> int:
+    """Return at most how many steps an expression compiles to: a repeat of ``{m,n}`` is written out ``m`` times.
+
+    A repeat of anything but a single character multiplies what is inside it: without parsing, that may be everything.
+    """
+    steps, times = len(pattern), 1
+    for repeat in _COUNTED_REPEAT.finditer(pattern):
+        least = int(repeat[2])
+        if re.fullmatch(r"[\w.\]]", repeat[1]):
+            steps += least
+        else:
+            times *= max(least, 1)
+    return steps * times
 
 
 class _Matching:

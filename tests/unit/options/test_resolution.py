@@ -1,5 +1,6 @@
 """Matching what a request gives with what an agent's definition asks for."""
 
+import json
 import time
 
 import pytest
@@ -132,6 +133,45 @@ def test_many_values_take_no_longer_together() -> None:
 def test_a_regex_that_is_none_is_refused_when_the_agent_is_registered() -> None:
     with pytest.raises(BadRequest, match=r"options\.X\.validation\.regex"):
         agent('type = "string"\nvalidation.regex = "("')
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "a{100000000}",
+        "((a{1000}){1000}){1000}",
+        "([a-z]{1000}[(]){1000}",
+        "((?=a{1000}){1000}){1000}",
+        "(?x)(a{1000}) # b\n {1000}",
+        "((a{1000,}){1000,}){1000,}",
+    ],
+)
+def test_a_regex_that_grows_beyond_measure_is_refused_when_the_agent_is_registered(pattern: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(BadRequest, match="unroll to more than 20000 steps"):
+        agent(f"type = 'string'\nvalidation.regex = {json.dumps(pattern)}")
+    assert time.monotonic() - started < 1
+
+
+@pytest.mark.parametrize("pattern", ["(?R)a", "(a(?1))", "(?<n>a(?&n))", "(?P<n>a(?P>n))", "(a)(?-1)"])
+def test_a_regex_that_calls_itself_is_refused_when_the_agent_is_registered(pattern: str) -> None:
+    with pytest.raises(BadRequest, match="it calls itself"):
+        agent(f"type = 'string'\nvalidation.regex = '{pattern}'")
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
+        "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
+        r"((25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})\.){3}(25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})",
+        "([0-9A-F]{2}:){5}[0-9A-F]{2}",
+        "sk-[A-Za-z0-9]{20,2000}",
+        r"\p{Lu}\p{L}*+(?<tail>[\w&&[^_]]{0,99})",
+    ],
+)
+def test_expressions_as_people_write_them_are_taken(pattern: str) -> None:
+    assert agent(f"type = 'string'\nvalidation.regex = '{pattern}'")
 
 
 @pytest.mark.parametrize("kind", [kind for kind in TYPES if kind not in ("bool", "blob", "list[blob]")])

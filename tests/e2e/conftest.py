@@ -1,0 +1,126 @@
+"""A stage of Atoll on ministack, deployed from the packaged template as a pipeline would."""
+
+import json
+import time
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chalicelib.deployment import Deployment
+from chalicelib.domain import api_keys
+from chalicelib.settings import Settings
+from tests import packaged
+from tests.client import Client
+from tests.e2e.containers import Containers
+from tests.e2e.ministack import Ministack
+from tests.environments import NotInstallable
+
+ROOT = Path(__file__).parents[2]
+STACK = f"atoll-{packaged.STAGE}"
+KEY = "an API key of this test"
+
+
+class Stage:
+    """A deployed stage, as its owner sees it."""
+
+    def __init__(self, aws: Ministack, outputs: dict[str, str]) -> None:
+        self.aws = aws
+        self.outputs = outputs
+        self.url = f"{aws.url}/restapis/{outputs['RestAPIId']}/{packaged.STAGE}/_user_request_"
+        self.client = Client(self.url, KEY)
+        door = outputs["McpUrl"].rstrip("/")
+        #: Where a process of this machine finds what the functions tell agents.
+        self.reachable = {
+            door: f"{aws.url}/_aws/lambda-url/{door.removeprefix('https://').split('.')[0]}",
+            outputs["EndpointURL"].rstrip("/"): self.url,
+        }
+
+    def containers(self) -> Containers:
+        """Return what runs this stage's tasks."""
+        return Containers(self.aws.client("ecs"), self.aws.client("events"), STACK, self.reachable)
+
+    def secret(self, name: str) -> str:
+        """Return a secret of the stage."""
+        return str(self.aws.client("secretsmanager").get_secret_value(SecretId=f"{STACK}/{name}")["SecretString"])
+
+    def register(self, agent: str) -> None:
+        """Add an example agent to the registry."""
+        text = (ROOT / f"agents/{agent}/coral-agent.toml").read_text()
+        version = tomllib.loads(text)["agent"]["version"]
+        answer = self.client.call(
+            "PUT", f"/api/v1/registry/local/{agent}/{version}", text.encode(), {"Content-Type": "application/toml"}
+        )
+        assert answer.status == 200, answer
+
+
+def without_metric_math(template: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the alarms on sums of several metrics, which ministack does not know."""
+    resources = template["Resources"]
+    kept = {name: each for name, each in resources.items() if "Metrics" not in each.get("Properties", {})}
+    assert {resources[name]["Type"] for name in resources.keys() - kept.keys()} == {"AWS::CloudWatch::Alarm"}
+    return {**template, "Resources": kept}
+
+
+@pytest.fixture(scope="session")
+def aws() -> Iterator[Ministack]:
+    try:
+        running = Ministack()
+    except NotInstallable as error:
+        pytest.skip(f"ministack cannot be installed here: {error}")
+    with running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def stage(aws: Ministack) -> Stage:
+    template = without_metric_math(packaged.template())
+    s3 = aws.client("s3")
+    s3.create_bucket(Bucket="artifacts")
+    s3.upload_file(str(packaged.folder() / "deployment.zip"), "artifacts", "deployment.zip")
+    body = json.dumps(template).replace('"./deployment.zip"', '"s3://artifacts/deployment.zip"')
+    s3.put_object(Bucket="artifacts", Key="template.json", Body=body)
+    outputs = _create_stack(aws)
+    _let_webhooks_reach_this_machine(aws)
+    atoll = Deployment(Settings(stage=packaged.STAGE))
+    atoll.__dict__["dynamodb"] = aws.client("dynamodb")
+    api_keys.put(atoll, KEY, "e2e")
+    made = Stage(aws, outputs)
+    for agent in ("seed", "echo"):
+        made.register(agent)
+    return made
+
+
+def _create_stack(aws: Ministack) -> dict[str, str]:
+    ec2 = aws.client("ec2")
+    vpc = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"][0]["VpcId"]
+    subnets = ec2.describe_subnets(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["Subnets"]
+    parameters = {"VpcId": vpc, "Subnets": ",".join(subnet["SubnetId"] for subnet in subnets)}
+    cloudformation = aws.client("cloudformation")
+    cloudformation.create_stack(
+        StackName=STACK,
+        TemplateURL=f"{aws.url}/artifacts/template.json",
+        Capabilities=["CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
+        Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
+    )
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        stack = cloudformation.describe_stacks(StackName=STACK)["Stacks"][0]
+        if not stack["StackStatus"].endswith("_IN_PROGRESS"):
+            break
+        time.sleep(0.1)
+    events = cloudformation.describe_stack_events(StackName=STACK)["StackEvents"]
+    failed = [event.get("ResourceStatusReason") for event in events if "FAILED" in event["ResourceStatus"]]
+    assert stack["StackStatus"] == "CREATE_COMPLETE", failed
+    return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+
+
+def _let_webhooks_reach_this_machine(aws: Ministack) -> None:
+    """The receiver of the test is on loopback, which a deployment refuses to call unless it is told otherwise."""
+    client = aws.client("lambda")
+    name = f"{STACK}-deliver_webhook"
+    variables = client.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+    variables["ATOLL_ALLOW_PRIVATE_ADDRESSES"] = "true"
+    client.update_function_configuration(FunctionName=name, Environment={"Variables": variables})

@@ -1,0 +1,98 @@
+"""Plays Fargate: each task that Atoll runs becomes a process with the environment of the recorded ``RunTask``.
+
+ministack answers and records ``RunTask`` but runs nothing without Docker, and puts no events on the bus.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+ROOT = Path(__file__).parents[2]
+
+
+class Containers:
+    """The tasks of one cluster, from ``with`` on."""
+
+    def __init__(self, client: Any, events: Any, cluster: str, reachable: dict[str, str]) -> None:
+        """``reachable`` says where what a real container would call by name is found on this machine."""
+        self._ecs = client
+        self._events = events
+        self._cluster = cluster
+        self._reachable = reachable
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="containers", daemon=True)
+        #: Descriptions of all tasks that were started, by ``startedBy``.
+        self.tasks: dict[str, dict[str, Any]] = {}
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        for process in self._running.values():
+            process.kill()
+            process.wait()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.1):
+            for arn in self._ecs.list_tasks(cluster=self._cluster)["taskArns"]:
+                if arn not in self._running:
+                    self._start(self._describe(arn))
+            for arn, process in list(self._running.items()):
+                self._look_after(arn, process)
+
+    def _start(self, task: dict[str, Any]) -> None:
+        self.tasks[task["startedBy"]] = task
+        override = next(each for each in task["overrides"]["containerOverrides"] if each["name"] == "agent")
+        environment = {each["name"]: self._here(each["value"]) for each in override["environment"]}
+        image = next(each["image"] for each in task["containers"] if each["name"] == "agent")
+        agent = image.split("/")[-1].split(":")[0]
+        self._running[task["taskArn"]] = subprocess.Popen(
+            [sys.executable, str(ROOT / "agents/run.py"), agent],
+            env={"PATH": os.environ["PATH"], **environment},
+            stdout=subprocess.DEVNULL,
+        )
+
+    def _here(self, value: str) -> str:
+        for there, here in self._reachable.items():
+            value = value.replace(there, here)
+        return value
+
+    def _look_after(self, arn: str, process: subprocess.Popen[bytes]) -> None:
+        task = self._describe(arn)
+        if task["lastStatus"] == "STOPPED" and process.poll() is None:
+            process.terminate()
+            process.wait(10)
+        code = process.poll()
+        if code is None:
+            return
+        del self._running[arn]
+        if task["lastStatus"] != "STOPPED":
+            self._ecs.stop_task(cluster=self._cluster, task=arn, reason="Essential container in task exited")
+        self._tell_of_the_end(task, code)
+
+    def _describe(self, arn: str) -> dict[str, Any]:
+        return dict(self._ecs.describe_tasks(cluster=self._cluster, tasks=[arn])["tasks"][0])
+
+    def _tell_of_the_end(self, task: dict[str, Any], code: int) -> None:
+        detail = {
+            "taskArn": task["taskArn"],
+            "clusterArn": task["clusterArn"],
+            "startedBy": task["startedBy"],
+            "lastStatus": "STOPPED",
+            "desiredStatus": "STOPPED",
+            "startedAt": task["startedAt"].isoformat(),
+            "stoppedAt": datetime.now(UTC).isoformat(),
+            "stoppedReason": "Essential container in task exited",
+            "containers": [{"name": "agent", "lastStatus": "STOPPED", "exitCode": code}],
+        }
+        entry = {"Source": "aws.ecs", "DetailType": "ECS Task State Change", "Detail": json.dumps(detail)}
+        self._events.put_events(Entries=[entry])

@@ -1,0 +1,239 @@
+"""What holds after every scenario, whatever failed in it: nothing is lost, and nothing is left."""
+
+import json
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib.aws.bus import NotPublished
+from chalicelib.domain import actors
+from chalicelib.domain.errors import Unauthorized
+from chalicelib.store.table import decode
+from tests.faults.platform import Call, Died, World
+from tests.faults.states import FunctionFailed
+
+HOUR_MS = 3_600_000
+
+
+class Witness:
+    """Watches a world and says in the end what was not kept. Made before the scenario begins."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        #: Paths of sessions that were answered with 200.
+        self.created: list[str] = []
+        #: Whether every agent is to reach its own end, none being stopped.
+        self.undisturbed = False
+        #: Namespaces that stay.
+        self.staying: set[str] = set()
+        #: Reasons for which the sessions may have been closed.
+        self.reasons: set[str] = set()
+        #: Answers that are right though they refuse: (method, status).
+        self.right_refusals: set[tuple[str, int]] = set()
+        #: The items of each session as they were before the first was removed.
+        self.last_items: dict[str, list[dict[str, Any]]] = {}
+        world.before_call.append(self._before_call)
+
+    def _before_call(self, call: Call) -> None:
+        if call.function == "remove_session" and call.operation == "BatchWriteItem":
+            items = self.world.items("session-items")
+            for session_id in {item["sessionId"] for item in items} - self.last_items.keys():
+                self.last_items.setdefault(session_id, [item for item in items if item["sessionId"] == session_id])
+
+    def broken(self) -> list[str]:
+        """Let the world come to rest and return what was not kept, in words."""
+        self.world.run()
+        return [
+            *self._answers(),
+            *self._errors(),
+            *self._sessions(),
+            *self._reports(),
+            *self._tasks(),
+            *self._namespaces(),
+            *self._secrets(),
+            *self._machines(),
+            *self._log(),
+            *self._events(),
+            *self._left_over(),
+        ]
+
+    def _answers(self) -> list[str]:
+        found = []
+        failed: set[tuple[str, str]] = set()
+        fault = self.world.fault.kind if self.world.fault else ""
+        for method, path, status, retry_after in self.world.answers:
+            if status >= 500:
+                failed.add((method, path))
+                if status != 503 and not fault.startswith("died"):
+                    found.append(f"{method} {path} was answered {status}")
+                if status == 503 and retry_after is None:
+                    found.append(f"{method} {path} was answered 503 without Retry-After")
+                if fault == "asked twice":
+                    found.append(f"{method} {path} was answered {status} though only the SDK had to ask twice")
+            elif status >= 400 and (method, path) not in failed and (method, status) not in self.right_refusals:
+                found.append(f"{method} {path} was answered {status}")
+        return found
+
+    def _errors(self) -> list[str]:
+        expected = (Died, ClientError, BotoCoreError, NotPublished, FunctionFailed)
+        return [f"{name} raised {error!r}" for name, error in self.world.errors if not isinstance(error, expected)]
+
+    def _changes(self, table: str) -> list[tuple[dict[str, Any] | None, dict[str, Any] | None]]:
+        records = [record["dynamodb"] for record in self.world.streams[f"atoll-local-{table}"].carried]
+        return [
+            tuple(decode(record[image]) if image in record else None for image in ("OldImage", "NewImage"))  # type: ignore[misc]
+            for record in records
+        ]
+
+    def _executed(self) -> dict[str, dict[str, Any]]:
+        """Return the sessions that were executed, as they were last."""
+        last = {}
+        for old, new in self._changes("sessions"):
+            shown = new or old
+            if shown and shown["status"] != "pending_execution":
+                last[shown["sessionId"]] = shown
+        return last
+
+    def _sessions(self) -> list[str]:
+        found = []
+        known = {shown["sessionId"] for pair in self._changes("sessions") for shown in pair if shown}
+        for path in self.created:
+            if path.rpartition("/")[2] not in known:
+                found.append(f"{path} was answered 200 and is not there")
+        for record in self.world.items("sessions"):
+            found.append(f"the session {record['sessionId']} is left {record['status']}")
+        for session_id, record in self._executed().items():
+            if record["status"] != "closing" or record.get("closeReason") not in self.reasons:
+                found.append(f"the session {session_id} ended as {record['status']}, {record.get('closeReason')}")
+        return found
+
+    def _reports(self) -> list[str]:
+        found = []
+        deliveries = self.world.items("deliveries")
+        for session_id, record in self._executed().items():
+            if "webhooks" not in (record.get("runtimeSettings") or {}):
+                continue
+            own = [delivery for delivery in deliveries if delivery["sessionId"] == session_id]
+            if len(own) != 1:
+                found.append(f"the session {session_id} has {len(own)} frozen reports")
+                continue
+            body = own[0]["body"]
+            sent = [text.decode() for name, text in self.world.receiver.received if name == own[0]["deliveryId"]]
+            if own[0]["state"] != "delivered" or not sent:
+                found.append(f"the report of {session_id} is {own[0]['state']}, received {len(sent)} times")
+            if any(text != body for text in sent):
+                found.append(f"the report of {session_id} was sent with another body than the frozen one")
+            found += self._stats(session_id, json.loads(body))
+        return found
+
+    def _stats(self, session_id: str, report: dict[str, Any]) -> list[str]:
+        """The report has one row for each agent that ran. A task that is stopped at its launch may have one or not."""
+        tasks = [task for task in self.world.ecs.tasks.values() if task["startedBy"].startswith(session_id)]
+        closed_ms = self._executed()[session_id]["closingAtMs"]
+        ran = {task["environment"]["CORAL_AGENT_ID"] for task in tasks if task.get("startedAt", 1 << 60) < closed_ms}
+        asked = {task["environment"]["CORAL_AGENT_ID"] for task in tasks}
+        told = [row["name"] for row in report["agentStats"]]
+        if len(set(told)) == len(told) and ran <= set(told) <= asked:
+            return []
+        return [f"the report of {session_id} tells of {told}, and {sorted(ran)} ran"]
+
+    def _tasks(self) -> list[str]:
+        found = [f"the task {task['startedBy']} is left running" for task in self.world.ecs.running()]
+        if self.undisturbed:
+            found += [
+                f"the task {task['startedBy']} was stopped before its end"
+                for task in self.world.ecs.tasks.values()
+                if task["stopped_by_call"]
+            ]
+            for session_id in self._executed():
+                agents = [item for item in self.last_items.get(session_id, []) if item["item"].startswith("AGENT#")]
+                tasks = [each for each in self.world.ecs.tasks.values() if each["startedBy"].startswith(session_id)]
+                if len(tasks) != len(agents):
+                    found.append(f"the session {session_id} with {len(agents)} agents ran {len(tasks)} tasks")
+        return found
+
+    def _namespaces(self) -> list[str]:
+        found = []
+        for record in self.world.items("namespaces"):
+            if record["name"] not in self.staying or record["state"] != "active":
+                found.append(f"the namespace {record['name']} is left {record['state']}")
+        return found
+
+    def _secrets(self) -> list[str]:
+        found = []
+        for task in self.world.ecs.tasks.values():
+            try:
+                actors.by_secret(self.world.atoll, task["environment"]["CORAL_AGENT_SECRET"])
+            except Unauthorized:
+                continue
+            found.append(f"the secret of {task['startedBy']} still works")
+        for session_id, items in self.last_items.items():
+            found += [f"{item['item']} of {session_id} kept its secret" for item in items if "secretHash" in item]
+        return found
+
+    def _machines(self) -> list[str]:
+        return [
+            f"the execution {execution.name} is {execution.status} in {execution.state}"
+            for execution in self.world.machines.executions.values()
+            if execution.status != "SUCCEEDED"
+        ]
+
+    def _log(self) -> list[str]:
+        """Each task that ran was told of in the session's log, when it started and when it stopped."""
+        found = []
+        for session_id, items in self.last_items.items():
+            tasks = [task for task in self.world.ecs.tasks.values() if task["startedBy"].startswith(session_id)]
+            entries = {
+                item["item"].rpartition("#")[2]: json.loads(item["event"])
+                for item in items
+                if item["item"].startswith("EVENT#")
+            }
+            told = [(event["type"], event["name"]) for event in entries.values() if "name" in event]
+            names = [task["environment"]["CORAL_AGENT_ID"] for task in tasks if "startedAt" in task]
+            wanted = [(kind, name) for kind in ("runtime_started", "runtime_stopped") for name in names]
+            found += [f"the log of {session_id} does not tell of {each}" for each in wanted if each not in told]
+            if len(set(told)) < len(told):
+                found.append(f"the log of {session_id} tells twice: {sorted(told)}")
+        return found
+
+    def _events(self) -> list[str]:
+        """Each step of each session was published."""
+        found = []
+        published = set()
+        for kind, detail in self.world.events.published:
+            for field in ("initialSessionState", "sessionState", "finalSessionState"):
+                if field in detail:
+                    published.add((kind, detail[field]["id"]))
+        for old, new in self._changes("sessions"):
+            shown = new or old
+            assert shown is not None
+            steps = {"session_created"} if old is None else {"session_closed"} if new is None else set()
+            if new is not None and (old is None or old["status"] != new["status"]):
+                steps.add(
+                    {"executed": "session_running", "closing": "session_closing"}.get(new["status"], "session_created")
+                )
+            found += [
+                f"{step} of {shown['sessionId']} was not published"
+                for step in sorted(steps)
+                if (step, shown["sessionId"]) not in published
+            ]
+        return found
+
+    def _left_over(self) -> list[str]:
+        """Nothing but deliveries is left 48 hours after the end; what a crash left lives as long as its session could."""
+        known = {shown["sessionId"] for pair in self._changes("sessions") for shown in pair if shown}
+        items = self.world.items("session-items")
+        found = [
+            f"{item['item']} of the session {item['sessionId']} is left"
+            for item in items
+            if item["sessionId"] in known and "session_closing" not in item.get("event", "")
+        ]
+        found += [f"{item['item']} of {item['sessionId']} has no end" for item in items if "expiresAt" not in item]
+        self.world.now_ms += 49 * HOUR_MS
+        self.world.expire()
+        left = self.world.items("session-items")
+        found += [f"{item['item']} of {item['sessionId']} is left" for item in left if item["sessionId"] in known]
+        self.world.now_ms += 90 * 24 * HOUR_MS
+        self.world.expire()
+        found += [f"{item['item']} is left for months" for item in self.world.items("session-items")]
+        return found

@@ -1,0 +1,504 @@
+"""AWS around the app's real handlers, in one thread and on a clock that only moves when nothing is left to do now.
+
+DynamoDB is moto's, with the streams of the local stack; Step Functions, ECS and EventBridge are small models
+(`services`, `states`); rules, mappings and machines are those of ``infra/``. Each AWS call of a handler is counted and
+can be made to fail (`Fault`); what fails is then retried or redelivered as AWS does it.
+"""
+
+import contextlib
+import dataclasses
+import heapq
+import itertools
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import botocore.client
+from botocore.exceptions import ReadTimeoutError
+from botocore.validate import ParamValidator
+from chalice.config import Config
+from chalice.local import LocalGateway, LocalGatewayException
+from moto import mock_aws
+from moto.dynamodb.models import dynamodb_backends
+
+from chalicelib import deployment
+from chalicelib.aws.http import Answer
+from chalicelib.clock import Clock
+from chalicelib.settings import Settings
+from infra.local.functions import Context
+from infra.local.provision import Provision
+from infra.local.streams import Mapping
+from infra.local.tables import Tables
+from tests.faults.services import Ecs, EventBridge, StepFunctions, refused
+from tests.faults.states import FunctionFailed
+
+ACCOUNT = "123456789012"
+REGION = "us-east-1"
+INFRA = Path(__file__).parents[2] / "infra"
+KEY = "dev"
+#: Where every world begins.
+START_MS = 1_800_000_000_000
+#: How long one AWS call takes.
+CALL_MS = 2
+#: How long a record of a stream is under way.
+STREAM_MS = 20
+
+_ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_DEFAULT_REGION": REGION,
+    "AWS_REGION": REGION,
+    "AWS_ACCOUNT_ID_ENDPOINT_MODE": "disabled",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "POWERTOOLS_METRICS_DISABLED": "true",
+    "POWERTOOLS_TRACE_DISABLED": "true",
+    "POWERTOOLS_LOG_LEVEL": "CRITICAL",
+    "ATOLL_STAGE": "local",
+}
+
+_READS = {"GetItem", "BatchGetItem", "Query", "Scan", "GetSecretValue", "GetObject"}
+_READS |= {"ListTasks", "DescribeTasks", "DescribeExecution", "ListExecutions"}
+
+
+class Died(BaseException):
+    """The process of a function ended in the middle of it. Nothing in the handler may catch this."""
+
+
+class HandlerFault(BaseException):
+    """A handler did what AWS would not have let it do; the message says what."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """What goes wrong at the n-th AWS call."""
+
+    number: int
+    kind: str
+
+    #: What each kind means.
+    KINDS = {
+        "refused": "AWS answers the call with an error, and nothing happened",
+        "died before": "the process dies before the call",
+        "died after": "the process dies after the call",
+        "answer lost": "the call happens, and its answer does not arrive",
+        "asked twice": "the call happens, its answer is lost, and the SDK asks again",
+    }
+
+    @staticmethod
+    def differs(kind: str, call: "Call", before: "Call | None") -> bool:
+        """Tell whether this kind at a call can have other consequences than what is tried at the call before it.
+
+        What happens after a call that only reads happens before the next one; and to die before a call is to have died
+        after the one before it.
+        """
+        if kind == "refused":
+            return True
+        if kind == "died before":
+            return before is None or before.invocation != call.invocation
+        return not call.reads
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """One AWS call of a handler."""
+
+    function: str
+    operation: str
+    invocation: int
+
+    @property
+    def reads(self) -> bool:
+        """Whether it changes nothing."""
+        return self.operation in _READS
+
+
+class WorldClock(Clock):
+    """The clock of a world. A handler that sleeps lets the world go on meanwhile."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+
+    def now_ms(self) -> int:
+        return self._world.now_ms
+
+    def sleep(self, seconds: float) -> None:
+        self._world.sleep(seconds)
+
+
+class Receiver:
+    """Who is sent webhooks; it keeps every body and answers as it is told (200 by default)."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self.received: list[tuple[str, bytes]] = []
+        self.statuses: deque[int] = deque()
+
+    def post(self, url: str, body: bytes, headers: Any, *, timeout_s: float, max_answer_bytes: int) -> Answer:
+        def take() -> Answer:
+            self.received.append((headers["webhook-id"], body))
+            return Answer(self.statuses.popleft() if self.statuses else 200, {}, b"")
+
+        return self._world.call("PostWebhook", take)  # type: ignore[no-any-return]
+
+
+class Secrets:
+    """Secrets Manager, read anew each time."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+
+    def get(self, name: str) -> str:
+        text = '{"current": "secret"}' if name == "webhook-secrets" else f"the {name} of these tests"
+        return self._world.call("GetSecretValue", lambda: text)  # type: ignore[no-any-return]
+
+
+class WorldDeployment(deployment.Deployment):
+    """What the handlers act on: clients are made once, since making one takes longer than a test."""
+
+    def __init__(self, world: "World", emulator: "Emulator") -> None:
+        settings = Settings(stage="local", api_url="http://api", allow_private_addresses=True, **emulator.settings)
+        super().__init__(settings, WorldClock(world))
+        self._emulator = emulator
+        self.secrets = Secrets(world)  # type: ignore[assignment]
+        self.http = Receiver(world)  # type: ignore[assignment]
+
+    def client(self, service: str) -> Any:
+        return self._emulator.client(service)
+
+
+class Emulator:
+    """The emulated account: made once, emptied for each world."""
+
+    def __init__(self) -> None:
+        self._undo = contextlib.ExitStack()
+        self._clients: dict[str, Any] = {}
+        self.world: World | None = None
+        self.settings: dict[str, Any] = {"namespace_deletion_wait_ms": 600}
+        self.machines: dict[str, dict[str, Any]] = {}
+        self.rules: dict[str, dict[str, Any]] = {}
+
+    def __enter__(self) -> "Emulator":
+        undo = self._undo
+        undo.enter_context(patch.dict(os.environ, _ENVIRONMENT))
+        for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN"):
+            os.environ.pop(name, None)
+        undo.enter_context(mock_aws())
+        undo.callback(deployment.use, None)
+        self._make_api_call = botocore.client.BaseClient._make_api_call
+        undo.enter_context(patch.object(botocore.client.BaseClient, "_make_api_call", self._intercept()))
+        self.tables = Tables(ACCOUNT, REGION, self._record)
+        for part in self.tables.patches():
+            undo.enter_context(part)
+        provision = Provision(INFRA, stage="local", account=ACCOUNT, region=REGION, client=self.client)
+        provision.make()
+        self.mappings = {table: Mapping.of(properties) for table, properties in provision.mappings}
+        for table in self.mappings:
+            self.tables.stream(table)
+        from app import app
+
+        self.app = app
+        self.gateway = LocalGateway(app, Config.create(chalice_app=app, lambda_timeout=900, lambda_memory_size=512))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._undo.close()
+
+    def client(self, service: str) -> Any:
+        """Return the boto3 client of a service."""
+        if service not in self._clients:
+            import boto3
+
+            self._clients[service] = boto3.client(service)
+        return self._clients[service]
+
+    def new_world(self) -> "World":
+        """Empty everything and begin anew."""
+        self.world = None
+        for table in dynamodb_backends[ACCOUNT][REGION].tables.values():
+            table.items.clear()
+        self.world = World(self)
+        return self.world
+
+    def _record(self, table: str, record: dict[str, Any]) -> None:
+        if self.world is not None:
+            self.world.streams[table].put(record)
+
+    def _intercept(self) -> Callable[..., Any]:
+        emulator = self
+
+        def make_api_call(client: Any, operation: str, parameters: dict[str, Any]) -> Any:
+            service = client.meta.service_model.service_name
+            model = client.meta.service_model.operation_model(operation)
+            if service in ("ecs", "stepfunctions", "events"):
+                faults = ParamValidator().validate(parameters, model.input_shape)
+                if faults.has_errors():
+                    raise HandlerFault(faults.generate_report())
+
+                def perform() -> Any:
+                    return emulator._served(service, operation, parameters)
+            else:
+
+                def perform() -> Any:
+                    return emulator._make_api_call(client, operation, parameters)
+
+            return emulator.world.call(operation, perform) if emulator.world else perform()
+
+        return make_api_call
+
+    def _served(self, service: str, operation: str, parameters: dict[str, Any]) -> Any:
+        if self.world is None:
+            return self._provided(operation, parameters)
+        model = {"ecs": self.world.ecs, "stepfunctions": self.world.machines, "events": self.world.events}[service]
+        return getattr(model, botocore.xform_name(operation))(parameters)
+
+    def _provided(self, operation: str, parameters: dict[str, Any]) -> Any:
+        name = parameters.get("name") or parameters.get("Name") or parameters.get("clusterName")
+        if operation == "CreateStateMachine":
+            arn = f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{name}"
+            self.machines[arn] = json.loads(parameters["definition"])
+            return {"stateMachineArn": arn}
+        if operation == "PutRule":
+            rule = {**parameters, "Targets": []}
+            if "EventPattern" in rule:
+                rule["EventPattern"] = json.loads(rule["EventPattern"])
+            self.rules[name] = rule
+            return {"RuleArn": f"arn:aws:events:{REGION}:{ACCOUNT}:rule/{name}"}
+        if operation == "PutTargets":
+            self.rules[parameters["Rule"]]["Targets"] += parameters["Targets"]
+            return {}
+        if operation == "CreateEventBus":
+            return {"EventBusArn": f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/{name}"}
+        return {"cluster": {"clusterName": name, "clusterArn": f"arn:aws:ecs:{REGION}:{ACCOUNT}:cluster/{name}"}}
+
+
+class Stream:
+    """The stream of one table and its mapping to a function."""
+
+    def __init__(self, world: "World", table: str, mapping: Mapping) -> None:
+        self._world = world
+        self._mapping = mapping
+        self._waiting: list[dict[str, Any]] = []
+        self._under_way = False
+        self._failures = 0
+        #: Every record that it carried, in order.
+        self.carried: list[dict[str, Any]] = []
+        #: Records that were given up.
+        self.dead: list[dict[str, Any]] = []
+        #: A test may hold the stream back.
+        self.held = False
+
+    def put(self, record: dict[str, Any]) -> None:
+        """Take the next record of the table."""
+        self._waiting.append(record)
+        self.carried.append(record)
+        self.wake()
+
+    def wake(self, delay_ms: int = STREAM_MS) -> None:
+        """Carry what waits, soon."""
+        if self._waiting and not self._under_way and not self.held:
+            self._under_way = True
+            self._world.after(delay_ms, self._carry)
+
+    def _carry(self) -> None:
+        batch = self._waiting[: self._mapping.batch_size]
+        function = self._mapping.function
+        try:
+            answer = self._world.invoke(function, {"Records": batch})
+            failed = {failure["itemIdentifier"] for failure in (answer or {}).get("batchItemFailures", [])}
+        except FunctionFailed:
+            failed = {batch[0]["dynamodb"]["SequenceNumber"]}
+        numbers = [record["dynamodb"]["SequenceNumber"] for record in batch]
+        first = next((index for index, number in enumerate(numbers) if number in failed), len(batch))
+        self._waiting = self._waiting[first:]
+        self._under_way = False
+        self._failures = self._failures + 1 if first == 0 else 0
+        if self._failures > self._mapping.most_retries or self._failures * 60 > self._mapping.longest_age_s:
+            self.dead.append(self._waiting.pop(0))
+            self._failures = 0
+        self.wake(STREAM_MS if first == len(batch) else min(60_000, 1_000 * 2 ** min(self._failures, 6)))
+
+
+class World:
+    """One run of Atoll from nothing, up to a fault and past it."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        self.now_ms = START_MS
+        self.names = 0
+        self.fault: Fault | None = None
+        #: Every AWS call of a handler, in order.
+        self.calls: list[Call] = []
+        #: Whether the scenario is at what it is about. The rest only leads there and away.
+        self.in_window = True
+        self._emulator = emulator
+        self._due: list[tuple[int, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._function: str | None = None
+        self._invocations = itertools.count(1)
+        self._invocation = 0
+        self._dead = False
+        #: Decides about each call whether and how it fails.
+        self.at_call: Callable[[World], None] | None = None
+        #: Each sees a call before it is made, for a test that wants something to happen just then.
+        self.before_call: list[Callable[[Call], None]] = []
+        #: Errors that AWS answers with, as long as the test says so.
+        self.outage: Callable[[str], Exception | None] | None = None
+        self.ecs = Ecs(self)
+        self.machines = StepFunctions(self, emulator.machines)
+        self.events = EventBridge(self, list(emulator.rules.values()))
+        self.streams = {table: Stream(self, table, mapping) for table, mapping in emulator.mappings.items()}
+        #: Uncaught errors of handlers: (function, error).
+        self.errors: list[tuple[str, BaseException]] = []
+        #: Status codes of every answer: (method, path, status, Retry-After).
+        self.answers: list[tuple[str, str, int, str | None]] = []
+        self.atoll = WorldDeployment(self, emulator)
+        self.receiver: Receiver = self.atoll.http  # type: ignore[assignment]
+        deployment.use(self.atoll)
+
+    # Time
+
+    def at(self, time_ms: int, what: Callable[[], None]) -> None:
+        """Do something at a time."""
+        heapq.heappush(self._due, (time_ms, next(self._order), what))
+
+    def after(self, delay_ms: int, what: Callable[[], None]) -> None:
+        """Do something later."""
+        self.at(self.now_ms + delay_ms, what)
+
+    def run(self, until_ms: int | None = None) -> None:
+        """Let everything happen that is due until a time, or until nothing is left to happen."""
+        for _ in range(100_000):
+            if not self._due or (until_ms is not None and self._due[0][0] > until_ms):
+                break
+            time_ms, _, what = heapq.heappop(self._due)
+            self.now_ms = max(self.now_ms, time_ms)
+            what()
+        else:
+            raise AssertionError("this world never comes to rest")
+        if until_ms is not None:
+            self.now_ms = max(self.now_ms, until_ms)
+
+    def run_for(self, duration_ms: int) -> None:
+        """Let everything happen that is due within a time."""
+        self.run(self.now_ms + duration_ms)
+
+    def sleep(self, seconds: float) -> None:
+        """Pause a handler while the world goes on."""
+        function, self._function = self._function, None
+        try:
+            self.run(self.now_ms + int(seconds * 1000))
+        finally:
+            self._function = function
+            self._check_alive()
+
+    # Calls and invocations
+
+    def call(self, operation: str, perform: Callable[[], Any]) -> Any:
+        """Make an AWS call, or let it fail as this world's fault says. Calls of the tests themselves are not counted."""
+        if self._function is None:
+            return perform()
+        self._check_alive()
+        self.now_ms += CALL_MS
+        self.calls.append(Call(self._function, operation, self._invocation))
+        if self.at_call is not None:
+            self.at_call(self)
+        for see in list(self.before_call):
+            self.outside(lambda see=see: see(self.calls[-1]))
+        if self.outage is not None and (error := self.outage(operation)) is not None:
+            raise error
+        kind = self.fault.kind if self.fault and self.fault.number == len(self.calls) else ""
+        if kind == "refused":
+            raise refused(operation, "InternalServerError", 500)
+        if kind == "died before":
+            self._die()
+        answer = perform()
+        if kind == "died after":
+            self._die()
+        if kind == "answer lost":
+            raise ReadTimeoutError(endpoint_url="https://aws")
+        return perform() if kind == "asked twice" else answer
+
+    def outside(self, what: Callable[[], Any]) -> Any:
+        """Do something in the middle of a handler's call that is not the handler's."""
+        function, dead = self._function, self._dead
+        self._function, self._dead = None, False
+        try:
+            return what()
+        finally:
+            self._function, self._dead = function, dead
+
+    def _die(self) -> None:
+        self._dead = True
+        raise Died
+
+    def _check_alive(self) -> None:
+        if self._dead:
+            raise Died
+
+    @contextlib.contextmanager
+    def _process(self, function: str) -> Iterator[None]:
+        outer = self._function, self._invocation
+        self._function, self._invocation = function, next(self._invocations)
+        try:
+            yield
+        except BaseException as error:
+            self.errors.append((function, error))
+            if not isinstance(error, (Exception, Died)):
+                raise
+            raise FunctionFailed("Lambda.Unknown" if isinstance(error, Died) else type(error).__name__) from error
+        finally:
+            self._function, self._invocation = outer
+            if self._dead:  # the next invocation has a new process
+                self._dead = False
+                self.atoll.known_keys.clear()
+
+    def invoke(self, function: str, event: Any) -> Any:
+        """Call a Lambda function as AWS does; raise `FunctionFailed` when it raises or its process dies."""
+        name = function.rsplit(":", 1)[-1]
+        handler = self._emulator.app.handler_map[name.removeprefix("atoll-local-")]
+        with self._process(name.removeprefix("atoll-local-")):
+            return json.loads(json.dumps(handler(json.loads(json.dumps(event)), Context(name, function))))
+
+    # What a client does
+
+    def request(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, key: str = KEY
+    ) -> tuple[int, Any, dict[str, Any]]:
+        """Make one HTTP request through API Gateway; return status, body and headers."""
+        sent = {"content-type": "application/json", "authorization": f"Bearer {key}", **(headers or {})}
+        content = json.dumps(body).encode() if body is not None else b""
+        try:
+            with self._process(f"{method} {path.split('/')[4] if path.count('/') > 3 else path}"):
+                answer = self._emulator.gateway.handle_request(method=method, path=path, headers=sent, body=content)
+            status, text, answered = answer["statusCode"], answer["body"], dict(answer["headers"])
+        except FunctionFailed:
+            status, text, answered = 502, '{"message": "Internal server error"}', {}
+        except LocalGatewayException as error:
+            status, text, answered = error.CODE, error.body or b"", dict(error.headers)
+        self.answers.append((method, path, status, answered.get("Retry-After")))
+        return status, json.loads(text) if text else None, answered
+
+    def ask(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, Any]:
+        """Make a request, and again after a pause for as long as the answer is a 5xx."""
+        for _ in range(8):
+            status, answer, _ = self.request(method, path, body, headers)
+            if status < 500:
+                break
+            self.run_for(1_000)
+        return status, answer
+
+    # What a test looks at
+
+    def items(self, table: str) -> list[dict[str, Any]]:
+        """Return what is in a table, expired or not."""
+        from chalicelib.store.table import decode
+
+        rows = dynamodb_backends[ACCOUNT][REGION].tables[f"atoll-local-{table}"].all_items()
+        return [decode(row.to_json()["Attributes"]) for row in rows]
+
+    def expire(self) -> None:
+        """Delete what has expired, as DynamoDB's TTL does."""
+        self._emulator.tables.delete_expired(self.now_ms / 1000)

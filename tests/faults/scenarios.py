@@ -1,0 +1,209 @@
+"""The lives of sessions that are broken at every point, each from its first request to its last item."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from chalicelib.domain import api_keys
+from chalicelib.domain.registry import register_local
+from tests.agents import SLEEPER
+from tests.client import session, sleeper
+from tests.faults.invariants import Witness
+from tests.faults.platform import KEY, Emulator, Fault, World
+
+Scenario = Callable[[World, Witness], None]
+
+SESSIONS = "/api/v1/local/session"
+NAMESPACES = "/api/v1/local/namespace"
+WEBHOOKS = {"sessionEnd": {"url": "http://receiver/end"}}
+HOLD = {"mode": "hold_after_exit", "duration": 60_000}
+DAY_MS = 24 * 3_600_000
+
+
+def begin(emulator: Emulator, fault: Fault | None = None) -> tuple[World, Witness]:
+    """Make a world with a key and an agent in the registry."""
+    world = emulator.new_world()
+    api_keys.put(world.atoll, KEY, "tests")
+    register_local(world.atoll, SLEEPER)
+    world.run()
+    world.fault = fault
+    return world, Witness(world)
+
+
+def create(world: World, witness: Witness, request: dict[str, Any]) -> str:
+    """Create a session and return its path."""
+    status, body = world.ask("POST", SESSIONS, request)
+    assert status == 200, (status, body)
+    path = f"{SESSIONS}/{body['namespace']}/{body['sessionId']}"
+    witness.created.append(path)
+    return path
+
+
+def two_agents(world: World, *, lives_ms: tuple[int, int] | None = None, **settings: Any) -> dict[str, Any]:
+    """Ask for a session of two agents, which live as long as said or until they are stopped."""
+    world.ecs.lives_ms = dict(zip(("a", "b"), lives_ms or (), strict=False))
+    return session(sleeper("a"), sleeper("b"), webhooks=WEBHOOKS, **settings)
+
+
+def agents_exit(world: World, witness: Witness) -> None:
+    """A session is created at once, and its agents come to their ends."""
+    witness.undisturbed, witness.reasons = True, {"agents_exited"}
+    create(world, witness, two_agents(world, lives_ms=(300, 500)))
+
+
+def executed_later(world: World, witness: Witness) -> None:
+    """A deferred session is executed."""
+    world.in_window = False
+    witness.undisturbed, witness.reasons = True, {"agents_exited"}
+    settings = {"webhooks": WEBHOOKS}
+    request = two_agents(world, lives_ms=(5_000, 5_000), defer=True)
+    path = create(world, witness, request)
+    world.run_for(1_000)
+    world.in_window = True
+    status, _ = world.ask("POST", path, settings)
+    assert status in (200, 400)
+    world.run_for(2_000)
+    world.in_window = False
+
+
+def closed_by_user(world: World, witness: Witness) -> None:
+    """A session is closed while its agents run, and is held."""
+    world.in_window = False
+    witness.reasons = {"closed_by_user"}
+    path = create(world, witness, two_agents(world, persistenceMode=HOLD))
+    world.run_for(5_000)
+    world.in_window = True
+    assert world.ask("DELETE", path)[0] == 200
+    world.run_for(30_000)
+    assert world.ask("GET", path)[1]["status"]["type"] == "closing"
+
+
+def closed_at_launch(world: World, witness: Witness) -> None:
+    """A session is closed while its agents are being started."""
+    world.in_window = False
+    witness.reasons = {"closed_by_user"}
+    path = create(world, witness, two_agents(world))
+    world.in_window = True
+    world.run_for(50)
+    world.ask("DELETE", path)
+
+
+def time_to_live(world: World, witness: Witness) -> None:
+    """A session outlives its time."""
+    world.in_window = False
+    witness.reasons = {"ttl"}
+    create(world, witness, two_agents(world, ttl=60_000))
+    world.run_for(50_000)
+    world.in_window = True
+
+
+def never_executed(world: World, witness: Witness) -> None:
+    """A deferred session is left alone for a day."""
+    world.in_window = False
+    path = create(world, witness, two_agents(world, defer=True))
+    world.run()
+    world.now_ms += DAY_MS + 1_000
+    witness.right_refusals = {("GET", 404)}
+    assert world.ask("GET", path)[0] == 404
+    world.in_window = True
+    world.expire()
+
+
+def deleted_while_pending(world: World, witness: Witness) -> None:
+    """A deferred session is deleted."""
+    world.in_window = False
+    path = create(world, witness, two_agents(world, defer=True))
+    world.run_for(1_000)
+    world.in_window = True
+    assert world.ask("DELETE", path)[0] in (200, 404)
+
+
+def namespace_deleted(world: World, witness: Witness) -> None:
+    """A namespace is deleted with a session that runs, one that is held and one that is pending."""
+    world.in_window = False
+    witness.reasons = {"namespace_deleted", "agents_exited"}
+    world.ecs.lives_ms = {"c": 100}
+    create(world, witness, session(sleeper("c"), webhooks=WEBHOOKS, persistenceMode={**HOLD, "duration": DAY_MS}))
+    world.run_for(5_000)
+    create(world, witness, session(sleeper("a"), webhooks=WEBHOOKS, persistenceMode=HOLD))
+    create(world, witness, session(sleeper("b"), defer=True))
+    world.run_for(5_000)
+    world.in_window = True
+    assert world.ask("DELETE", f"{NAMESPACES}/tests")[0] in (200, 404)
+    witness.right_refusals = {("GET", 404)}
+    assert world.ask("GET", f"{NAMESPACES}/tests")[0] == 404
+
+
+def namespace_that_stays(world: World, witness: Witness) -> None:
+    """A namespace is created by itself, has a session, stays, and is deleted empty."""
+    witness.undisturbed, witness.reasons = True, {"agents_exited"}
+    status, _ = world.ask("POST", NAMESPACES, {"name": "tests", "deleteOnLastSessionExit": False})
+    assert status in (200, 400)
+    request = session(sleeper("a"), webhooks=WEBHOOKS)
+    request["namespaceProvider"] = {"type": "use_existing", "name": "tests"}
+    world.ecs.lives_ms = {"a": 100}
+    create(world, witness, request)
+    world.run()
+    assert [record["state"] for record in world.items("namespaces")] == ["active"]
+    assert world.ask("DELETE", f"{NAMESPACES}/tests")[0] in (200, 404)
+
+
+def report_refused_at_first(world: World, witness: Witness) -> None:
+    """The receiver of an end report answers with an error twice."""
+    world.in_window = False
+    witness.undisturbed, witness.reasons = True, {"agents_exited"}
+    world.receiver.statuses.extend([500, 503])
+    create(world, witness, two_agents(world, lives_ms=(300, 500)))
+    while not any(call.operation == "PostWebhook" for call in world.calls):
+        world.run_for(10)
+    world.in_window = True
+
+
+SCENARIOS: list[Scenario] = [
+    agents_exit,
+    executed_later,
+    closed_by_user,
+    closed_at_launch,
+    time_to_live,
+    never_executed,
+    deleted_while_pending,
+    namespace_deleted,
+    namespace_that_stays,
+    report_refused_at_first,
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Broken:
+    """What one fault did to one scenario."""
+
+    scenario: str
+    fault: Fault | None
+    call: str
+    what: list[str]
+
+    def __str__(self) -> str:
+        where = f"{self.fault.kind} at call {self.fault.number}, {self.call}" if self.fault else "without any fault"
+        return "\n    ".join([f"{self.scenario}: {where}:", *self.what])
+
+
+def play(emulator: Emulator, scenario: Scenario, fault: Fault | None = None) -> tuple[World, Broken | None]:
+    """Play a scenario once; return its world, and what was not kept."""
+    world, witness = begin(emulator, fault)
+    return world, judge(scenario, world, witness)
+
+
+def judge(scenario: Scenario, world: World, witness: Witness) -> Broken | None:
+    """Play a scenario in its world and return what was not kept."""
+    try:
+        scenario(world, witness)
+        what = witness.broken()
+    except AssertionError as error:
+        what = [f"the scenario itself: {error or 'an assertion'} (answers {world.answers[-3:]})"]
+    fault = world.fault
+    if fault and len(world.calls) < fault.number:
+        what.append("the call that was to fail was never made")
+    if not what:
+        return None
+    call = world.calls[fault.number - 1] if fault and len(world.calls) >= fault.number else None
+    return Broken(scenario.__name__, fault, f"{call.function} {call.operation}" if call else "", what)
