@@ -120,14 +120,14 @@ def test_a_regex_is_for_the_whole_value() -> None:
 def test_a_regex_that_takes_too_long_is_a_refusal(pattern: str, text: str) -> None:
     started = time.monotonic()
     assert "match" in refusal(f'type = "string"\nvalidation.regex = "{pattern}"', read("string", text))
-    assert time.monotonic() - started < 4 * options.REGEX_TIMEOUT_S
+    assert time.monotonic() - started < 5
 
 
 def test_many_values_take_no_longer_together() -> None:
-    value = read("list[string]", ["a" * 18] * 500)
+    value = read("list[string]", ["a" * 20] * 5_000)
     started = time.monotonic()
     assert "took longer" in refusal('type = "list[string]"\nvalidation.regex = "(a{1,9}){1,9}c|a+"', value)
-    assert time.monotonic() - started < 4 * options.REGEX_TIMEOUT_S
+    assert time.monotonic() - started < 5
 
 
 def test_a_regex_that_is_none_is_refused_when_the_agent_is_registered() -> None:
@@ -150,7 +150,7 @@ def test_a_regex_that_grows_beyond_measure_is_refused_when_the_agent_is_register
     started = time.monotonic()
     with pytest.raises(BadRequest, match="unroll to more than 20000 steps"):
         agent(f"type = 'string'\nvalidation.regex = {json.dumps(pattern)}")
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize("pattern", ["(?R)a", "(a(?1))", "(?<n>a(?&n))", "(?P<n>a(?P>n))", "(a)(?-1)"])
