@@ -263,8 +263,10 @@ def _input_schema(model: type[BaseModel]) -> dict[str, Any]:
 
 @cache
 def _output_schema(model: type[BaseModel]) -> dict[str, Any]:
-    schema = _untitled(model.model_json_schema(by_alias=True, mode="serialization"))
-    assert isinstance(schema, dict)
+    """Return a schema that a refusal fits too: the TypeScript SDK checks the structured content of errors as well."""
+    schema: dict[str, Any] = _untitled(model.model_json_schema(by_alias=True, mode="serialization"))
+    schema["properties"]["error"] = {"type": "string", "description": "Why the call was refused."}
+    schema["anyOf"] = [{"required": schema.pop("required")}, {"required": ["error"]}]
     return schema
 
 

@@ -101,6 +101,9 @@ class NoTasks:
     def started_by(self, _started_by: str) -> list[str]:
         return []
 
+    def described(self, task_arns: list[str]) -> list[dict[str, Any]]:
+        return []
+
 
 def test_a_puppet_needs_a_key(here: World, client: Client) -> None:
     answer = client.http.post(f"/api/v1/puppet/ns/{SESSION}/ann/thread", body=b"{}")
