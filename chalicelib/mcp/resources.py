@@ -48,7 +48,7 @@ _PARTS: list[tuple[set[str], str]] = [
 ## Waiting
 - When you have nothing to do until somebody answers, wait: `coral_wait_for_mention` for messages that mention you, \
 `coral_wait_for_agent` for one agent's, `coral_wait_for_message` for any.
-- `currentUnixTime` is in milliseconds: give that of the state, or one millisecond more than the latest timestamp among \
+- `currentUnixTime` is in milliseconds: give that of the state, or one millisecond more than the latest timestamp of \
 the messages that you were given. What was sent since then is returned first, so nothing is missed between two waits.
 - A wait that ends with `Timeout reached` is no error: wait again if there still is something to wait for.""",
     ),

@@ -5,6 +5,7 @@ as it was found, so that the caller can say why without another read.
 """
 
 import dataclasses
+import uuid
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,6 +34,8 @@ class ThreadRecord(Record):
     message_count: int = 0
     #: Changes of its participants or its state so far; they may show in the log in another order than they happened.
     change_count: int = 0
+    #: Names the last update, so that one whose answer was lost is not taken for another's when the SDK repeats it.
+    last_update: str = ""
 
     def to_item(self) -> Item:
         """Return the attributes of the item, its sort key among them."""
@@ -77,7 +80,7 @@ class Threads(Table):
         return self._change(
             session_id,
             thread_id,
-            "SET #messageCount = #messageCount + :one",
+            "#messageCount = #messageCount + :one",
             when=" AND ".join(["#state = :open", *(f"contains(#participants, {name})" for name in named)]),
             values={":one": 1, ":open": "open", **named},
         )
@@ -87,7 +90,7 @@ class Threads(Table):
         return self._change(
             session_id,
             thread_id,
-            "SET #changeCount = #changeCount + :one ADD #participants :added",
+            "#changeCount = #changeCount + :one ADD #participants :added",
             when="#state = :open AND contains(#participants, :requester) AND NOT contains(#participants, :name)",
             values={":one": 1, ":open": "open", ":requester": requester, ":name": name, ":added": {name}},
         )
@@ -97,7 +100,7 @@ class Threads(Table):
         return self._change(
             session_id,
             thread_id,
-            "SET #changeCount = #changeCount + :one DELETE #participants :removed",
+            "#changeCount = #changeCount + :one DELETE #participants :removed",
             when="#state = :open AND contains(#participants, :requester) AND contains(#participants, :name)",
             values={":one": 1, ":open": "open", ":requester": requester, ":name": name, ":removed": {name}},
         )
@@ -107,7 +110,7 @@ class Threads(Table):
         return self._change(
             session_id,
             thread_id,
-            "SET #changeCount = #changeCount + :one, #state = :closed, #summary = :summary, #closedAtMs = :now",
+            "#changeCount = #changeCount + :one, #state = :closed, #summary = :summary, #closedAtMs = :now",
             when="#state = :open AND contains(#participants, :requester)",
             values={
                 ":one": 1,
@@ -120,5 +123,12 @@ class Threads(Table):
         )
 
     def _change(self, session_id: str, thread_id: str, change: str, *, when: str, values: dict[str, Any]) -> Change:
-        made, item = self.try_update(self.key(session_id, thread_id), change, when=when, values=values)
-        return Change(made, ThreadRecord.from_item(item) if item else None)
+        update = uuid.uuid4().hex
+        made, item = self.try_update(
+            self.key(session_id, thread_id),
+            f"SET #lastUpdate = :update, {change}",
+            when=f"#lastUpdate <> :update AND {when}",
+            values={**values, ":update": update},
+        )
+        thread = ThreadRecord.from_item(item) if item else None
+        return Change(made or (thread is not None and thread.last_update == update), thread)

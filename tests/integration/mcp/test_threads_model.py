@@ -6,6 +6,7 @@ import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest.mock import patch
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -170,6 +171,31 @@ def test_everybody_who_waits_is_woken_by_what_is_for_them(here: World) -> None:
         for one in waiting:
             one.result(15)
     assert woken == {"bob hi bob": 3, "cem hi cem": 3}
+
+
+def test_an_update_whose_answer_was_lost_is_made_once_and_told(here: World) -> None:
+    """The SDK repeats a call that got no answer: the second time its condition fails, by its own doing."""
+    thread = here.thread("ann", "bob")
+    update_item = here.atoll.dynamodb.update_item
+
+    def twice(**request: Any) -> Any:
+        update_item(**request)
+        return update_item(**request)
+
+    with patch.object(here.atoll.dynamodb, "update_item", twice):
+        sent = threads.send(here.atoll, here.actor("ann"), thread, "once", [])
+        threads.add_participant(here.atoll, here.actor("ann"), thread, "cem")
+        threads.remove_participant(here.atoll, here.actor("ann"), thread, "bob")
+        (view,) = threads.views(here.atoll, SESSION)
+        threads.close(here.atoll, here.actor("ann"), thread, "done")
+    assert (view.participants, [message.id for message in view.messages]) == (["ann", "cem"], [sent.id])
+    told = [(entry.event["type"], entry.seq) for entry in here.atoll.log.since(SESSION, 0)][2:]
+    assert told == [
+        ("thread_message_sent", 1),
+        ("thread_participant_added", 1),
+        ("thread_participant_removed", 2),
+        ("thread_closed", 3),
+    ]
 
 
 def test_of_many_who_add_the_same_agent_one_does(here: World) -> None:
