@@ -38,7 +38,9 @@ def list_extended_namespaces(caller: ApiKeyRecord) -> list[SessionNamespaceState
 @route(routes, "GET", _NAMESPACE)
 def list_sessions(namespace: str) -> list[SessionStateBase]:
     """List the sessions of a namespace."""
-    return [sessions.state_of(record) for record in sessions.of_namespace(current(), namespace)]
+    atoll = current()
+    now_ms = atoll.clock.now_ms()
+    return [sessions.state_of(record, now_ms) for record in sessions.of_namespace(atoll, namespace)]
 
 
 @route(routes, "GET", f"{_NAMESPACE}/extended")

@@ -86,7 +86,7 @@ def to_delivery(atoll: "Deployment", delivery_id: str, round_number: int) -> Non
 
 
 def _publish_session(atoll: "Deployment", kind: str, field: str, session: SessionRecord) -> None:
-    state = sessions.state_of(session).to_wire()
+    state = sessions.state_of(session, atoll.clock.now_ms()).to_wire()
     _publish(atoll, kind, {field: state, "namespaceState": dict(session.namespace_state)})
 
 

@@ -41,10 +41,10 @@ def end_report(
     now_ms = atoll.clock.now_ms()
     runs = (agents.usage_of(agent, now_ms) for agent in stopped)
     return SessionEndReport(
-        timestamp=now_ms,
+        timestamp=record.closing_at_ms or now_ms,
         namespace_state=SessionNamespaceStateBase.model_validate(record.namespace_state),
         session_state=ExtendedReport(state=sessions.extended_state_of(atoll, record))
         if extended
-        else BaseReport(state=sessions.state_of(record)),
+        else BaseReport(state=sessions.state_of(record, now_ms)),
         agent_stats=[run for run in runs if run is not None],
     )

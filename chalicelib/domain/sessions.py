@@ -146,7 +146,7 @@ def close(atoll: "Deployment", namespace: str, session_id: str, *, reason: str =
 
 def state(atoll: "Deployment", namespace: str, session_id: str) -> SessionStateBase:
     """Return a session's base state."""
-    return state_of(read(atoll, namespace, session_id)[1])
+    return state_of(read(atoll, namespace, session_id)[1], atoll.clock.now_ms())
 
 
 def extended_state(atoll: "Deployment", namespace: str, session_id: str) -> SessionStateExtended:
@@ -158,17 +158,17 @@ def extended_state_of(atoll: "Deployment", record: SessionRecord) -> SessionStat
     """Add the agents and the threads to a session's base state."""
     now_ms = atoll.clock.now_ms()
     return SessionStateExtended(
-        base=state_of(record),
+        base=state_of(record, now_ms),
         agents=[agents.state_of(agent, now_ms) for agent in atoll.agents.of_session(record.session_id)],
         threads=threads.views(atoll, record.session_id),
     )
 
 
-def state_of(record: SessionRecord) -> SessionStateBase:
-    """Return a session record as clients see it."""
+def state_of(record: SessionRecord, now_ms: int) -> SessionStateBase:
+    """Return a session record as clients see it; its timestamp is that of this view (Coral's OpenAPI document)."""
     return SessionStateBase(
         id=record.session_id,
-        timestamp=record.created_at_ms,
+        timestamp=now_ms,
         namespace=record.namespace,
         status=_status_of(record),
         annotations=record.annotations,
@@ -191,7 +191,8 @@ def of_namespace(atoll: "Deployment", namespace: str) -> Iterator[SessionRecord]
 
 def namespace_with_sessions(atoll: "Deployment", record: NamespaceRecord) -> SessionNamespaceStateExtended:
     """Return a namespace with the base states of its sessions."""
+    now_ms = atoll.clock.now_ms()
     return SessionNamespaceStateExtended(
         base=namespaces.state_of(record),
-        sessions=[state_of(found) for found in atoll.sessions.of_namespace(record.name)],
+        sessions=[state_of(found, now_ms) for found in atoll.sessions.of_namespace(record.name)],
     )
