@@ -1,7 +1,9 @@
 """ECS: the tasks in which agents run."""
 
+import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
@@ -23,6 +25,9 @@ OPTIONS_TOKEN = "ATOLL_OPTIONS_TOKEN"  # noqa: S105, the name of a variable
 
 #: Largest overrides of one task (ECS API reference, "TaskOverride": the whole, written as JSON).
 MAX_OVERRIDES_BYTES = 8_192
+
+#: Most tasks of one DescribeTasks (ECS API reference).
+DESCRIBED_AT_ONCE = 100
 
 #: Errors of RunTask that no repetition mends (ECS API reference, "RunTask", "Errors"). A throttle is not among them.
 _FINAL = {
@@ -61,6 +66,19 @@ class TaskRefused(Exception):
 
 class NoCapacity(Exception):
     """ECS has no room for the task just now."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TaskState:
+    """A task as ECS describes it; times in epoch ms."""
+
+    arn: str
+    started_by: str
+    stopped: bool
+    created_at_ms: int | None
+    started_at_ms: int | None
+    stopped_at_ms: int | None
+    reason: str
 
 
 class Tasks:
@@ -126,3 +144,32 @@ class Tasks:
         """Return the ARNs of tasks that run for an agent, whether or not its record knows them."""
         answer = self._client.list_tasks(cluster=self._settings.prefix, startedBy=started_by, desiredStatus="RUNNING")
         return answer["taskArns"]
+
+    def running(self) -> Iterator[str]:
+        """Return the ARNs of all tasks of the cluster that run or are about to, page after page."""
+        for page in self._client.get_paginator("list_tasks").paginate(cluster=self._settings.prefix):
+            yield from page["taskArns"]
+
+    def described(self, task_arns: Sequence[str]) -> list[TaskState]:
+        """Look at tasks, in as few calls as ECS allows; one that it does not know any more is left out."""
+        found: list[TaskState] = []
+        for start in range(0, len(task_arns), DESCRIBED_AT_ONCE):
+            wanted = list(task_arns[start : start + DESCRIBED_AT_ONCE])
+            answer = self._client.describe_tasks(cluster=self._settings.prefix, tasks=wanted)
+            found += [
+                TaskState(
+                    arn=task["taskArn"],
+                    started_by=task.get("startedBy", ""),
+                    stopped=task["lastStatus"] == "STOPPED",
+                    created_at_ms=_ms(task.get("createdAt")),
+                    started_at_ms=_ms(task.get("startedAt")),
+                    stopped_at_ms=_ms(task.get("stoppedAt")),
+                    reason=task.get("stoppedReason", ""),
+                )
+                for task in answer["tasks"]
+            ]
+        return found
+
+
+def _ms(time: datetime | None) -> int | None:
+    return int(time.timestamp() * 1000) if time else None

@@ -87,11 +87,16 @@ def connect(atoll: "Deployment", actor: Actor) -> bool:
     if actor.agent.connected_at_ms is not None:
         return False
     now_ms = atoll.clock.now_ms()
-    if not atoll.agents.connect(actor.session_id, actor.name, now_ms=now_ms):
-        return False
     event = AgentConnected(timestamp=now_ms, name=actor.name).to_wire()
-    atoll.log.append(actor.session_id, event, at_ms=now_ms, expires_at=actor.agent.expires_at)
-    return True
+    # Told before it is noted: when that is cut off, the next request tells it again, as the same entry.
+    atoll.log.append(
+        actor.session_id,
+        event,
+        at_ms=now_ms,
+        expires_at=actor.agent.expires_at,
+        entry_id=f"agent_connected-{actor.agent.position}",
+    )
+    return atoll.agents.connect(actor.session_id, actor.name, now_ms=now_ms)
 
 
 def close_session(atoll: "Deployment", actor: Actor) -> None:

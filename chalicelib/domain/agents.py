@@ -86,10 +86,8 @@ def launch(atoll: "Deployment", session: SessionRecord, agent: AgentRecord, opti
         stopped(atoll, agent, reason=str(error), at_ms=atoll.clock.now_ms())
         return
     now_ms = atoll.clock.now_ms()
-    if atoll.agents.start(session.session_id, agent.name, task_arn=task_arn, now_ms=now_ms):
-        event = {"type": "runtime_started", "timestamp": iso_from_ms(now_ms), "name": agent.name}
-        atoll.log.append(session.session_id, event, at_ms=now_ms, expires_at=agent.expires_at)
-    else:
+    _tell(atoll, agent, "runtime_started", at_ms=now_ms)
+    if not atoll.agents.start(session.session_id, agent.name, task_arn=task_arn, now_ms=now_ms):
         # It has stopped already, or its session was closed while ECS was asked: then nobody else knows of the task.
         atoll.tasks.stop(task_arn, reason="the session is closed")
 
@@ -123,19 +121,39 @@ def _given(
     return environment, fetching if options.files(resolved) else None
 
 
+def ran(atoll: "Deployment", agent: AgentRecord, *, since_ms: int) -> None:
+    """Note when an agent started of whose start nothing is known: its launch was cut off after ECS had its task."""
+    if agent.started_at_ms is None:
+        _tell(atoll, agent, "runtime_started", at_ms=since_ms)
+        atoll.agents.note_start(agent.session_id, agent.name, now_ms=since_ms)
+
+
 def stopped(atoll: "Deployment", agent: AgentRecord, *, reason: str, at_ms: int) -> None:
     """Note that an agent has stopped, in its state and in the log; once is enough, twice changes nothing."""
-    if not atoll.agents.stop(agent.session_id, agent.name, now_ms=at_ms, reason=reason):
+    if agent.status == "stopped":
         return
-    logger.info("agent stopped", extra={"sessionId": agent.session_id, "agent": agent.name, "reason": reason})
-    event = {"type": "runtime_stopped", "timestamp": iso_from_ms(at_ms), "name": agent.name, "reason": reason}
-    atoll.log.append(agent.session_id, event, at_ms=at_ms, expires_at=agent.expires_at)
+    _tell(atoll, agent, "runtime_stopped", at_ms=at_ms, reason=reason)
+    if atoll.agents.stop(agent.session_id, agent.name, now_ms=at_ms, reason=reason):
+        logger.info("agent stopped", extra={"sessionId": agent.session_id, "agent": agent.name, "reason": reason})
 
 
 def end(atoll: "Deployment", agent: AgentRecord, *, reason: str) -> None:
     """Stop an agent and whatever task runs for it, known to its record or not."""
     # The mark comes first: a launch under way sees it and stops the task that it has just been given.
     stopped(atoll, agent, reason=reason, at_ms=atoll.clock.now_ms())
-    tasks = {agent.task_arn} if agent.task_arn else set(atoll.tasks.started_by(started_by(agent)))
-    for task_arn in tasks:
-        atoll.tasks.stop(task_arn, reason=reason)
+    if agent.task_arn:
+        atoll.tasks.stop(agent.task_arn, reason=reason)
+        return
+    for task in atoll.tasks.described(atoll.tasks.started_by(started_by(agent))):
+        if task.started_at_ms is not None:
+            ran(atoll, agent, since_ms=task.started_at_ms)
+        atoll.tasks.stop(task.arn, reason=reason)
+
+
+def _tell(atoll: "Deployment", agent: AgentRecord, kind: str, *, at_ms: int, reason: str | None = None) -> None:
+    """Tell of an agent in the log, before its record knows: whoever tries again tells it again, as the same entry."""
+    event = {"type": kind, "timestamp": iso_from_ms(at_ms), "name": agent.name}
+    if reason is not None:
+        event["reason"] = reason
+    entry_id = f"{kind}-{agent.position}"
+    atoll.log.append(agent.session_id, event, at_ms=at_ms, expires_at=agent.expires_at, entry_id=entry_id)

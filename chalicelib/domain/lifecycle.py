@@ -35,9 +35,15 @@ def run_agents(atoll: "Deployment", namespace: str, session_id: str, task_token:
         atoll.machines.end_run(task_token)
         return
     option_values = atoll.agents.options_of_session(session_id)
+    failures: list[Exception] = []
     for agent in atoll.agents.of_session(session_id):
         if agent.status == "waiting":
-            agents.launch(atoll, session, agent, option_values.get(agent.name))
+            try:
+                agents.launch(atoll, session, agent, option_values.get(agent.name))
+            except Exception as error:  # noqa: BLE001 - raised below: one agent that fails must not hold up the others
+                failures.append(error)
+    if failures:
+        raise failures[0]
     close_when_exited(atoll, namespace, session_id)
 
 
@@ -115,8 +121,8 @@ def task_stopped(
     session_id, _, position = started_by.rpartition("/")
     found = [agent for agent in atoll.agents.of_session(session_id) if str(agent.position) == position]
     for agent in found:
-        if agent.started_at_ms is None and started_at_ms is not None:
-            atoll.agents.note_start(session_id, agent.name, now_ms=started_at_ms)
+        if started_at_ms is not None:
+            agents.ran(atoll, agent, since_ms=started_at_ms)
         agents.stopped(atoll, agent, reason=reason, at_ms=stopped_at_ms)
         close_when_exited(atoll, agent.namespace, session_id)
 

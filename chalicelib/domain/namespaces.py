@@ -5,6 +5,7 @@ No counter and no lock keeps a namespace: whether it still has sessions is one c
 namespace afterwards. Whichever comes first, one of the two sees the other.
 """
 
+import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -88,18 +89,19 @@ def delete_when_empty(atoll: "Deployment", name: str) -> None:
     The reaction to every session that is gone; it may run twice or late.
     """
     record = atoll.namespaces.find(name)
-    if record is None:
+    if record is None or not (record.forced or record.delete_on_last_session_exit):
         return
-    if not record.forced:
-        if not record.delete_on_last_session_exit:
-            return
-        # A crash may have left it deleting: then the next exit, or the reconciler, comes here again.
-        if record.state == "active" and not atoll.namespaces.start_deleting(name):
-            return
+    if atoll.sessions.any_in(name):  # its exit comes here too, and until then nobody writes to what all share
+        return
+    # Of two that come here, the later one to begin decides: it looks for sessions after that, and the earlier one's
+    # id does not stop or finish anything any more.
+    deletion = uuid.uuid4().hex
+    if not atoll.namespaces.start_deleting(name, deletion):
+        return
     if atoll.sessions.any_in(name):
-        atoll.namespaces.stop_deleting(name)
+        atoll.namespaces.stop_deleting(name, deletion)
     else:
-        atoll.namespaces.remove(name)
+        atoll.namespaces.remove(name, deletion)
 
 
 def keep_for(atoll: "Deployment", name: str, recreate: Callable[[], NamespaceRecord] | None) -> bool:

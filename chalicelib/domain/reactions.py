@@ -54,7 +54,7 @@ def to_namespace(atoll: "Deployment", old: NamespaceRecord | None, new: Namespac
     """React to a change of a namespace."""
     if old is None and new is not None:
         _publish(atoll, "namespace_created", {"initialState": namespaces.state_of(new).to_wire()})
-    if new is not None and new.forced:
+    if new is not None and new.forced and not (old is not None and old.forced):
         end_namespace(atoll, new.name)
     if old is not None and new is None:
         _publish(atoll, "namespace_closed", {"finalState": namespaces.state_of(old).to_wire()})

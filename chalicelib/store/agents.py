@@ -112,12 +112,15 @@ class Agents(Table):
         )
 
     def start(self, session_id: str, name: str, *, task_arn: str, now_ms: int) -> bool:
-        """Mark an agent running; ``False`` when it has stopped already (its event came first)."""
+        """Mark an agent running in a task; ``False`` when it has stopped already (its event came first).
+
+        Whoever marks the same task again is right too: a launch beside this one, or the SDK when an answer was lost.
+        """
         return self._changed(
             session_id,
             name,
-            "SET #status = :running, #taskArn = :arn, #startedAtMs = :now",
-            when="#status = :waiting",
+            "SET #status = :running, #taskArn = :arn, #startedAtMs = if_not_exists(#startedAtMs, :now)",
+            when="#status = :waiting OR (#status = :running AND #taskArn = :arn)",
             values={":running": "running", ":waiting": "waiting", ":arn": task_arn, ":now": now_ms},
         )
 

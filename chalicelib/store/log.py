@@ -57,12 +57,22 @@ class SlowWrite(Exception):
 class Log(Table):
     """The log among a session's items."""
 
-    def append(self, session_id: str, event: Event, *, at_ms: int, expires_at: int, seq: int | None = None) -> str:
+    def append(
+        self,
+        session_id: str,
+        event: Event,
+        *,
+        at_ms: int,
+        expires_at: int,
+        seq: int | None = None,
+        entry_id: str | None = None,
+    ) -> str:
         """Add an event that happened ``at_ms`` and return the id of its entry.
 
-        The key is stamped with ``at_ms`` as long as that is fresh, else with the time of the write.
+        The key is stamped with ``at_ms`` as long as that is fresh, else with the time of the write. What happens once
+        and may be told twice is given an ``entry_id``: readers see it once.
         """
-        entry_id = str(ULID())
+        entry_id = entry_id or str(ULID())
         item: Item = {"sessionId": session_id, "expiresAt": expires_at, **_packed(event)}
         if seq is not None:
             item["seq"] = seq

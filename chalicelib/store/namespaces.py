@@ -30,8 +30,21 @@ class Namespaces(Table):
         return {"name": name}
 
     def create(self, record: NamespaceRecord) -> bool:
-        """Write a new namespace; ``False`` when the name is taken."""
-        return self.put(record.to_item(), when="attribute_not_exists(#name)")
+        """Write a new namespace; ``False`` when the name is taken.
+
+        What was created in the same millisecond just so is this one: the SDK asks again when an answer is lost.
+        """
+        return self.put(
+            record.to_item(),
+            when="attribute_not_exists(#name) OR (#state = :active AND #createdAtMs = :now AND #annotations = :notes "
+            "AND #deleteOnLastSessionExit = :goes)",
+            values={
+                ":active": "active",
+                ":now": record.created_at_ms,
+                ":notes": record.annotations,
+                ":goes": record.delete_on_last_session_exit,
+            },
+        )
 
     def find(self, name: str) -> NamespaceRecord | None:
         """Read a namespace."""
@@ -42,23 +55,31 @@ class Namespaces(Table):
         """Read all namespaces, in no order."""
         return map(NamespaceRecord.from_item, self.scan(start=self.key(start) if start else None, limit=limit))
 
-    def start_deleting(self, name: str) -> bool:
-        """Take an active namespace to ``deleting``; ``False`` when it is not active."""
+    def start_deleting(self, name: str, deletion: str) -> bool:
+        """Begin a deletion that has this id, in place of any other; ``False`` when there is no such namespace."""
         changed = self.update(
             self.key(name),
-            "SET #state = :deleting",
-            when="#state = :active",
-            values={":deleting": "deleting", ":active": "active"},
+            "SET #state = :deleting, #deletion = :deletion",
+            when="attribute_exists(#name)",
+            values={":deleting": "deleting", ":deletion": deletion},
         )
         return changed is not None
 
-    def stop_deleting(self, name: str) -> bool:
-        """Take a namespace that was deleting itself back to ``active``; ``False`` when deletion was asked for."""
+    def stop_deleting(self, name: str, deletion: str | None = None) -> bool:
+        """Take a namespace that was deleting itself back to ``active``; ``False`` when deletion was asked for.
+
+        With an id only that deletion is stopped, and ``False`` says that another one began.
+        """
         changed = self.update(
             self.key(name),
-            "SET #state = :active",
-            when="#state = :deleting AND #forced = :no",
-            values={":deleting": "deleting", ":active": "active", ":no": False},
+            "SET #state = :active REMOVE #deletion",
+            when="#state = :deleting AND #forced = :no" + (" AND #deletion = :deletion" if deletion else ""),
+            values={
+                ":deleting": "deleting",
+                ":active": "active",
+                ":no": False,
+                **({":deletion": deletion} if deletion else {}),
+            },
         )
         return changed is not None
 
@@ -72,8 +93,10 @@ class Namespaces(Table):
         )
         return changed is not None
 
-    def remove(self, name: str) -> bool:
-        """Delete a namespace that is deleting; ``False`` when it is active."""
+    def remove(self, name: str, deletion: str) -> bool:
+        """Finish a deletion; ``False`` when it was stopped, or another one began."""
         return self.delete(
-            self.key(name), when="attribute_not_exists(#name) OR #state = :deleting", values={":deleting": "deleting"}
+            self.key(name),
+            when="attribute_not_exists(#name) OR (#state = :deleting AND #deletion = :deletion)",
+            values={":deleting": "deleting", ":deletion": deletion},
         )

@@ -74,12 +74,17 @@ class Sessions(Table):
     def execute(
         self, namespace: str, session_id: str, *, now_ms: int, runtime_settings: dict[str, Any], expires_at: int
     ) -> SessionRecord | None:
-        """Take a pending session to ``executed``; ``None`` when it is not pending (any more)."""
+        """Take a pending session to ``executed``; ``None`` when it is not pending (any more).
+
+        What was executed in the same millisecond with the same settings is this call: the SDK asks again when an
+        answer is lost.
+        """
         return self._change(
             namespace,
             session_id,
             "SET #status = :executed, #executedAtMs = :now, #runtimeSettings = :settings, #expiresAt = :expires",
-            when="#status = :pending AND #expiresAt > :nowS",
+            when="(#status = :pending AND #expiresAt > :nowS) OR "
+            "(#status = :executed AND #executedAtMs = :now AND #runtimeSettings = :settings)",
             values={
                 ":executed": "executed",
                 ":pending": "pending_execution",

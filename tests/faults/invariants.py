@@ -220,7 +220,7 @@ class Witness:
         return found
 
     def _left_over(self) -> list[str]:
-        """Nothing but deliveries is left 48 hours after the end; what a crash left lives as long as its session could."""
+        """Nothing but deliveries is left 48 hours after the end; what a crash left goes when its session would have."""
         known = {shown["sessionId"] for pair in self._changes("sessions") for shown in pair if shown}
         items = self.world.items("session-items")
         found = [

@@ -14,7 +14,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from unittest.mock import patch
 
 import botocore.client
@@ -80,7 +80,7 @@ class Fault:
     kind: str
 
     #: What each kind means.
-    KINDS = {
+    KINDS: ClassVar = {
         "refused": "AWS answers the call with an error, and nothing happened",
         "died before": "the process dies before the call",
         "died after": "the process dies after the call",
@@ -397,7 +397,7 @@ class World:
     # Calls and invocations
 
     def call(self, operation: str, perform: Callable[[], Any]) -> Any:
-        """Make an AWS call, or let it fail as this world's fault says. Calls of the tests themselves are not counted."""
+        """Make an AWS call, or let it fail as this world's fault says. What tests call themselves is not counted."""
         if self._function is None:
             return perform()
         self._check_alive()
