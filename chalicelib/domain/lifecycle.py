@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from chalicelib.domain import agents, reports
+from chalicelib.store.log import SESSION_CLOSING
 from chalicelib.store.sessions import SessionRecord
 from chalicelib.wire.base import iso_from_ms
 from chalicelib.wire.sessions import HoldAfterExit, MinimumTime, SessionRuntimeSettings
@@ -131,8 +132,10 @@ def announce_closing(atoll: "Deployment", session: SessionRecord) -> None:
     """Wake whoever waits in a session that is closing, and let its lifecycle go on."""
     at_ms = session.closing_at_ms or atoll.clock.now_ms()
     now_ms = atoll.clock.now_ms()
-    event = {"type": "session_closing", "timestamp": iso_from_ms(at_ms)}
-    # It may come after the purge, so it expires by itself: no wait lasts longer than a minute.
-    atoll.log.append(session.session_id, event, at_ms=now_ms, expires_at=now_ms // 1000 + 3600)
+    event = {"type": SESSION_CLOSING, "timestamp": iso_from_ms(at_ms)}
+    # The purge leaves it, or comes before it; it expires by itself: no wait lasts longer than a minute.
+    atoll.log.append(
+        session.session_id, event, at_ms=now_ms, expires_at=now_ms // 1000 + 3600, entry_id=SESSION_CLOSING
+    )
     if session.task_token is not None:
         atoll.machines.end_run(session.task_token)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mcp_types import INVALID_REQUEST
 
+from chalicelib.aws.outages import passes
 from chalicelib.domain import actors, errors
 from chalicelib.mcp import envelope, methods, protocol
 from chalicelib.mcp.protocol import Message, ProtocolError
@@ -51,11 +52,23 @@ class Response:
 
 
 def handle(atoll: "Deployment", request: Request) -> Response:
-    """Serve one request of an agent. Nothing that a client sent makes it raise."""
+    """Serve one request of an agent. Nothing that a client sent makes it raise.
+
+    What AWS cannot do just now is answered with 503 and ``Retry-After``, whole: nothing says that it was done.
+    """
     try:
-        actor = actors.by_secret(atoll, request.secret)
+        return _handle(atoll, request)
     except errors.Unauthorized as error:
         return _refusal(HTTPStatus.UNAUTHORIZED, str(error))
+    except Exception as error:
+        if not passes(error):
+            raise
+        logger.warning("AWS is busy: %s", type(error).__name__)
+        return _refusal(HTTPStatus.SERVICE_UNAVAILABLE, "Atoll is busy: try again shortly", {"Retry-After": "1"})
+
+
+def _handle(atoll: "Deployment", request: Request) -> Response:
+    actor = actors.by_secret(atoll, request.secret)
     if request.method == "DELETE":  # there is no session of the transport that could end
         return Response(200)
     refused = _refused(request)
@@ -92,6 +105,7 @@ class _Exchange:
 
     def __init__(self, atoll: "Deployment", actor: actors.Actor, headers: Mapping[str, str]) -> None:
         self._headers = headers
+        self._in_batch = False
         self._call = methods.Call(atoll, actor, atoll.clock.now_ms() + atoll.settings.mcp_wait_limit_ms)
 
     def run(self, body: bytes) -> tuple[HTTPStatus, Any]:
@@ -118,6 +132,7 @@ class _Exchange:
             raise ProtocolError(INVALID_REQUEST, f"a batch holds 1 to {MAX_BATCH} messages, not {len(messages)}")
         if any(isinstance(message, dict) and message.get("method") == "initialize" for message in messages):
             raise ProtocolError(INVALID_REQUEST, "initialize must not be part of a batch")
+        self._in_batch = True  # what was done of it must be told, so one that fails is answered in its place
         answers = [answer for message in messages if (answer := self._one(message, stateless=False)) is not None]
         return (HTTPStatus.OK, answers) if answers else (HTTPStatus.ACCEPTED, None)
 
@@ -139,7 +154,9 @@ class _Exchange:
             return protocol.answer_of(request_id, result, stateless=stateless)
         except ProtocolError as error:
             return error.answer(request_id)
-        except Exception:
+        except Exception as error:
+            if passes(error) and not self._in_batch:
+                raise
             # The outermost edge: what happened is for the log, and never with what the agent said.
             logger.exception("an MCP request failed")
             return protocol.internal_error(request_id)

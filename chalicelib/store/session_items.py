@@ -2,6 +2,7 @@
 
 from itertools import islice
 
+from chalicelib.store.log import SESSION_CLOSING
 from chalicelib.store.table import Table
 
 
@@ -9,10 +10,14 @@ class SessionItems(Table):
     """All items of a session, whatever they are."""
 
     def purge(self, session_id: str, *, at_most: int) -> bool:
-        """Delete up to ``at_most`` items of a session; ``True`` when none is left."""
+        """Delete up to ``at_most`` items of a session; ``True`` when none is left.
+
+        What tells the waiting of the session's end stays until it expires: they may come to read it later than this.
+        """
         items = self.query(
             "#sessionId = :session", {":session": session_id}, project="#sessionId, #item", limit=at_most
         )
-        keys = [{"sessionId": item["sessionId"], "item": item["item"]} for item in islice(items, at_most)]
+        found = (item for item in items if not item["item"].endswith(f"#{SESSION_CLOSING}"))
+        keys = [{"sessionId": item["sessionId"], "item": item["item"]} for item in islice(found, at_most)]
         self.write_all(deletes=keys)
         return len(keys) < at_most

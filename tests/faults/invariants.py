@@ -36,9 +36,11 @@ class Witness:
 
     def _before_call(self, call: Call) -> None:
         if call.function == "remove_session" and call.operation == "BatchWriteItem":
-            items = self.world.items("session-items")
-            for session_id in {item["sessionId"] for item in items} - self.last_items.keys():
-                self.last_items.setdefault(session_id, [item for item in items if item["sessionId"] == session_id])
+            [write, *_] = call.parameters["RequestItems"]["atoll-local-session-items"]
+            session_id = write["DeleteRequest"]["Key"]["sessionId"]["S"]
+            if session_id not in self.last_items:
+                items = self.world.items("session-items")
+                self.last_items[session_id] = [item for item in items if item["sessionId"] == session_id]
 
     def broken(self) -> list[str]:
         """Let the world come to rest and return what was not kept, in words."""
@@ -111,7 +113,7 @@ class Witness:
         found = []
         deliveries = self.world.items("deliveries")
         for session_id, record in self._executed().items():
-            if "webhooks" not in (record.get("runtimeSettings") or {}):
+            if "sessionEnd" not in record["runtimeSettings"].get("webhooks", {}):
                 continue
             own = [delivery for delivery in deliveries if delivery["sessionId"] == session_id]
             if len(own) != 1:
@@ -188,7 +190,8 @@ class Witness:
                 for item in items
                 if item["item"].startswith("EVENT#")
             }
-            told = [(event["type"], event["name"]) for event in entries.values() if "name" in event]
+            once = ("runtime_started", "runtime_stopped", "agent_connected")
+            told = [(event["type"], event["name"]) for event in entries.values() if event["type"] in once]
             names = [task["environment"]["CORAL_AGENT_ID"] for task in tasks if "startedAt" in task]
             wanted = [(kind, name) for kind in ("runtime_started", "runtime_stopped") for name in names]
             found += [f"the log of {session_id} does not tell of {each}" for each in wanted if each not in told]

@@ -109,6 +109,7 @@ class Call:
     function: str
     operation: str
     invocation: int
+    parameters: dict[str, Any] = dataclasses.field(default_factory=dict, compare=False)
 
     @property
     def reads(self) -> bool:
@@ -245,7 +246,7 @@ class Emulator:
                 def perform() -> Any:
                     return emulator._make_api_call(client, operation, parameters)
 
-            return emulator.world.call(operation, perform) if emulator.world else perform()
+            return emulator.world.call(operation, perform, parameters) if emulator.world else perform()
 
         return make_api_call
 
@@ -396,13 +397,13 @@ class World:
 
     # Calls and invocations
 
-    def call(self, operation: str, perform: Callable[[], Any]) -> Any:
+    def call(self, operation: str, perform: Callable[[], Any], parameters: dict[str, Any] | None = None) -> Any:
         """Make an AWS call, or let it fail as this world's fault says. What tests call themselves is not counted."""
         if self._function is None:
             return perform()
         self._check_alive()
         self.now_ms += CALL_MS
-        self.calls.append(Call(self._function, operation, self._invocation))
+        self.calls.append(Call(self._function, operation, self._invocation, parameters or {}))
         if self.at_call is not None:
             self.at_call(self)
         for see in list(self.before_call):
@@ -489,6 +490,41 @@ class World:
                 break
             self.run_for(1_000)
         return status, answer
+
+    # What an agent does
+
+    def agent_request(self, secret: str, body: Any) -> tuple[int, Any]:
+        """Make one MCP request through the Function URL, and again for as long as the answer is a 5xx."""
+        event = {
+            "rawPath": f"/mcp/v1/{secret}/mcp",
+            "requestContext": {"http": {"method": "POST"}},
+            "headers": {"content-type": "application/json", "accept": "application/json, text/event-stream"},
+            "body": json.dumps(body),
+        }
+        for _ in range(8):
+            try:
+                answer = self.invoke("atoll-local-mcp", event)
+            except FunctionFailed:
+                answer = {"statusCode": 502, "headers": {}, "body": "{}"}
+            status = answer["statusCode"]
+            self.answers.append(("MCP", body["params"]["name"], status, answer["headers"].get("Retry-After")))
+            if status < 500:
+                break
+            self.run_for(1_000)
+        return status, json.loads(answer["body"])
+
+    def secret_of(self, agent: str) -> str:
+        """Return the secret that an agent's latest task was given."""
+        tasks = [task for task in self.ecs.tasks.values() if task["environment"]["CORAL_AGENT_ID"] == agent]
+        return str(tasks[-1]["environment"]["CORAL_AGENT_SECRET"])
+
+    def tool(self, agent: str, name: str, **arguments: Any) -> dict[str, Any]:
+        """Call a tool in an agent's place; return its result, with ``error`` when it was refused."""
+        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, "arguments": arguments}}
+        status, answer = self.agent_request(self.secret_of(agent), body)
+        if status != 200:
+            return {"error": answer}
+        return answer["result"]["structuredContent"]  # type: ignore[no-any-return]
 
     # What a test looks at
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from chalicelib.domain import api_keys
@@ -159,6 +160,90 @@ def report_refused_at_first(world: World, witness: Witness) -> None:
     world.in_window = True
 
 
+def _talking(world: World, witness: Witness, *names: str) -> None:
+    """Make a session of these agents, which run, and are all linked."""
+    witness.reasons = {"closed_by_agent"}
+    agents = [sleeper(name) for name in names]
+    agents[0]["plugins"] = [{"type": "close_session_tool"}]
+    create(world, witness, session(*agents, webhooks=WEBHOOKS))
+    world.run_for(5_000)
+
+
+def message_sent(world: World, witness: Witness) -> None:
+    """An agent opens a thread, sends a message, and another one that waits for it gets it, once."""
+    world.in_window = False
+    _talking(world, witness, "a", "b")
+    world.in_window = True
+    asked_ms = world.now_ms
+    thread = world.tool("a", "coral_create_thread", threadName="t", participantNames=["b"])["thread"]
+    # The sender comes while the other one waits.
+    sent: list[dict[str, Any]] = []
+    world.after(
+        700,
+        lambda: sent.append(
+            world.tool("a", "coral_send_message", threadId=thread["id"], content="Hello", mentions=["b"])["message"]
+        ),
+    )
+    got = world.tool("b", "coral_wait_for_mention", currentUnixTime=asked_ms, maxWaitMs=20_000)
+    world.in_window = False
+    world.run_for(10_000)
+    assert got["status"] == "Message received", got
+    if world.fault is None or world.fault.kind == "asked twice":
+        assert got["message"] == sent[0]
+    # A message that was answered may be the second try of one that was not: both are there, and each once.
+    following = got["message"]
+    seen = [following["id"]]
+    while following:
+        since_ms = int(datetime.fromisoformat(following["timestamp"]).timestamp() * 1000) + 1
+        more = world.tool("b", "coral_wait_for_message", currentUnixTime=since_ms, maxWaitMs=0)
+        following = more.get("message")
+        seen += [following["id"]] if following else []
+    assert sent[0]["id"] in seen, f"the message {sent[0]['id']} was acknowledged and not received: {seen}"
+    assert len(set(seen)) == len(seen), f"received twice: {seen}"
+    world.tool("a", "coral_close_session", reason="done")
+
+
+def agent_joined(world: World, witness: Witness) -> None:
+    """An agent that waits is added to a thread, and gets the first message of its past; then it is removed again."""
+    world.in_window = False
+    _talking(world, witness, "a", "b", "c")
+    thread = world.tool("a", "coral_create_thread", threadName="t", participantNames=["b"])["thread"]
+    world.tool("a", "coral_send_message", threadId=thread["id"], content="Hello", mentions=[])
+    world.run_for(5_000)
+    world.in_window = True
+    added: list[dict[str, Any]] = []
+    world.after(
+        700,
+        lambda: added.append(world.tool("b", "coral_add_participant", threadId=thread["id"], participantName="c")),
+    )
+    got = world.tool("c", "coral_wait_for_message", currentUnixTime=world.now_ms, maxWaitMs=20_000)
+    world.run_for(10_000)
+    waited_once = [status for _, what, status, _ in world.answers if what == "coral_wait_for_message"] == [200]
+    if "error" not in added[0] and waited_once:
+        assert got["status"] == "Message received", got
+    # Cut off between its two writes, and so never acknowledged: c takes part, and reads the past by asking for it.
+    again = world.tool("c", "coral_wait_for_message", currentUnixTime=0, maxWaitMs=0)
+    assert again["message"]["text"] == "Hello"
+    world.tool("b", "coral_remove_participant", threadId=thread["id"], participantName="c")
+    world.tool("b", "coral_close_thread", threadId=thread["id"], summary="over")
+    world.in_window = False
+    world.tool("a", "coral_close_session", reason="done")
+
+
+def closed_by_agent(world: World, witness: Witness) -> None:
+    """An agent closes its session while another one waits."""
+    world.in_window = False
+    _talking(world, witness, "a", "b")
+    world.tool("b", "coral_wait_for_message", currentUnixTime=0, maxWaitMs=0)
+    world.in_window = True
+    world.after(500, lambda: world.tool("a", "coral_close_session", reason="done"))
+    asked_ms = world.now_ms
+    got = world.tool("b", "coral_wait_for_message", currentUnixTime=0, maxWaitMs=60_000)
+    world.in_window = False
+    assert "error" in got, got
+    assert world.now_ms - asked_ms < 10_000, "the end of the session did not end the wait"
+
+
 SCENARIOS: list[Scenario] = [
     agents_exit,
     executed_later,
@@ -170,6 +255,9 @@ SCENARIOS: list[Scenario] = [
     namespace_deleted,
     namespace_that_stays,
     report_refused_at_first,
+    message_sent,
+    agent_joined,
+    closed_by_agent,
 ]
 
 
