@@ -37,6 +37,6 @@ def programs(name: str, requirements: Path) -> Path:
 
 
 def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     if done.returncode:
         raise NotInstallable(f"{' '.join(command[1:4])}: {(done.stderr or done.stdout).strip()[-300:]}")

@@ -7,7 +7,10 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
+import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -18,12 +21,12 @@ ROOT = Path(__file__).parents[2]
 class Containers:
     """The tasks of one cluster, from ``with`` on."""
 
-    def __init__(self, client: Any, events: Any, cluster: str, reachable: dict[str, str]) -> None:
+    def __init__(self, client: Callable[[str], Any], cluster: str, reachable: dict[str, str]) -> None:
         """``reachable`` says where what a real container would call by name is found on this machine."""
-        self._ecs = client
-        self._events = events
+        self._ecs, self._events, self._functions = client("ecs"), client("events"), client("lambda")
         self._cluster = cluster
         self._reachable = reachable
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115, closed with the processes that write to it
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="containers", daemon=True)
@@ -40,6 +43,12 @@ class Containers:
         for process in self._running.values():
             process.kill()
             process.wait()
+        self._log.close()
+
+    def output(self) -> str:
+        """Return what all containers have printed so far."""
+        self._log.seek(0)
+        return self._log.read().decode()
 
     def _watch(self) -> None:
         while not self._stop.wait(0.1):
@@ -58,7 +67,8 @@ class Containers:
         self._running[task["taskArn"]] = subprocess.Popen(
             [sys.executable, str(ROOT / "agents/run.py"), agent],
             env={"PATH": os.environ["PATH"], **environment},
-            stdout=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
         )
 
     def _here(self, value: str) -> str:
@@ -83,6 +93,8 @@ class Containers:
         return dict(self._ecs.describe_tasks(cluster=self._cluster, tasks=[arn])["tasks"][0])
 
     def _tell_of_the_end(self, task: dict[str, Any], code: int) -> None:
+        """Hand over the event that ECS would put on the default bus, where nobody else may speak for AWS."""
+        now = datetime.now(UTC).isoformat()
         detail = {
             "taskArn": task["taskArn"],
             "clusterArn": task["clusterArn"],
@@ -90,9 +102,23 @@ class Containers:
             "lastStatus": "STOPPED",
             "desiredStatus": "STOPPED",
             "startedAt": task["startedAt"].isoformat(),
-            "stoppedAt": datetime.now(UTC).isoformat(),
+            "stoppedAt": now,
             "stoppedReason": "Essential container in task exited",
             "containers": [{"name": "agent", "lastStatus": "STOPPED", "exitCode": code}],
         }
-        entry = {"Source": "aws.ecs", "DetailType": "ECS Task State Change", "Detail": json.dumps(detail)}
-        self._events.put_events(Entries=[entry])
+        event = json.dumps(
+            {
+                "id": str(uuid.uuid4()),
+                "source": "aws.ecs",
+                "detail-type": "ECS Task State Change",
+                "account": task["taskArn"].split(":")[4],
+                "region": task["taskArn"].split(":")[3],
+                "time": now,
+                "resources": [task["taskArn"]],
+                "detail": detail,
+            }
+        )
+        rule = self._events.describe_rule(Name=f"{self._cluster}-task-stopped")
+        assert self._events.test_event_pattern(EventPattern=rule["EventPattern"], Event=event)["Result"]
+        for target in self._events.list_targets_by_rule(Rule=rule["Name"])["Targets"]:
+            self._functions.invoke(FunctionName=target["Arn"], InvocationType="Event", Payload=event)

@@ -61,20 +61,10 @@ class Ministack:
         return self
 
     def __exit__(self, *_: object) -> None:
-        group = os.getpgid(self._process.pid)
-        self._process.terminate()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            pass
-        finally:
-            # The workers of its functions are in the group that it leads.
-            try:
-                os.killpg(group, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-            self._process.wait()
-            shutil.rmtree(self._folder, ignore_errors=True)
+        # With the workers of its functions, which are in the group that it leads. It keeps nothing worth a farewell.
+        os.killpg(os.getpgid(self._process.pid), signal.SIGKILL)
+        self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _await(self) -> None:
         deadline = time.monotonic() + 30

@@ -78,7 +78,7 @@ def test_a_conversation_from_its_post_to_its_report(
     stage.client.wait_for_status(path, "closing", within_s=60)
     held = stage.client.call("GET", f"{path}/extended").body
     said = [message["senderName"] for thread in held["threads"] for message in thread["messages"]]
-    assert sorted(said) == ["echo"] * MESSAGES + ["seed"] * MESSAGES
+    assert sorted(said) == ["echo"] * MESSAGES + ["seed"] * MESSAGES, containers.output()
     assert [agent["status"]["type"] for agent in held["agents"]] == ["stopped", "stopped"]
 
     headers, body = eventually(lambda: received and received[0], within_s=20)
@@ -162,7 +162,9 @@ def test_a_launch_tells_a_task_all_it_needs_and_uses_the_stages_own_roles(stage:
 def test_no_function_was_denied_anything(stage: Stage) -> None:
     """The last of this module: what the policies lack shows in the functions' logs, even where it was retried."""
     logs = stage.aws.client("logs")
-    groups = [group["logGroupName"] for group in logs.describe_log_groups(logGroupNamePrefix="/aws/lambda/")["logGroups"]]
+    groups = [
+        group["logGroupName"] for group in logs.describe_log_groups(logGroupNamePrefix="/aws/lambda/")["logGroups"]
+    ]
     assert len(groups) == 9
     denied = [
         event["message"]

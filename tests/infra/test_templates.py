@@ -1,0 +1,167 @@
+"""What can be said of the templates and the package without running them."""
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cfnlint.api import ManualArgs, lint_file
+from chalice.cli.factory import CLIFactory
+from chalice.deploy.validate import validate_configuration
+
+from infra.aws import project, templates
+from tests import environments, packaged
+
+ROOT = Path(__file__).parents[2]
+TEMPLATES = [ROOT / "infra/stack.yaml", ROOT / "infra/events.yaml"]
+MACHINES = sorted((ROOT / "infra").glob("*.asl.json"))
+
+#: Lambda takes 50 MB, and a sandbox starts the sooner the less it has to load.
+LARGEST_ZIP = 15_000_000
+
+
+@pytest.fixture(scope="session")
+def checkov() -> Path:
+    try:
+        return environments.programs("checkov", Path(__file__).parent / "requirements.txt") / "checkov"
+    except environments.NotInstallable as error:
+        pytest.skip(f"checkov cannot be installed here: {error}")
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
+def test_cfn_lint_finds_nothing(template: Path) -> None:
+    assert [str(match) for match in lint_file(template, config=ManualArgs(regions=["us-east-1", "eu-central-1"]))] == []
+
+
+def test_checkov_finds_nothing_and_each_skip_has_its_reason(checkov: Path) -> None:
+    files = [argument for template in TEMPLATES for argument in ("--file", str(template))]
+    command = [checkov, *files, "--framework", "cloudformation", "--output", "json", "--skip-download", "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = json.loads(done.stdout)
+    assert found["summary"]["failed"] == 0, found["results"]
+    # The command tells only how many were skipped; what says why is in the template.
+    templates_read = [templates.stack(), templates.events()]
+    reasons = [
+        skip["comment"]
+        for template in templates_read
+        for resource in template["Resources"].values()
+        for skip in resource.get("Metadata", {}).get("checkov", {}).get("skip", [])
+    ]
+    assert found["summary"]["skipped"] == len(reasons)
+    assert all(len(reason) > 40 for reason in reasons)
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=lambda path: path.name)
+def test_the_state_machines_are_valid(machine: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "statelint", str(machine)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("template", [templates.stack, templates.events])
+def test_a_call_can_carry_the_template(template: Any) -> None:
+    assert len(templates.body(template()).encode()) <= templates.MAX_TEMPLATE_BYTES
+
+
+def test_what_holds_data_outlives_the_stack() -> None:
+    resources = templates.stack()["Resources"]
+    stateful = ("AWS::DynamoDB::Table", "AWS::S3::Bucket", "AWS::SecretsManager::Secret", "AWS::SQS::Queue")
+    for name, resource in resources.items():
+        policies = {resource.get("DeletionPolicy"), resource.get("UpdateReplacePolicy")}
+        assert (policies == {"Retain"}) is (resource["Type"] in stateful), name
+
+
+def test_tables_are_encrypted_recoverable_and_paid_by_request() -> None:
+    tables = [r["Properties"] for r in templates.stack()["Resources"].values() if r["Type"] == "AWS::DynamoDB::Table"]
+    assert len(tables) == 6
+    for table in tables:
+        assert table["BillingMode"] == "PAY_PER_REQUEST"
+        assert table["SSESpecification"] == {"SSEEnabled": True}
+        assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+
+
+def test_state_machines_log_errors_without_content() -> None:
+    resources = templates.stack()["Resources"].values()
+    machines = [each["Properties"] for each in resources if each["Type"] == "AWS::StepFunctions::StateMachine"]
+    assert len(machines) == 2
+    for machine in machines:
+        assert machine["LoggingConfiguration"]["Level"] == "ERROR"
+        assert machine["LoggingConfiguration"]["IncludeExecutionData"] is False
+
+
+def test_every_log_group_forgets() -> None:
+    groups = [each for each in templates.stack()["Resources"].values() if each["Type"] == "AWS::Logs::LogGroup"]
+    assert all(group["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"} for group in groups)
+    names = {group["Properties"]["LogGroupName"]["Fn::Sub"] for group in groups}
+    suffixes = {"" if function == "api_handler" else f"-{function}" for function in project.functions()}
+    assert {f"/aws/lambda/atoll-${{Stage}}{suffix}" for suffix in suffixes} <= names
+
+
+def test_the_configuration_names_the_functions_of_the_app() -> None:
+    from app import app
+
+    assert {"api_handler", *(function.name for function in app.pure_lambda_functions)} == set(project.functions())
+
+
+@pytest.mark.parametrize("stage", ["dev", "prod"])
+def test_chalice_accepts_the_configuration(stage: str, tmp_path: Path) -> None:
+    """`chalice deploy` checks more than `chalice package`, before it does anything."""
+    config = project.of_stage(stage, {}, traced=True, limits={"mcp": 10})
+    project.write(tmp_path / "project", config, {})
+    factory = CLIFactory(str(tmp_path / "project"))
+    loaded = factory.create_config_obj(stage)
+    from app import app
+
+    loaded._user_provided_params["chalice_app"] = app
+    validate_configuration(loaded)
+    assert loaded.scope(stage, "mcp").reserved_concurrency == 10
+    assert loaded.scope(stage, "mcp").environment_variables["ATOLL_STAGE"] == stage
+
+
+@pytest.mark.xdist_group("package")
+def test_cfn_lint_finds_nothing_in_the_packaged_template() -> None:
+    template = packaged.folder() / "template.json"
+    assert [str(match) for match in lint_file(template, config=ManualArgs(regions=["us-east-1"]))] == []
+
+
+@pytest.mark.xdist_group("package")
+def test_the_package_is_small_and_carries_only_what_runs() -> None:
+    file = packaged.folder() / "deployment.zip"
+    assert file.stat().st_size <= LARGEST_ZIP
+    with zipfile.ZipFile(file) as archive:
+        tops = {name.split("/")[0] for name in archive.namelist()}
+        unwanted = [name for name in archive.namelist() if "test" in Path(name).name or "/tests/" in name]
+    carried = {_plain(top.split("-")[0]) for top in tops if top.endswith(".dist-info")}
+    wanted = {_plain(line.split("==")[0]) for line in _pinned(ROOT / "requirements.txt")}
+    assert carried == wanted
+    assert not {"tests", "infra", "agents", "bench", "boto3", "botocore", "moto", "pytest"} & tops
+    assert [name for name in unwanted if name.startswith("chalicelib")] == []
+
+
+@pytest.mark.xdist_group("package")
+def test_the_packaged_functions_are_those_that_the_stack_names() -> None:
+    resources = packaged.template()["Resources"]
+    names = {
+        each["Properties"]["FunctionName"] for each in resources.values() if each["Type"] == "AWS::Serverless::Function"
+    }
+    suffixes = {"" if function == "api_handler" else f"-{function}" for function in project.functions()}
+    assert names == {f"atoll-dev{suffix}" for suffix in suffixes}
+    # Each has a role of its own.
+    roles = [
+        json.dumps(each["Properties"]["Role"])
+        for each in resources.values()
+        if each["Type"] == "AWS::Serverless::Function"
+    ]
+    assert len(set(roles)) == len(roles)
+
+
+def _pinned(requirements: Path) -> list[str]:
+    return [line for line in requirements.read_text().splitlines() if "==" in line]
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "-").replace(".", "-")
