@@ -2,17 +2,30 @@
 
 from chalice import Chalice
 
-from chalicelib.api import agent_options, http, namespaces, puppet, registry, sessions
+from chalicelib.api import agent_options, auth, docs, http, namespaces, payments, puppet, registry, sessions, threads
 from chalicelib.api import deliveries as deliveries_api
 from chalicelib.api import mcp as mcp_api
 from chalicelib.workers import changes, deliveries, lifecycle, mcp, tasks
 
 app = Chalice(app_name="atoll")
 
-for module in (sessions, namespaces, registry, agent_options, deliveries_api, puppet, mcp_api):
+for module in (
+    auth,
+    sessions,
+    threads,
+    namespaces,
+    deliveries_api,
+    puppet,
+    registry,
+    payments,
+    agent_options,
+    mcp_api,
+    docs,
+):
     app.register_blueprint(module.routes)
 
 for worker in (lifecycle, changes, tasks, deliveries, mcp):
     app.register_blueprint(worker.lambdas)
 
 http.add_error_shape(app)
+http.add_cors(app)

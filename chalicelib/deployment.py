@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from chalicelib.aws.secrets import Secrets
     from chalicelib.aws.task_definitions import TaskDefinitions
     from chalicelib.aws.tasks import Tasks
+    from chalicelib.store.claims import Claims
     from chalicelib.store.deliveries import Deliveries
     from chalicelib.store.registry import Registry
     from chalicelib.store.threads import Threads
@@ -105,6 +106,13 @@ class Deployment:
     def log(self) -> Log:
         """Session logs."""
         return Log(self.dynamodb, self.settings.table("session-items"), self.clock)
+
+    @cached_property
+    def claims(self) -> "Claims":
+        """Idempotency keys of session creations."""
+        from chalicelib.store.claims import Claims
+
+        return Claims(self.dynamodb, self.settings.table("session-items"), self.clock)
 
     @cached_property
     def threads(self) -> "Threads":

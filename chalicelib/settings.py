@@ -59,6 +59,8 @@ class Settings(BaseModel):
         20 * 3600,
         24 * 3600,
     )
+    #: Origins of web pages that may call the API (``https://console.example``), comma-separated; ``*`` is all.
+    cors_origins: str = ""
     #: How long a deletion or a create may wait for a namespace to go, in ms (API Gateway's limit is 29 s).
     namespace_deletion_wait_ms: int = Field(20_000, ge=0)
 
@@ -95,6 +97,11 @@ class Settings(BaseModel):
     def subnet_ids(self) -> list[str]:
         """The agents' subnets."""
         return self.subnets.split(",") if self.subnets else []
+
+    @property
+    def cors_origin_list(self) -> list[str]:
+        """The origins of web pages that may call the API."""
+        return [origin.strip() for origin in self.cors_origins.split(",") if origin.strip()]
 
     @property
     def security_group_ids(self) -> list[str]:

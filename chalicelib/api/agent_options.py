@@ -9,7 +9,7 @@ from chalicelib.domain import actors, options
 routes = Blueprint(__name__)
 
 
-@route(routes, "GET", "/api/v1/agent/options", authenticated=False)
+@route(routes, "GET", "/api/v1/agent/options", authenticated=False, documented=False)
 def get_agent_options(request: Request) -> Response:
     """Return an agent's files as a tar archive in base64; the bearer is the agent's secret."""
     _, _, secret = request.headers.get("authorization", "").partition(" ")

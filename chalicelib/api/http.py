@@ -1,8 +1,10 @@
 """The edge of the REST API: authentication, JSON in and out, and the one mapping of errors to HTTP statuses."""
 
+import dataclasses
 import functools
 import inspect
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, cast
@@ -14,6 +16,7 @@ from chalice.app import Blueprint, Chalice, Request, Response
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_snake
 
+from chalicelib.api.paging import CURSOR_HEADER, Page, Paging, check_size
 from chalicelib.deployment import current
 from chalicelib.domain import api_keys, errors
 from chalicelib.wire.base import RouteException
@@ -21,7 +24,12 @@ from chalicelib.wire.base import RouteException
 #: Largest body of a request.
 MAX_BODY_BYTES = 1_000_000
 
+#: Longest part of a path, decoded: no name and no id is longer, and DynamoDB takes no key above 1,024 bytes.
+MAX_PATH_PART_BYTES = 1_000
+
 COOKIE = "authSessionToken"
+
+JSON = ("application/json",)
 
 _STATUS: dict[type[errors.AtollError], HTTPStatus] = {
     errors.BadRequest: HTTPStatus.BAD_REQUEST,
@@ -39,24 +47,59 @@ logger = Logger(service="atoll")
 Handler = Callable[..., Any]
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Route:
+    """One operation of the REST API, as it was registered."""
+
+    method: str
+    path: str
+    handler: Handler
+    authenticated: bool
+    content_types: Sequence[str]
+    raises: Sequence[type[errors.AtollError]]
+    #: Status of its success.
+    status: int
+    documented: bool
+    #: Whether its listing can be filtered by annotations.
+    filtered: bool
+
+    @functools.cached_property
+    def wanted(self) -> Mapping[str, inspect.Parameter]:
+        """What the handler asks for, by name."""
+        return inspect.signature(self.handler).parameters
+
+
+#: All operations, in the order in which their modules were imported: what the OpenAPI document is made of.
+ROUTES: list[Route] = []
+
+
 def route(
     blueprint: Blueprint,
     method: str,
     path: str,
     *,
     authenticated: bool = True,
-    content_types: Sequence[str] = ("application/json",),
+    content_types: Sequence[str] = JSON,
+    raises: Sequence[type[errors.AtollError]] = (),
+    status: int = 200,
+    documented: bool = True,
+    filtered: bool = True,
 ) -> Callable[[Handler], Handler]:
     """Register a handler of the REST API.
 
     The handler gets the path's parameters in snake_case, and what else it names: ``body`` (the JSON body, validated
     as the model it is annotated with; ``bytes`` is the body as it came), ``request`` (Chalice's), ``caller`` (the
-    `ApiKeyRecord`). What it returns becomes the answer: a wire model or a list of them, ``None`` for an empty 200, or
-    a Chalice ``Response`` as it is.
+    `ApiKeyRecord`), ``paging`` (a listing's `Paging`). What it returns becomes the answer: a wire model, a `Page` of
+    them, ``None`` for an empty 200, or a Chalice ``Response`` as it is.
+
+    The OpenAPI document is made of all this; ``raises`` names errors that do not follow from what the handler asks
+    for, ``status`` a success that is not 200.
     """
 
     def register(handler: Handler) -> Handler:
-        wanted = inspect.signature(handler).parameters
+        registered = Route(method, path, handler, authenticated, content_types, raises, status, documented, filtered)
+        ROUTES.append(registered)
+        wanted = registered.wanted
         body_type = wanted["body"].annotation if "body" in wanted else None
         parse = None if body_type in (None, bytes) else TypeAdapter(body_type).validate_json
 
@@ -67,36 +110,42 @@ def route(
                 caller = api_keys.authenticate(current(), _token(request))
                 if "namespace" in arguments:
                     api_keys.check_reach(caller, arguments["namespace"])
+                _check_path_parts(arguments)
                 if "caller" in wanted:
                     arguments["caller"] = caller
+                if "paging" in wanted:
+                    arguments["paging"] = Paging.of(request, caller, current().clock, [path, *path_parameters.values()])
             if "request" in wanted:
                 arguments["request"] = request
             if "body" in wanted:
+                _check_content_type(request, content_types)
                 raw = _bounded_body(request)
                 arguments["body"] = parse(_checked_json(raw), strict=True) if parse else raw
             return answer(handler(**arguments))
 
         view.__name__ = handler.__name__
-        blueprint.route(path, methods=[method], name=handler.__name__, content_types=list(content_types))(
-            _mapping_errors(view)
-        )
+        # No content types: Chalice would refuse a GET for the Content-Type of the body that it does not have.
+        blueprint.route(path, methods=[method], name=handler.__name__, content_types=[])(_mapping_errors(view))
         return handler
 
     return register
 
 
 def answer(result: Any) -> Response:
-    """Turn what a handler returned into an HTTP answer."""
+    """Turn what a handler returned into an HTTP answer; raise `TooLarge` for one that a Lambda cannot give."""
     if isinstance(result, Response):
         return result
     if result is None:
         return Response(body="", status_code=200)
-    if isinstance(result, BaseModel):
-        text = result.model_dump_json(by_alias=True, exclude_none=True)
+    headers: dict[str, str | list[str]] = {"Content-Type": "application/json"}
+    if isinstance(result, Page):
+        text = result.text
+        if result.cursor is not None:
+            headers[CURSOR_HEADER] = result.cursor
     else:
-        parts = (part.model_dump_json(by_alias=True, exclude_none=True) for part in result)
-        text = f"[{','.join(parts)}]"
-    return Response(body=text, status_code=200, headers={"Content-Type": "application/json"})
+        text = cast(BaseModel, result).model_dump_json(by_alias=True, exclude_none=True)
+        check_size(text)
+    return Response(body=text, status_code=200, headers=headers)
 
 
 def refusal(status: HTTPStatus | int, message: str, headers: Mapping[str, str | list[str]] | None = None) -> Response:
@@ -107,7 +156,7 @@ def refusal(status: HTTPStatus | int, message: str, headers: Mapping[str, str | 
 
 
 def add_error_shape(app: Chalice) -> None:
-    """Give Coral's error body to what Chalice itself refuses (an unknown method, a media type)."""
+    """Give Coral's error body to what Chalice itself refuses (an unknown method)."""
 
     @app.middleware("http")
     def _shape(event: Any, get_response: Callable[[Any], Response]) -> Response:
@@ -115,6 +164,46 @@ def add_error_shape(app: Chalice) -> None:
         if response.status_code >= 400 and isinstance(response.body, dict) and "Message" in response.body:
             return refusal(response.status_code, response.body["Message"], response.headers)
         return response
+
+
+def add_cors(app: Chalice) -> None:
+    """Let the pages of configured origins call the API (`Settings.cors_origins`); call it when all routes are there.
+
+    API Gateway's own answers to preflights know one origin only, so the app answers them.
+    """
+
+    @app.middleware("http")
+    def _allow(event: Any, get_response: Callable[[Any], Response]) -> Response:
+        response = get_response(event)
+        if allowed := _allowed_origin(event):
+            response.headers |= {
+                "Access-Control-Allow-Origin": allowed,
+                "Access-Control-Expose-Headers": f"{CURSOR_HEADER}, Retry-After",
+                "Vary": "Origin",
+            }
+        return response
+
+    for path, methods in list(app.routes.items()):
+        app.route(path, methods=["OPTIONS"], name="preflight", content_types=[])(_preflight(app, list(methods)))
+
+
+def _preflight(app: Chalice, methods: list[str]) -> Handler:
+    def preflight(**_: str) -> Response:
+        headers: dict[str, str | list[str]] = {"Allow": ", ".join([*methods, "OPTIONS"])}
+        if app.current_request and _allowed_origin(app.current_request):
+            headers |= {
+                "Access-Control-Allow-Methods": ", ".join(methods),
+                "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key",
+                "Access-Control-Max-Age": "86400",
+            }
+        return Response(body="", status_code=204, headers=headers)
+
+    return preflight
+
+
+def _allowed_origin(request: Request) -> str | None:
+    origins, origin = current().settings.cors_origin_list, str(request.headers.get("origin", ""))
+    return "*" if "*" in origins else origin if origin in origins else None
 
 
 def _mapping_errors(view: Handler) -> Handler:
@@ -139,7 +228,12 @@ def _mapping_errors(view: Handler) -> Handler:
 
 def _refusal_of(error: errors.AtollError) -> Response:
     headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, errors.TryLater) else None
-    return refusal(_STATUS[type(error)], str(error), headers)
+    return refusal(status_of(type(error)), str(error), headers)
+
+
+def status_of(error: type[errors.AtollError]) -> HTTPStatus:
+    """Return the status of an error."""
+    return HTTPStatus.UNSUPPORTED_MEDIA_TYPE if error is _WrongContentType else _STATUS[error]
 
 
 def describe(error: ValidationError) -> str:
@@ -162,10 +256,15 @@ def _passes(error: ClientError | BotoCoreError) -> bool:
     )
 
 
-def _token(request: Request) -> str:
+def bearer(request: Request) -> str:
+    """Return the bearer token of a request, or nothing."""
     scheme, _, token = str(request.headers.get("authorization", "")).partition(" ")
-    if scheme.lower() == "bearer":
-        return token.strip()
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _token(request: Request) -> str:
+    if token := bearer(request):
+        return token
     for part in str(request.headers.get("cookie", "")).split(";"):
         name, _, value = part.strip().partition("=")
         if name == COOKIE:
@@ -173,8 +272,29 @@ def _token(request: Request) -> str:
     return ""
 
 
+def _check_path_parts(parts: Mapping[str, str]) -> None:
+    for name, value in parts.items():
+        if len(value.encode()) > MAX_PATH_PART_BYTES:
+            raise errors.NotFound(f"{name}: nothing has a name of more than {MAX_PATH_PART_BYTES} bytes")
+
+
+class _WrongContentType(errors.AtollError):
+    """The body is not of a type that the operation takes (HTTP 415)."""
+
+
+def _check_content_type(request: Request, content_types: Sequence[str]) -> None:
+    given = str(request.headers.get("content-type", content_types[0]))
+    if given.partition(";")[0].strip().lower() not in content_types:
+        raise _WrongContentType(f"the Content-Type is {given[:100]!r}: {' or '.join(content_types)} is taken")
+
+
+def bytes_of(request: Request) -> bytes:
+    """Return the body of a request as it came."""
+    return cast(bytes, request.raw_body or b"")
+
+
 def _bounded_body(request: Request) -> bytes:
-    raw = cast(bytes, request.raw_body or b"")
+    raw = bytes_of(request)
     if len(raw) > MAX_BODY_BYTES:
         raise errors.TooLarge(f"the body has {len(raw)} bytes: at most {MAX_BODY_BYTES} are taken")
     return raw
@@ -183,7 +303,7 @@ def _bounded_body(request: Request) -> bytes:
 def _checked_json(raw: bytes) -> bytes:
     """Refuse what a lenient parser lets through: a key twice in one object, NaN, and what is nested too deep."""
     try:
-        json.loads(raw, object_pairs_hook=_refuse_twice, parse_constant=_no_constant)
+        json.loads(raw, object_pairs_hook=_refuse_twice, parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise errors.BadRequest(f"the body is not JSON: {error}") from error
     return raw
@@ -198,3 +318,10 @@ def _refuse_twice(pairs: list[tuple[str, Any]]) -> None:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:40]} is out of range")
+    return number

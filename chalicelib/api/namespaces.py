@@ -3,10 +3,11 @@
 from chalice.app import Blueprint
 
 from chalicelib.api.http import route
+from chalicelib.api.paging import MAX_ANSWER_BYTES, Page, Paging
 from chalicelib.deployment import current
 from chalicelib.domain import api_keys, namespaces, sessions
+from chalicelib.domain.errors import Forbidden
 from chalicelib.store.api_keys import ApiKeyRecord
-from chalicelib.store.namespaces import NamespaceRecord
 from chalicelib.wire.namespaces import SessionNamespaceRequest, SessionNamespaceStateBase
 from chalicelib.wire.sessions import SessionNamespaceStateExtended, SessionStateBase, SessionStateExtended
 
@@ -16,7 +17,7 @@ _NAMESPACES = "/api/v1/local/namespace"
 _NAMESPACE = "/api/v1/local/namespace/{namespace}"
 
 
-@route(routes, "POST", _NAMESPACES)
+@route(routes, "POST", _NAMESPACES, raises=(Forbidden,))
 def create_namespace(body: SessionNamespaceRequest, caller: ApiKeyRecord) -> None:
     """Create a namespace."""
     api_keys.check_reach(caller, body.name)
@@ -24,38 +25,54 @@ def create_namespace(body: SessionNamespaceRequest, caller: ApiKeyRecord) -> Non
 
 
 @route(routes, "GET", _NAMESPACES)
-def list_namespaces(caller: ApiKeyRecord) -> list[SessionNamespaceStateBase]:
+def get_namespace_states(caller: ApiKeyRecord, paging: Paging) -> Page[SessionNamespaceStateBase]:
     """List the namespaces that the caller's key reaches."""
-    return [namespaces.state_of(record) for record in _reached(caller)]
+    return paging.page(
+        namespaces.reached(current(), caller, start=paging.start),
+        namespaces.state_of,
+        position=lambda record: record.name,
+        annotations=lambda record: record.annotations,
+    )
 
 
 @route(routes, "GET", f"{_NAMESPACES}/extended")
-def list_extended_namespaces(caller: ApiKeyRecord) -> list[SessionNamespaceStateExtended]:
+def get_namespace_states_extended(caller: ApiKeyRecord, paging: Paging) -> Page[SessionNamespaceStateExtended]:
     """List the namespaces that the caller's key reaches, with their sessions."""
-    return [sessions.namespace_with_sessions(current(), record) for record in _reached(caller)]
+    atoll = current()
+    return paging.page(
+        namespaces.reached(atoll, caller, start=paging.start),
+        lambda record: sessions.namespace_with_sessions(atoll, record),
+        position=lambda record: record.name,
+        annotations=lambda record: record.annotations,
+    )
 
 
 @route(routes, "GET", _NAMESPACE)
-def list_sessions(namespace: str) -> list[SessionStateBase]:
+def get_session_states(namespace: str, paging: Paging) -> Page[SessionStateBase]:
     """List the sessions of a namespace."""
     atoll = current()
     now_ms = atoll.clock.now_ms()
-    return [sessions.state_of(record, now_ms) for record in sessions.of_namespace(atoll, namespace)]
+    return paging.page(
+        sessions.of_namespace(atoll, namespace, start=paging.start, limit=paging.read_limit),
+        lambda record: sessions.state_of(record, now_ms),
+        position=lambda record: record.session_id,
+        annotations=lambda record: record.annotations,
+    )
 
 
 @route(routes, "GET", f"{_NAMESPACE}/extended")
-def list_extended_sessions(namespace: str) -> list[SessionStateExtended]:
+def get_session_states_extended(namespace: str, paging: Paging) -> Page[SessionStateExtended]:
     """List the sessions of a namespace with their agents and threads."""
     atoll = current()
-    return [sessions.extended_state_of(atoll, record) for record in sessions.of_namespace(atoll, namespace)]
+    return paging.page(
+        sessions.of_namespace(atoll, namespace, start=paging.start, limit=paging.read_limit),
+        lambda record: sessions.extended_state_of(atoll, record, at_most_bytes=MAX_ANSWER_BYTES),
+        position=lambda record: record.session_id,
+        annotations=lambda record: record.annotations,
+    )
 
 
 @route(routes, "DELETE", _NAMESPACE)
 def delete_namespace(namespace: str) -> None:
     """Close and remove all sessions of a namespace, then the namespace."""
     namespaces.delete(current(), namespace)
-
-
-def _reached(caller: ApiKeyRecord) -> list[NamespaceRecord]:
-    found = (record for record in current().namespaces.all() if not record.forced)
-    return sorted((record for record in found if api_keys.reaches(caller, record.name)), key=lambda record: record.name)

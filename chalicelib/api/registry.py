@@ -3,6 +3,7 @@
 from chalice.app import Blueprint
 
 from chalicelib.api.http import route
+from chalicelib.api.paging import Page, Paging
 from chalicelib.deployment import current
 from chalicelib.domain import registry
 from chalicelib.domain.errors import BadRequest, Forbidden, NotFound
@@ -15,10 +16,13 @@ routes = Blueprint(__name__)
 _AGENT = "/api/v1/registry/local/{agentName}/{agentVersion}"
 
 
-@route(routes, "GET", "/api/v1/registry")
-def get_registry_agents() -> list[AgentRegistrySource]:
-    """List the registries and the agents in each: there is one, the local."""
-    return [registry.catalog(current())]
+@route(routes, "GET", "/api/v1/registry", filtered=False)
+def get_registry_agents(paging: Paging) -> Page[AgentRegistrySource]:
+    """List the registries and the agents in each: there is one, the local. A page is one of its agents."""
+    source = registry.catalog(current())
+    behind = (agent for agent in source.agents if paging.start is None or agent.name > paging.start)
+    agents = paging.page(behind, lambda agent: agent, position=lambda agent: agent.name)
+    return Page([source.model_copy(update={"agents": list(agents.shown)})], agents.cursor)
 
 
 @route(routes, "GET", _AGENT)

@@ -1,10 +1,13 @@
 """Sessions over HTTP."""
 
-from chalice.app import Blueprint
+from chalice.app import Blueprint, Request
 
-from chalicelib.api.http import route
+from chalicelib.api.http import bytes_of, route
+from chalicelib.api.paging import MAX_ANSWER_BYTES
 from chalicelib.deployment import current
 from chalicelib.domain import api_keys, sessions
+from chalicelib.domain.errors import Conflict, Forbidden, NotFound, TooLarge
+from chalicelib.domain.idempotency import Claim
 from chalicelib.store.api_keys import ApiKeyRecord
 from chalicelib.wire.sessions import (
     CreateIfNotExists,
@@ -20,23 +23,28 @@ routes = Blueprint(__name__)
 _SESSION = "/api/v1/local/session/{namespace}/{sessionId}"
 
 
-@route(routes, "POST", "/api/v1/local/session")
-def create_session(body: SessionRequest, caller: ApiKeyRecord) -> SessionIdentifier:
-    """Create a session, and execute it unless that is deferred."""
+@route(routes, "POST", "/api/v1/local/session", raises=(Forbidden, NotFound, Conflict))
+def create_session(body: SessionRequest, caller: ApiKeyRecord, request: Request) -> SessionIdentifier:
+    """Create a session, and execute it unless that is deferred.
+
+    With an ``Idempotency-Key`` the same request creates one session in 24 hours, however often it is sent.
+    """
     provider = body.namespace_provider
     name = provider.namespace_request.name if isinstance(provider, CreateIfNotExists) else provider.name
     api_keys.check_reach(caller, name)
-    return sessions.create(current(), body)
+    key = request.headers.get("idempotency-key")
+    claim = None if key is None else Claim.of(caller.key_hash, str(key), bytes_of(request))
+    return sessions.create(current(), body, claim)
 
 
 @route(routes, "GET", _SESSION)
-def get_session(namespace: str, session_id: str) -> SessionStateBase:
+def get_session_state(namespace: str, session_id: str) -> SessionStateBase:
     """Return a session's base state."""
     return sessions.state(current(), namespace, session_id)
 
 
 @route(routes, "POST", _SESSION)
-def execute_session(namespace: str, session_id: str, body: SessionRuntimeSettings) -> None:
+def execute_deferred_session(namespace: str, session_id: str, body: SessionRuntimeSettings) -> None:
     """Execute a deferred session."""
     sessions.execute(current(), namespace, session_id, body)
 
@@ -47,7 +55,7 @@ def close_session(namespace: str, session_id: str) -> None:
     sessions.close(current(), namespace, session_id)
 
 
-@route(routes, "GET", f"{_SESSION}/extended")
-def get_extended_session(namespace: str, session_id: str) -> SessionStateExtended:
+@route(routes, "GET", f"{_SESSION}/extended", raises=(TooLarge,))
+def get_session_state_extended(namespace: str, session_id: str) -> SessionStateExtended:
     """Return a session's state with its agents and threads."""
-    return sessions.extended_state(current(), namespace, session_id)
+    return sessions.extended_state(current(), namespace, session_id, at_most_bytes=MAX_ANSWER_BYTES)

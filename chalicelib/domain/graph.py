@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from chalicelib.domain import options, registry
-from chalicelib.domain.errors import BadRequest
+from chalicelib.domain.errors import BadRequest, TooLarge
 from chalicelib.store.agents import AgentRecord
 from chalicelib.store.namespaces import NamespaceRecord
 from chalicelib.store.registry import RegistryAgentRecord
-from chalicelib.store.table import read_together
+from chalicelib.store.table import read_together, size_of
 from chalicelib.wire.agents import AgentGraphRequest, GraphAgentRequest, LocalProvider
 
 if TYPE_CHECKING:
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 #: Largest definition of one agent as it is stored: DynamoDB's item limit of 400 KB less what the item needs besides.
 MAX_AGENT_BYTES = 380_000
+
+#: Largest size of all groups together: they are in the session's record, with annotations and settings.
+MAX_GROUPS_BYTES = 200_000
 
 #: The registry's agent of each agent of a graph, in the graph's order.
 Registered = Sequence[RegistryAgentRecord]
@@ -43,7 +46,7 @@ def read(
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A graph that can be honoured."""
+    """A graph that can be honoured, if its definitions are not too large."""
 
     graph: AgentGraphRequest
     links: Mapping[str, list[str]]
@@ -51,7 +54,10 @@ class Plan:
     descriptions: Mapping[str, str | None]
 
     def records(self, namespace: str, session_id: str, *, expires_at: int) -> tuple[list[AgentRecord], dict[str, str]]:
-        """Return the agents' records for a session, and apart from them their option values."""
+        """Return the agents' records for a session, and apart from them their option values.
+
+        Raises `TooLarge` for an agent that no item can hold.
+        """
         records = [
             AgentRecord(
                 session_id=session_id,
@@ -71,7 +77,10 @@ class Plan:
             )
             for position, agent in enumerate(self.graph.agents)
         ]
-        return records, {name: resolved.to_json() for name, resolved in self.options.items() if resolved}
+        option_values = {name: resolved.to_json() for name, resolved in self.options.items() if resolved}
+        for record in records:
+            _refuse_too_large(record, option_values.get(record.name, ""))
+        return records, option_values
 
     def _tools_of(self, agent: GraphAgentRequest) -> str | None:
         tools = {name: self.graph.custom_tools[name].to_wire() for name in dict.fromkeys(agent.custom_tool_access)}
@@ -79,10 +88,15 @@ class Plan:
 
 
 def plan(atoll: "Deployment", graph: AgentGraphRequest, registered: Registered) -> Plan:
-    """Check a graph against the contract ("Sessions") and the registry; raise `BadRequest` naming what is wrong."""
+    """Check a graph against the contract ("Sessions") and the registry.
+
+    Raises `BadRequest` naming what is wrong, `TooLarge` for groups that no item can hold.
+    """
     names = [agent.name for agent in graph.agents]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise BadRequest(f"agent names must differ: {', '.join(map(repr, twice))} comes more than once")
+    if (size := size_of(graph.groups)) > MAX_GROUPS_BYTES:
+        raise TooLarge(f"the groups have {size} bytes: at most {MAX_GROUPS_BYTES} are stored")
     for group in graph.groups:
         _refuse_unknown("a group", group, names)
     for agent in graph.agents:
@@ -90,9 +104,7 @@ def plan(atoll: "Deployment", graph: AgentGraphRequest, registered: Registered) 
     pairs = list(zip(graph.agents, registered, strict=True))
     resolved = {agent.name: _resolve(atoll, agent, record) for agent, record in pairs}
     descriptions = {agent.name: agent.description or record.definition.info.description for agent, record in pairs}
-    made = Plan(graph, links_of(names, graph.groups), resolved, descriptions)
-    _refuse_too_large(made)
-    return made
+    return Plan(graph, links_of(names, graph.groups), resolved, descriptions)
 
 
 def links_of(names: list[str], groups: list[list[str]]) -> dict[str, list[str]]:
@@ -114,11 +126,9 @@ def _resolve(atoll: "Deployment", agent: GraphAgentRequest, record: RegistryAgen
     return options.resolve(record.definition, agent.name, agent.options)
 
 
-def _refuse_too_large(made: Plan) -> None:
-    for agent in made.graph.agents:
-        sizes = len((made._tools_of(agent) or "").encode()), len(made.options[agent.name].to_json().encode())
-        if max(sizes) > MAX_AGENT_BYTES:
-            raise BadRequest(
-                f"the definition of the agent {agent.name!r} has {max(sizes)} bytes: "
-                f"at most {MAX_AGENT_BYTES} are stored"
-            )
+def _refuse_too_large(agent: AgentRecord, option_values: str) -> None:
+    size = max(size_of(agent.to_item()), size_of(option_values))
+    if size > MAX_AGENT_BYTES:
+        raise TooLarge(
+            f"the definition of the agent {agent.name!r} has {size} bytes: at most {MAX_AGENT_BYTES} are stored"
+        )

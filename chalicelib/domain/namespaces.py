@@ -6,11 +6,14 @@ namespace afterwards. Whichever comes first, one of the two sees the other.
 """
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from chalicelib.domain import api_keys
 from chalicelib.domain.errors import BadRequest, NotFound, TryLater
-from chalicelib.store.namespaces import NamespaceRecord
+from chalicelib.store.api_keys import ApiKeyRecord
+from chalicelib.store.namespaces import NamespaceRecord, Namespaces
+from chalicelib.store.table import BATCH_GET_ITEMS, read_together
 from chalicelib.wire.namespaces import SessionNamespaceRequest, SessionNamespaceStateBase
 
 if TYPE_CHECKING:
@@ -40,6 +43,19 @@ def find(atoll: "Deployment", name: str) -> NamespaceRecord:
     if record is None or record.forced:
         raise unknown(name)
     return record
+
+
+def reached(atoll: "Deployment", key: ApiKeyRecord, *, start: str | None = None) -> Iterator[NamespaceRecord]:
+    """Return the namespaces that an API key reaches, from behind the one named ``start`` on, in no order."""
+    exact = sorted({name for name in key.namespaces if not name.endswith("*")})
+    if len(exact) == len(key.namespaces) <= BATCH_GET_ITEMS:  # no need to look through those of all others
+        wanted = [name for name in exact if start is None or name > start]
+        keys = [(atoll.namespaces, Namespaces.key(name)) for name in wanted]
+        items = read_together(atoll.dynamodb, atoll.clock, keys) if keys else []
+        found: Iterator[NamespaceRecord] = map(NamespaceRecord.from_item, filter(None, items))
+    else:
+        found = atoll.namespaces.all(start=start)
+    return (record for record in found if api_keys.reaches(key, record.name) and not record.forced)
 
 
 def record_of(atoll: "Deployment", request: SessionNamespaceRequest) -> NamespaceRecord:

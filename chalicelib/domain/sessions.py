@@ -4,8 +4,9 @@ import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from chalicelib.domain import agents, graph, namespaces, threads
+from chalicelib.domain import agents, graph, idempotency, namespaces, threads
 from chalicelib.domain.errors import BadRequest, NotFound
+from chalicelib.domain.idempotency import Claim
 from chalicelib.store.namespaces import NamespaceRecord
 from chalicelib.store.sessions import SessionRecord
 from chalicelib.store.table import read_together
@@ -31,14 +32,17 @@ if TYPE_CHECKING:
     from chalicelib.deployment import Deployment
 
 
-def create(atoll: "Deployment", request: SessionRequest) -> SessionIdentifier:
-    """Create a session, and execute it unless that is deferred.
+def create(atoll: "Deployment", request: SessionRequest, claim: Claim | None = None) -> SessionIdentifier:
+    """Create a session, and execute it unless that is deferred; with a claim, once for all who make the same one.
 
     The record is the last thing written: a crash before it leaves items that nobody can see, and that expire.
 
     Raises `BadRequest` for a graph that cannot be honoured, `NotFound` for a namespace that must exist and does not,
-    `TryLater` while a namespace of that name is being deleted.
+    `Conflict` for a claim that another request has made, `TooLarge` for what is too large to be stored, `TryLater`
+    while a namespace of that name is being deleted.
     """
+    if claim and (earlier := idempotency.created(atoll, claim)):
+        return earlier
     provider = request.namespace_provider
     wanted = provider.namespace_request if isinstance(provider, CreateIfNotExists) else None
     name = wanted.name if wanted else provider.name  # type: ignore[union-attr]
@@ -70,13 +74,21 @@ def create(atoll: "Deployment", request: SessionRequest) -> SessionIdentifier:
         registry_agents=sorted({f"{agent.id.name} {agent.id.version}" for agent in request.agent_graph_request.agents}),
         runtime_settings=settings.to_wire() if settings else None,
     )
+    created = SessionIdentifier(namespace=name, session_id=session_id)
     atoll.agents.create_all(records, option_values)
-    atoll.sessions.create(record)
+    if claim is None:
+        atoll.sessions.create(record)
+    elif not atoll.claims.create_with(claim.record(atoll, created), atoll.sessions, record, now_s=now_ms // 1000):
+        # A twin was quicker. What was written for this one is seen by nobody.
+        atoll.session_items.purge(session_id, at_most=2 * len(records) + 1)
+        return idempotency.created(atoll, claim) or create(atoll, request, claim)
     recreate = (lambda: namespaces.record_of(atoll, wanted)) if wanted else None
     if not namespaces.keep_for(atoll, name, recreate):
+        if claim:
+            atoll.claims.remove(claim.record(atoll, created))
         atoll.sessions.remove(name, record.session_id, status=record.status)
         raise namespaces.unknown(name)
-    return SessionIdentifier(namespace=name, session_id=record.session_id)
+    return created
 
 
 def _namespace_for(
@@ -149,18 +161,25 @@ def state(atoll: "Deployment", namespace: str, session_id: str) -> SessionStateB
     return state_of(read(atoll, namespace, session_id)[1], atoll.clock.now_ms())
 
 
-def extended_state(atoll: "Deployment", namespace: str, session_id: str) -> SessionStateExtended:
+def extended_state(
+    atoll: "Deployment", namespace: str, session_id: str, *, at_most_bytes: int | None = None
+) -> SessionStateExtended:
     """Return a session's state with its agents and threads."""
-    return extended_state_of(atoll, read(atoll, namespace, session_id)[1])
+    return extended_state_of(atoll, read(atoll, namespace, session_id)[1], at_most_bytes=at_most_bytes)
 
 
-def extended_state_of(atoll: "Deployment", record: SessionRecord) -> SessionStateExtended:
-    """Add the agents and the threads to a session's base state."""
+def extended_state_of(
+    atoll: "Deployment", record: SessionRecord, *, at_most_bytes: int | None = None
+) -> SessionStateExtended:
+    """Add the agents and the threads to a session's base state.
+
+    Raises `TooLarge` as soon as the texts of its messages have more than ``at_most_bytes``.
+    """
     now_ms = atoll.clock.now_ms()
     return SessionStateExtended(
         base=state_of(record, now_ms),
         agents=[agents.state_of(agent, now_ms) for agent in atoll.agents.of_session(record.session_id)],
-        threads=threads.views(atoll, record.session_id),
+        threads=threads.views(atoll, record.session_id, at_most_bytes=at_most_bytes),
     )
 
 
@@ -183,10 +202,15 @@ def _status_of(record: SessionRecord) -> PendingExecution | Executed | Closing:
     return Closing(execution_time=record.executed_at_ms, closing_time=record.closing_at_ms)
 
 
-def of_namespace(atoll: "Deployment", namespace: str) -> Iterator[SessionRecord]:
-    """Return the sessions of a namespace; raise `NotFound` when it is not there."""
+def of_namespace(
+    atoll: "Deployment", namespace: str, *, start: str | None = None, limit: int | None = None
+) -> Iterator[SessionRecord]:
+    """Return the sessions of a namespace from behind the one with the id ``start`` on, ``limit`` of them a call.
+
+    Raises `NotFound` when the namespace is not there.
+    """
     namespaces.find(atoll, namespace)
-    return atoll.sessions.of_namespace(namespace)
+    return atoll.sessions.of_namespace(namespace, start=start, limit=limit)
 
 
 def namespace_with_sessions(atoll: "Deployment", record: NamespaceRecord) -> SessionNamespaceStateExtended:

@@ -5,12 +5,12 @@ learn of it. A crash between the two loses nothing that was acknowledged.
 """
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NoReturn
 
 from chalicelib.domain.actors import Actor
-from chalicelib.domain.errors import BadRequest, NotFound
-from chalicelib.store.log import LogEntry
+from chalicelib.domain.errors import BadRequest, NotFound, TooLarge
+from chalicelib.store.log import WRITE_LIMIT_MS, LogEntry
 from chalicelib.store.table import read_together
 from chalicelib.store.threads import ThreadRecord
 from chalicelib.wire.events import (
@@ -21,7 +21,13 @@ from chalicelib.wire.events import (
     ThreadParticipantAdded,
     ThreadParticipantRemoved,
 )
-from chalicelib.wire.threads import ClosedThread, OpenThread, SessionThread, SessionThreadMessage
+from chalicelib.wire.threads import (
+    ClosedThread,
+    OpenThread,
+    SessionThread,
+    SessionThreadMessage,
+    SessionThreadOverview,
+)
 
 if TYPE_CHECKING:
     from chalicelib.deployment import Deployment
@@ -138,12 +144,66 @@ def send(atoll: "Deployment", actor: Actor, thread_id: str, content: str, mentio
     return message
 
 
-def views(atoll: "Deployment", session_id: str) -> list[SessionThread]:
-    """Return all threads of a session, oldest first, each with its messages in the order of the thread."""
+def views(atoll: "Deployment", session_id: str, *, at_most_bytes: int | None = None) -> list[SessionThread]:
+    """Return all threads of a session, oldest first, each with its messages in the order of the thread.
+
+    Raises `TooLarge` as soon as the messages have more than ``at_most_bytes``.
+    """
     records = atoll.threads.of_session(session_id)
     if not any(record.state == "open" and record.message_count for record in records):
         return [view(record) for record in records]
-    return with_messages(records, atoll.log.since(session_id, 0))
+    entries = atoll.log.since(session_id, 0)
+    return with_messages(records, entries if at_most_bytes is None else _bounded(entries, records, at_most_bytes))
+
+
+def _bounded(entries: Iterable[LogEntry], records: list[ThreadRecord], at_most_bytes: int) -> Iterator[LogEntry]:
+    shown = {record.thread_id for record in records if record.state == "open"}
+    size = 0
+    for entry in entries:
+        if entry.event["type"] == "thread_message_sent" and entry.event["message"]["threadId"] in shown:
+            size += len(entry.event["message"]["text"].encode())
+            if size > at_most_bytes:
+                raise TooLarge(
+                    f"the messages of the session have more than {at_most_bytes} bytes: read its threads "
+                    "page by page, at /thread and /thread/{threadId}/message under it"
+                )
+        yield entry
+
+
+def find(atoll: "Deployment", session_id: str, thread_id: str) -> ThreadRecord:
+    """Return a thread of a session; raise `NotFound` when there is none."""
+    return _existing(atoll.threads.find(session_id, thread_id), thread_id)
+
+
+def messages(
+    atoll: "Deployment", thread: ThreadRecord, start: str | None
+) -> Iterator[tuple[str, SessionThreadMessage | None]]:
+    """Read a thread's messages in the order in which they were written, each once, from behind a position on.
+
+    Gives each entry of the log that it passes, with its position: a message of the thread or ``None``. A closed
+    thread has none.
+    """
+    if thread.state != "open":
+        return
+    for entry in atoll.log.behind(thread.session_id, start):
+        event = entry.event
+        if event["type"] != "thread_message_sent" or event["message"]["threadId"] != thread.thread_id:
+            yield entry.position, None
+            continue
+        message = SessionThreadMessage.model_validate(event["message"])
+        yield entry.position, None if _told_before(atoll, thread, entry, message) else message
+
+
+def _told_before(atoll: "Deployment", thread: ThreadRecord, entry: LogEntry, message: SessionThreadMessage) -> bool:
+    """Tell whether an entry is the copy of an earlier one: a writer repeats what took it too long (`store.log`)."""
+    if entry.at_ms - message.timestamp <= WRITE_LIMIT_MS:
+        return False
+    for earlier in atoll.log.since(thread.session_id, message.timestamp):
+        if earlier.at_ms >= entry.at_ms:
+            return False
+        if earlier.id == entry.id:
+            return True
+    return False
 
 
 def with_messages(records: list[ThreadRecord], entries: Iterable[LogEntry]) -> list[SessionThread]:
@@ -158,6 +218,20 @@ def with_messages(records: list[ThreadRecord], entries: Iterable[LogEntry]) -> l
                 found[message["threadId"]][entry.id] = (entry.seq or 0, SessionThreadMessage.model_validate(message))
     in_order = {thread: sorted(places.values(), key=lambda place: place[0]) for thread, places in found.items()}
     return [view(record, [message for _, message in in_order.get(record.thread_id, [])]) for record in records]
+
+
+def overview(record: ThreadRecord) -> SessionThreadOverview:
+    """Return a thread without its messages. A closed one has none left."""
+    whole = view(record)
+    return SessionThreadOverview(
+        id=whole.id,
+        name=whole.name,
+        creator_name=whole.creator_name,
+        participants=whole.participants,
+        message_count=record.message_count if record.state == "open" else 0,
+        state=whole.state,
+        timestamp=whole.timestamp,
+    )
 
 
 def view(record: ThreadRecord, messages: Iterable[SessionThreadMessage] = ()) -> SessionThread:

@@ -86,6 +86,11 @@ class Agents(Table):
         """Read all agents of a session in the order of the graph."""
         return sorted(map(AgentRecord.from_item, self._under(session_id, _PREFIX)), key=lambda agent: agent.position)
 
+    def page(self, session_id: str, *, start: str | None, limit: int | None) -> Iterator[AgentRecord]:
+        """Read agents of a session in the order of their keys, from behind the one named ``start`` on."""
+        behind = self.key(session_id, start) if start else None
+        return map(AgentRecord.from_item, self._under(session_id, _PREFIX, start=behind, limit=limit))
+
     def options_of_session(self, session_id: str) -> dict[str, str]:
         """Read the option values (JSON text) of a session's agents, by the agent's name."""
         found = self._under(session_id, _OPTIONS_PREFIX)
@@ -180,7 +185,12 @@ class Agents(Table):
     def _changed(self, session_id: str, name: str, change: str, *, when: str, values: dict[str, Any]) -> bool:
         return self.update(self.key(session_id, name), change, when=when, values=values) is not None
 
-    def _under(self, session_id: str, prefix: str) -> Iterator[Item]:
+    def _under(
+        self, session_id: str, prefix: str, *, start: Key | None = None, limit: int | None = None
+    ) -> Iterator[Item]:
         return self.query(
-            "#sessionId = :session AND begins_with(#item, :prefix)", {":session": session_id, ":prefix": prefix}
+            "#sessionId = :session AND begins_with(#item, :prefix)",
+            {":session": session_id, ":prefix": prefix},
+            start=start,
+            limit=limit,
         )

@@ -49,6 +49,11 @@ class LogEntry:
     #: Where it stands in its thread: a message's place, or of another change the count of such changes.
     seq: int | None = None
 
+    @property
+    def position(self) -> str:
+        """Where it stands in the log."""
+        return f"{self.at_ms:013d}#{self.id}"
+
 
 class SlowWrite(Exception):
     """DynamoDB took several writes of one entry, each too late for its followers."""
@@ -92,6 +97,16 @@ class Log(Table):
             "#sessionId = :session AND #item BETWEEN :from AND :to",
             {":session": session_id, ":from": f"{_PREFIX}{_digits(from_ms)}#", ":to": f"{_PREFIX}~"},
             limit=limit,
+        )
+        return map(_entry, items)
+
+    def behind(self, session_id: str, position: str | None) -> Iterator[LogEntry]:
+        """Read all entries behind a `LogEntry.position`, oldest first. An entry may come twice (see above)."""
+        start = {"sessionId": session_id, "item": _PREFIX + position} if position else None
+        items = self.query(
+            "#sessionId = :session AND begins_with(#item, :prefix)",
+            {":session": session_id, ":prefix": _PREFIX},
+            start=start,
         )
         return map(_entry, items)
 

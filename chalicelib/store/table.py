@@ -7,7 +7,7 @@ of DynamoDB can ever clash.
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
@@ -37,6 +37,17 @@ def encode(item: Mapping[str, Any]) -> dict[str, Any]:
 def decode(tagged: Mapping[str, Any]) -> Item:
     """Turn DynamoDB's tagged values into plain ones; whole numbers become ``int``."""
     return {name: _plain(_deserialize(value)) for name, value in tagged.items()}
+
+
+def size_of(value: Any) -> int:
+    """Return the bytes that a value takes in an item (Developer Guide, "DynamoDB item sizes and formats")."""
+    if isinstance(value, str):
+        return len(value.encode())
+    if isinstance(value, Mapping):
+        return 3 + sum(len(name.encode()) + size_of(part) + 1 for name, part in value.items())
+    if isinstance(value, (list, set, tuple)):
+        return 3 + sum(size_of(part) + 1 for part in value)
+    return 1 if isinstance(value, bool) or value is None else 21
 
 
 def _plain(value: Any) -> Any:
@@ -226,6 +237,41 @@ def read_together(client: "DynamoDBClient", clock: Clock, wanted: Sequence[tuple
         return None
 
     return [match(table, key) for table, key in wanted]
+
+
+class Put(NamedTuple):
+    """One write of several that happen together."""
+
+    table: Table
+    item: Item
+    when: str
+    values: Mapping[str, Any]
+
+
+def put_together(client: "DynamoDBClient", clock: Clock, puts: Sequence[Put]) -> bool:
+    """Write items of several tables, all or none; ``False`` when a condition did not hold."""
+    requests: list[Any] = [
+        {
+            "Put": {
+                "TableName": put.table.name,
+                "Item": encode(put.item),
+                **_expressions(put.values, ConditionExpression=put.when),
+            }
+        }
+        for put in puts
+    ]
+    while True:
+        try:
+            client.transact_write_items(TransactItems=requests)
+        except ClientError as error:
+            reasons = {reason.get("Code") for reason in error.response.get("CancellationReasons", [])}
+            if "ConditionalCheckFailed" in reasons:
+                return False
+            if reasons & {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}:
+                clock.sleep(0.05)  # a twin is at it: it will have won or gone
+                continue
+            raise
+        return True
 
 
 def _expressions(values: Mapping[str, Any] | None, **expressions: str | None) -> dict[str, Any]:

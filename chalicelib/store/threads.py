@@ -6,7 +6,7 @@ as it was found, so that the caller can say why without another read.
 
 import dataclasses
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from chalicelib.store.record import Record
@@ -73,6 +73,16 @@ class Threads(Table):
             "#sessionId = :session AND begins_with(#item, :prefix)", {":session": session_id, ":prefix": _PREFIX}
         )
         return sorted(map(ThreadRecord.from_item, items), key=lambda thread: (thread.created_at_ms, thread.thread_id))
+
+    def page(self, session_id: str, *, start: str | None, limit: int | None) -> Iterator[ThreadRecord]:
+        """Read threads of a session in the order of their keys, from behind the one with the id ``start`` on."""
+        items = self.query(
+            "#sessionId = :session AND begins_with(#item, :prefix)",
+            {":session": session_id, ":prefix": _PREFIX},
+            start=self.key(session_id, start) if start else None,
+            limit=limit,
+        )
+        return map(ThreadRecord.from_item, items)
 
     def take_place(self, session_id: str, thread_id: str, *, sender: str, mentions: Sequence[str]) -> Change:
         """Take the next place (``message_count``) of an open thread in which sender and mentioned take part."""

@@ -88,6 +88,18 @@ class SessionThread(WireModel):
     timestamp: Timestamp
 
 
+class SessionThreadOverview(WireModel):
+    """A thread of a session as a listing of threads has it: without its messages, which have their own."""
+
+    id: str
+    name: str
+    creator_name: str
+    participants: list[str]
+    message_count: int
+    state: OpenThread | ClosedThread
+    timestamp: Timestamp
+
+
 class CreateThreadInput(WireModel):
     """A thread to open."""
 

@@ -1,0 +1,80 @@
+"""The API's own description: the OpenAPI document, and a page that shows it.
+
+The page needs no network: Swagger UI is in Powertools, which every Lambda of Atoll carries anyway.
+"""
+
+import os
+from pathlib import Path
+
+import aws_lambda_powertools
+from chalice.app import Blueprint, Request, Response
+
+from chalicelib.api.http import route
+from chalicelib.domain.errors import NotFound
+
+routes = Blueprint(__name__)
+
+_SWAGGER_UI = Path(os.path.dirname(aws_lambda_powertools.__file__)) / "event_handler" / "openapi" / "swagger_ui"
+
+_PAGE = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>Atoll API</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="stylesheet" href="docs/swagger-ui.css">
+</head>
+<body>
+<div id="api"><p>The document itself is <a href="api_v1.json">api_v1.json</a>.</p></div>
+<script src="docs/swagger-ui.js"></script>
+<script src="docs/start.js"></script>
+</body>
+</html>
+"""
+
+_START = """\
+SwaggerUIBundle({url: "api_v1.json", dom_id: "#api", deepLinking: true, docExpansion: "list", filter: true});
+"""
+
+#: Name to content type and where it is.
+_FILES = {
+    "swagger-ui.css": ("text/css", _SWAGGER_UI / "swagger-ui.min.css"),
+    "swagger-ui.js": ("text/javascript", _SWAGGER_UI / "swagger-ui-bundle.min.js"),
+}
+
+
+@route(routes, "GET", "/api_v1.json", authenticated=False, documented=False)
+def get_openapi_document(request: Request) -> Response:
+    """Return the OpenAPI document."""
+    from chalicelib.api import openapi
+
+    # Behind API Gateway the stage is part of the path.
+    base = str(request.context.get("path", "")).removesuffix("/api_v1.json")
+    return _file(openapi.text(base or "/"), "application/json", "no-cache")
+
+
+@route(routes, "GET", "/docs", authenticated=False, documented=False)
+def get_docs() -> Response:
+    """Return the page that shows the document."""
+    page = _file(_PAGE, "text/html", "no-cache")
+    page.headers["Content-Security-Policy"] = (
+        "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
+    )
+    return page
+
+
+@route(routes, "GET", "/docs/{file}", authenticated=False, documented=False)
+def get_docs_file(file: str) -> Response:
+    """Return a file of that page."""
+    if file == "start.js":
+        return _file(_START, "text/javascript", "no-cache")
+    if file not in _FILES:
+        raise NotFound(f"there is no {file[:80]!r} here")
+    content_type, path = _FILES[file]
+    return _file(path.read_text(encoding="utf-8"), content_type, "public, max-age=86400")
+
+
+def _file(content: str, content_type: str, caching: str) -> Response:
+    headers: dict[str, str | list[str]] = {"Content-Type": f"{content_type}; charset=utf-8", "Cache-Control": caching}
+    return Response(body=content, status_code=200, headers=headers)

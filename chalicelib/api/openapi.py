@@ -1,0 +1,203 @@
+"""The OpenAPI document, made of the registered routes and the pydantic models of what they take and answer.
+
+pydantic writes the schemas, Powertools' models of OpenAPI 3.1 hold the document. It is built when somebody asks for
+it: no other request waits for its imports.
+"""
+
+import functools
+import inspect
+import json
+import re
+from http import HTTPStatus
+from typing import Any, NoReturn, get_args, get_origin
+
+from aws_lambda_powertools.event_handler.openapi.models import OpenAPI
+from chalice.app import Response
+from pydantic import TypeAdapter
+from pydantic.alias_generators import to_camel
+
+from chalicelib.api.http import COOKIE, ROUTES, Route, status_of
+from chalicelib.api.paging import CURSOR_HEADER, MAX_LIMIT, Page
+from chalicelib.domain import errors
+from chalicelib.wire.base import RouteException
+
+VERSION = "1.0"
+
+Part = dict[str, Any]
+
+_DESCRIPTION = """\
+Coral's session API without a server. Where Coral Server and Atoll differ, `docs/compatibility.md` says so.
+
+Listings answer a plain array of at most 1,000 entries; if there are more, the header `Next-Cursor` says where to go on.
+"""
+
+_SECURITY = {
+    "token": {"type": "http", "scheme": "bearer", "description": "An API key."},
+    "cookie": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "Set by POST /api/v1/auth/token."},
+    "agentSecret": {"type": "http", "scheme": "bearer", "description": "An agent's secret."},
+}
+
+#: What each error status means here.
+_ERRORS = {
+    HTTPStatus.BAD_REQUEST: "The request cannot be honoured; the message names what is wrong.",
+    HTTPStatus.UNAUTHORIZED: "There is no credential, or it is not valid.",
+    HTTPStatus.FORBIDDEN: "The API key does not reach this far.",
+    HTTPStatus.NOT_FOUND: "There is no such namespace, session, agent, thread or delivery.",
+    HTTPStatus.CONFLICT: "The request contradicts what is there.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The request or its answer exceeds a limit; the message names it.",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is of a type that is not taken here.",
+    HTTPStatus.NOT_IMPLEMENTED: "This deployment does not offer it.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "Atoll is busy, or something is still going on: try again after `Retry-After`.",
+}
+
+_PAGE_PARAMETERS = [
+    {
+        "name": "limit",
+        "in": "query",
+        "description": "How many entries the page has at most.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": MAX_LIMIT},
+    },
+    {
+        "name": "cursor",
+        "in": "query",
+        "description": f"Where the page begins: the `{CURSOR_HEADER}` of the page before, from the same API key.",
+        "schema": {"type": "string"},
+    },
+    {
+        "name": "annotations",
+        "in": "query",
+        "description": "Only entries that are annotated so, each as `key:value`; more than one must all be there.",
+        "schema": {"type": "array", "items": {"type": "string", "pattern": ":"}},
+    },
+]
+
+_IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "The same key and body give the same session for 24 hours.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+}
+
+
+@functools.cache
+def document() -> OpenAPI:
+    """Return the document, but for the server that it is asked of."""
+    routes = [route for route in ROUTES if route.documented]
+    bodies = {route: _body_type(route) for route in routes}
+    answers = {route: _answer_type(route) for route in routes}
+    inputs: list[Any] = [
+        ((route, "body"), "validation", TypeAdapter(kind))
+        for route, kind in bodies.items()
+        if kind not in (None, bytes)
+    ]
+    inputs += [((route, "answer"), "serialization", TypeAdapter(kind)) for route, kind in answers.items() if kind]
+    inputs.append(((None, "error"), "serialization", TypeAdapter(RouteException)))
+    schemas, definitions = TypeAdapter.json_schemas(inputs, ref_template="#/components/schemas/{model}")
+    by_place = {place: schema for (place, _), schema in schemas.items()}
+    paths: dict[str, Part] = {}
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, by_place)
+    return OpenAPI.model_validate(
+        {
+            "openapi": "3.1.0",
+            "info": {"title": "Atoll", "version": VERSION, "description": _DESCRIPTION},
+            "paths": paths,
+            "components": {"schemas": definitions.get("$defs", {}), "securitySchemes": _SECURITY},
+        }
+    )
+
+
+def text(server: str) -> str:
+    """Return the document as JSON, for a server by the base of its URL."""
+    whole = document().model_dump(mode="json", by_alias=True, exclude_none=True)
+    return json.dumps({**whole, "servers": [{"url": server}]}, ensure_ascii=False)
+
+
+def _operation(route: Route, schemas: dict[Any, Part]) -> Part:
+    summary, _, description = (inspect.getdoc(route.handler) or "").partition("\n\n")
+    operation: Part = {
+        "operationId": to_camel(route.handler.__name__),
+        "summary": summary.rstrip("."),
+        "tags": [_tag(route.path)],
+        "parameters": _parameters(route),
+        "responses": _responses(route, schemas),
+    }
+    if description:
+        operation["description"] = description
+    if route.authenticated:
+        operation["security"] = [{"token": []}, {"cookie": []}]
+    elif route.path.startswith("/api/v1/agent-rpc/"):
+        operation["security"] = [{"agentSecret": []}]
+    if "body" in route.wanted:
+        schema = schemas.get((route, "body")) or {"type": "string"}
+        operation["requestBody"] = {
+            "required": True,
+            "content": {content_type: {"schema": schema} for content_type in route.content_types},
+        }
+    return operation
+
+
+def _parameters(route: Route) -> list[Part]:
+    found: list[Part] = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+        for name in re.findall(r"{(\w+)}", route.path)
+    ]
+    if "paging" in route.wanted:
+        found += [part for part in _PAGE_PARAMETERS if route.filtered or part["name"] != "annotations"]
+    if route.handler.__name__ == "create_session":
+        found.append(_IDEMPOTENCY_KEY)
+    return found
+
+
+def _responses(route: Route, schemas: dict[Any, Part]) -> dict[str, Part]:
+    responses: dict[str, Part] = {}
+    if inspect.signature(route.handler).return_annotation is not NoReturn:
+        success: Part = {"description": HTTPStatus(route.status).phrase}
+        if schema := schemas.get((route, "answer")):
+            success["content"] = {"application/json": {"schema": schema}}
+        if "paging" in route.wanted:
+            success["headers"] = {
+                CURSOR_HEADER: {
+                    "description": "Where the next page begins; absent when this one ends the listing.",
+                    "schema": {"type": "string"},
+                }
+            }
+        responses[str(route.status)] = success
+    refusal = {"application/json": {"schema": schemas[(None, "error")]}}
+    for status in sorted({status_of(error) for error in _errors(route)} | _of_body(route)):
+        responses[str(int(status))] = {"description": _ERRORS[status], "content": refusal}
+    return responses
+
+
+def _errors(route: Route) -> set[type[errors.AtollError]]:
+    found: set[type[errors.AtollError]] = {errors.TryLater, *route.raises}
+    if route.authenticated:
+        found.add(errors.Unauthorized)
+    if "{" in route.path:
+        found.add(errors.NotFound)
+    if "{namespace}" in route.path:
+        found.add(errors.Forbidden)
+    if "paging" in route.wanted:
+        found |= {errors.BadRequest, errors.TooLarge}
+    if "body" in route.wanted:
+        found |= {errors.BadRequest, errors.TooLarge}
+    return found
+
+
+def _of_body(route: Route) -> set[HTTPStatus]:
+    return {HTTPStatus.UNSUPPORTED_MEDIA_TYPE} if "body" in route.wanted else set()
+
+
+def _body_type(route: Route) -> Any:
+    return route.wanted["body"].annotation if "body" in route.wanted else None
+
+
+def _answer_type(route: Route) -> Any:
+    kind = inspect.signature(route.handler).return_annotation
+    if get_origin(kind) is Page:
+        return list[get_args(kind)[0]]  # type: ignore[misc]
+    return None if kind in (None, NoReturn, Response) else kind
+
+
+def _tag(path: str) -> str:
+    return path.removeprefix("/api/v1/").split("/")[0]

@@ -1,0 +1,64 @@
+"""``Idempotency-Key``: the same request of the same API key creates one session, however often it is sent.
+
+The key is remembered for 24 hours, however long its session lives. What a caller sent is kept as a hash only.
+"""
+
+import dataclasses
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+from chalicelib.domain.errors import BadRequest, Conflict
+from chalicelib.store.claims import ClaimRecord
+from chalicelib.wire.sessions import SessionIdentifier
+
+if TYPE_CHECKING:
+    from chalicelib.deployment import Deployment
+
+#: How long a key is remembered.
+REMEMBERED_S = 24 * 3600
+
+MAX_KEY_LENGTH = 255
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """A key as one request gives it."""
+
+    claim_id: str
+    body_hash: str
+
+    @classmethod
+    def of(cls, caller: str, key: str, body: bytes) -> "Claim":
+        """Make a claim of who calls (the hash of the API key), the key and the JSON body.
+
+        Bodies are the same when their JSON is: a client may write its keys in another order when it tries again.
+        """
+        if not (1 <= len(key) <= MAX_KEY_LENGTH and key.isprintable()):
+            raise BadRequest(f"Idempotency-Key: it has 1 to {MAX_KEY_LENGTH} printable characters, not {len(key)}")
+        canonical = json.dumps(json.loads(body), sort_keys=True, separators=(",", ":"))
+        return cls(_digest(f"{caller}\0{key}"), _digest(f"{key}\0{canonical}"))
+
+    def record(self, atoll: "Deployment", session: SessionIdentifier) -> ClaimRecord:
+        """Return the record by which this claim leads to a session."""
+        return ClaimRecord(
+            claim_id=self.claim_id,
+            body_hash=self.body_hash,
+            namespace=session.namespace,
+            created_session=session.session_id,
+            expires_at=atoll.clock.now_ms() // 1000 + REMEMBERED_S,
+        )
+
+
+def created(atoll: "Deployment", claim: Claim) -> SessionIdentifier | None:
+    """Return the session that this request has created already; raise `Conflict` when another one has used its key."""
+    found = atoll.claims.find(claim.claim_id)
+    if found is None:
+        return None
+    if found.body_hash != claim.body_hash:
+        raise Conflict("this Idempotency-Key was used with another body in the last 24 hours")
+    return SessionIdentifier(namespace=found.namespace, session_id=found.created_session)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
