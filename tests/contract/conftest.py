@@ -1,0 +1,47 @@
+"""One local stack for all contract tests, keys of different reach, and Coral's document."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from chalicelib.domain import api_keys
+from infra.local.stack import LocalStack
+from tests.agents import SLEEPER
+from tests.client import Client
+from tests.contract import coral
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[LocalStack]:
+    with LocalStack(port=0, agents=[SLEEPER]) as running:
+        api_keys.put(running.atoll, "narrow", "one tenant's", ["tenant", "tenant-*"])
+        yield running
+
+
+@pytest.fixture
+def client(stack: LocalStack) -> Client:
+    return Client(stack.url, stack.key)
+
+
+@pytest.fixture
+def narrow(stack: LocalStack) -> Client:
+    """A client whose key reaches ``tenant`` and ``tenant-*`` only."""
+    return Client(stack.url, "narrow")
+
+
+@pytest.fixture
+def nobody(stack: LocalStack) -> Client:
+    """A client without a key."""
+    return Client(stack.url, None)
+
+
+@pytest.fixture
+def namespace(request: pytest.FixtureRequest) -> str:
+    return request.node.name[:100]
+
+
+@pytest.fixture(scope="session")
+def document() -> coral.Coral:
+    if not coral.PATH.exists():
+        pytest.skip(f"Coral's document is not at {coral.PATH}")
+    return coral.Coral()

@@ -1,0 +1,179 @@
+"""Every path of Coral's document, in every status that Atoll gives it, validated against that document."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from infra.local.stack import LocalStack
+from tests.client import Answer, Client, agent, eventually, session, sleeper
+from tests.contract.coral import Coral, Operation
+
+pytestmark = pytest.mark.xdist_group("contract")
+
+SESSION = "/api/v1/local/session"
+NAMESPACE = "/api/v1/local/namespace"
+
+#: What the document offers and Atoll never gives, and why.
+NEVER = {
+    ("GET", "/api/v1/registry/marketplace/{agentName}/{agentVersion}", "200"): "there is no marketplace",
+    ("GET", "/api/v1/registry/linked/{linkedServerName}/{agentName}/{agentVersion}", "200"): "no server is linked",
+    ("POST", "/api/v1/agent-rpc/rental-claim", "200"): "payments are not configured: 501",
+    ("POST", "/api/v1/agent-rpc/rental-claim", "404"): "payments are not configured: 501",
+    ("POST", "/api/v1/agent-rpc/rental-claim", "400"): "payments are not configured: 501",
+    ("POST", "/api/v1/agent-rpc/x402", "200"): "payments are not configured: 501",
+    ("POST", "/api/v1/agent-rental/reserve", "200"): "payments are not configured: 501",
+    ("POST", "/api/v1/agent-rental/reserve", "400"): "payments are not configured: 501",
+    ("GET", "/api/v1/agent-rental/wallet", "200"): "payments are not configured: 501",
+    ("GET", "/api/v1/agent-rental/wallet", "403"): "payments are not configured: 501",
+    ("GET", "/api/v1/agent-rental/catalog", "200"): "payments are not configured: 501",
+}
+
+
+class Recorder:
+    """Makes requests, checks each answer against the document, and remembers what was seen."""
+
+    def __init__(self, document: Coral) -> None:
+        self._document = document
+        self.seen: set[tuple[str, str, str]] = set()
+
+    def __call__(self, client: Client, status: int, method: str, path: str, body: Any = None) -> Answer:
+        answer = client.call(method, path, body)
+        assert answer.status == status, (method, path, answer)
+        operation: Operation = self._document.check(method, path, answer)
+        self.seen.add((*operation, str(status)))
+        return answer
+
+
+@pytest.fixture(scope="module")
+def record(request: pytest.FixtureRequest, document: Coral) -> Iterator[Recorder]:
+    """A recorder for all tests of this module, after which each status of the document was seen or is `NEVER`."""
+    recorder = Recorder(document)
+    yield recorder
+    run = {item.originalname for item in request.session.items if item.module is request.module}
+    if run == {name for name in vars(request.module) if name.startswith("test_")}:
+        offered = {
+            (*operation, status)
+            for operation, described in document.operations.items()
+            for status in described["responses"]
+        }
+        assert offered - recorder.seen == set(NEVER), "statuses that no test has seen, or was not to see"
+
+
+Call = Callable[..., Answer]
+
+
+def test_sessions(record: Call, client: Client, narrow: Client, namespace: str) -> None:
+    hold = {"mode": "hold_after_exit", "duration": 60_000}
+    request = session(sleeper(), sleeper("b"), namespace=namespace, persistenceMode=hold)
+    request["annotations"] = {"team": "red"}
+    path = f"{SESSION}/{namespace}/{record(client, 200, 'POST', SESSION, request).body['sessionId']}"
+    record(client, 400, "POST", SESSION, {})
+    record(narrow, 403, "POST", SESSION, request)
+    record(client, 400, "POST", SESSION, session(agent("a", "nobody"), namespace=namespace))
+    record(client, 200, "GET", path)
+    eventually(lambda: _statuses(client, path) == ["running", "running"])
+    record(client, 200, "GET", f"{path}/extended")
+    record(client, 200, "GET", f"{NAMESPACE}/{namespace}")
+    record(client, 200, "GET", f"{NAMESPACE}/{namespace}/extended")
+    record(client, 200, "GET", f"{NAMESPACE}/extended")
+    record(client, 400, "POST", path, {})
+    record(client, 200, "DELETE", path)
+    record(client, 200, "GET", path)
+    eventually(lambda: _statuses(client, path) == ["stopped", "stopped"])
+    record(client, 200, "GET", f"{path}/extended")
+    for method, suffix, body in (("GET", "", None), ("POST", "", {}), ("DELETE", "", None), ("GET", "/extended", None)):
+        record(client, 404, method, f"{SESSION}/{namespace}/unknown{suffix}", body)
+        record(client, 404, method, f"{SESSION}/unknown/unknown{suffix}", body)
+
+
+def test_deferred_sessions(record: Call, client: Client, namespace: str) -> None:
+    request = session(sleeper(), namespace=namespace, defer=True)
+    path = f"{SESSION}/{namespace}/{record(client, 200, 'POST', SESSION, request).body['sessionId']}"
+    record(client, 200, "GET", path)
+    record(client, 200, "GET", f"{path}/extended")
+    record(client, 200, "POST", path, {"ttl": 60_000})
+    record(client, 400, "POST", path, {"ttl": 60_000})
+
+
+def test_namespaces(record: Call, client: Client, narrow: Client, namespace: str) -> None:
+    request = {"name": namespace, "deleteOnLastSessionExit": False, "annotations": {"a": "b"}}
+    record(client, 200, "POST", NAMESPACE, request)
+    record(client, 400, "POST", NAMESPACE, request)
+    record(narrow, 403, "POST", NAMESPACE, request)
+    record(client, 200, "GET", NAMESPACE)
+    record(client, 200, "GET", f"{NAMESPACE}/extended")
+    record(client, 200, "GET", f"{NAMESPACE}/{namespace}")
+    record(client, 200, "DELETE", f"{NAMESPACE}/{namespace}")
+    for method, suffix in (("GET", ""), ("GET", "/extended"), ("DELETE", "")):
+        record(client, 404, method, f"{NAMESPACE}/{namespace}{suffix}")
+
+
+def test_the_registry(record: Call, client: Client) -> None:
+    record(client, 200, "GET", "/api/v1/registry")
+    record(client, 200, "GET", "/api/v1/registry/local/sleeper/1.0.0")
+    record(client, 404, "GET", "/api/v1/registry/local/sleeper/9.9.9")
+    record(client, 404, "GET", "/api/v1/registry/marketplace/sleeper/1.0.0")
+    record(client, 404, "GET", "/api/v1/registry/linked/server/sleeper/1.0.0")
+
+
+def test_puppets(record: Call, client: Client, namespace: str) -> None:
+    request = session(sleeper(), sleeper("b"), sleeper("c"), namespace=namespace)
+    session_id = client.call("POST", SESSION, request).body["sessionId"]
+    path = f"{SESSION}/{namespace}/{session_id}"
+    puppet = f"/api/v1/puppet/{namespace}/{session_id}/a"
+    stranger = f"/api/v1/puppet/{namespace}/{session_id}/nobody"
+    opening = {"threadName": "talk", "participantNames": ["b"]}
+    thread = record(client, 200, "POST", f"{puppet}/thread", opening).body["thread"]["id"]
+    record(client, 404, "POST", f"{stranger}/thread", opening)
+    message = {"threadId": thread, "content": "hello", "mentions": ["b"]}
+    record(client, 200, "POST", f"{puppet}/thread/message", message)
+    record(client, 404, "POST", f"{puppet}/thread/message", {**message, "mentions": ["c"]})
+    record(client, 400, "POST", f"{puppet}/thread/message", {**message, "mentions": ["a"]})
+    participant = {"threadId": thread, "participantName": "c"}
+    for method, unknown in (("POST", "unknown"), ("DELETE", "unknown")):
+        record(client, 200, method, f"{puppet}/thread/participant", participant)
+        record(client, 400, method, f"{puppet}/thread/participant", participant)
+        record(client, 404, method, f"{puppet}/thread/participant", {**participant, "threadId": unknown})
+    record(client, 200, "GET", f"{path}/extended")
+    closing = {"threadId": thread, "summary": "all said"}
+    record(client, 200, "DELETE", f"{puppet}/thread", closing)
+    record(client, 400, "DELETE", f"{puppet}/thread", closing)
+    record(client, 404, "DELETE", f"{puppet}/thread", {**closing, "threadId": "unknown"})
+    record(client, 200, "GET", f"{path}/extended")
+    eventually(lambda: _statuses(client, path) == ["running"] * 3)
+    record(client, 200, "DELETE", puppet)
+    record(client, 400, "DELETE", puppet)
+    record(client, 404, "DELETE", stranger)
+    record(client, 400, "POST", f"{puppet}/thread/message", message)
+
+
+def test_payments(record: Call, stack: LocalStack, client: Client, nobody: Client, namespace: str) -> None:
+    for path in ("rental-claim", "x402"):
+        record(nobody, 401, "POST", f"/api/v1/agent-rpc/{path}", {})
+        record(client, 401, "POST", f"/api/v1/agent-rpc/{path}", {})
+    record(nobody, 501, "POST", "/api/v1/agent-rental/reserve", {})
+    record(nobody, 501, "GET", "/api/v1/agent-rental/wallet")
+    record(nobody, 501, "GET", "/api/v1/agent-rental/catalog")
+
+
+def test_an_agents_secret_is_known_where_payments_would_be(
+    record: Call, stack: LocalStack, client: Client, namespace: str
+) -> None:
+    path = client.create(session(sleeper(), namespace=namespace))
+    eventually(lambda: _statuses(client, path) == ["running"])
+    from chalicelib.domain import agent_secrets
+
+    secret = agent_secrets.mint(stack.atoll.secrets.get("agent-key"), namespace, path.rsplit("/", 1)[1], "a")
+    for name in ("rental-claim", "x402"):
+        record(Client(stack.url, secret), 501, "POST", f"/api/v1/agent-rpc/{name}", {})
+
+
+def test_every_path_needs_a_key(record: Call, document: Coral, nobody: Client) -> None:
+    for method, path in document.operations:
+        if not path.startswith("/api/v1/agent-rental/"):
+            record(nobody, 401, method, path.replace("{", "").replace("}", ""), {} if method == "POST" else None)
+
+
+def _statuses(client: Client, path: str) -> list[str]:
+    return [one["status"]["type"] for one in client.call("GET", f"{path}/extended").body["agents"]]
