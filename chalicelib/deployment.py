@@ -1,5 +1,6 @@
 """One running Atoll: its settings, its clock, and everything it talks to, each built when it is first used."""
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -68,8 +69,11 @@ class Deployment:
 
         return boto3.client(service, config=Config(retries={"mode": "standard", "total_max_attempts": 5}))  # type: ignore[call-overload]
 
-    def watch(self, session_id: str) -> Watch:
-        """Return the pause between two polls of a session."""
+    def watch(self, session_id: str, cares: Callable[[dict[str, Any]], bool] | None = None) -> Watch:
+        """Return the pause between two polls of a session.
+
+        Who polls the log alone may say which of its events are worth a poll; the pause may end for others too.
+        """
         return TimedWatch(self.clock)
 
     @cached_property

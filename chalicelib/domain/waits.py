@@ -212,7 +212,7 @@ class _Wait:
         hearing = Hearing(self._actor.name, self._atoll.threads.of_session(session_id))
         read_from_ms = min(self._from_ms, now_ms - OVERLAP_MS, self._heard.from_ms or now_ms)
         follower = Follower(self._atoll.log, clock, session_id, read_from_ms)
-        watch = self._atoll.watch(session_id)
+        watch = self._atoll.watch(session_id, self._cares)
         pause_s = FIRST_PAUSE_S
         counts: Callable[[LogEntry], bool] = self._counts_at_first
         while True:
@@ -275,6 +275,16 @@ class _Wait:
 
     def _counts_at_first(self, entry: LogEntry) -> bool:
         return entry.at_ms >= self._from_ms or self._heard.overlooked(entry) or self._heard.beside(entry, self._from_ms)
+
+    def _cares(self, event: dict[str, Any]) -> bool:
+        """Tell whether an event may end the wait; with the next poll all others are noted too."""
+        match event["type"]:
+            case "thread_message_sent":
+                return all(_passes(event["message"], wanted) for wanted in self._filters)
+            case "thread_participant_added" | "runtime_stopped":
+                return bool(event["name"] == self._actor.name)
+            case kind:
+                return bool(kind == SESSION_CLOSING)
 
     def _matches(self, entry: LogEntry, hearing: Hearing) -> bool:
         if entry.event["type"] != "thread_message_sent":

@@ -89,9 +89,9 @@ class LocalDeployment(deployment.Deployment):
                 self._clients[service] = client
             return self._clients[service]
 
-    def watch(self, session_id: str) -> SessionWatch:
-        """Return a pause that ends when something is written to the session."""
-        return self._watches.of(session_id)
+    def watch(self, session_id: str, cares: Callable[[Event], bool] | None = None) -> SessionWatch:
+        """Return a pause that ends when something is written to the session, or an event that the waiter cares for."""
+        return self._watches.of(session_id, cares)
 
 
 class LocalStack:

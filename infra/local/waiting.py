@@ -1,10 +1,15 @@
 """The pause of whoever waits for a session: it ends when something is written to the session."""
 
+import json
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
+
+#: An event of a session's log, and what says whether a waiter cares for one.
+Event = dict[str, Any]
+Cares = Callable[[Event], bool]
 
 #: Two polls of one waiter are at least so far apart, in s: a burst of writes is worth one poll, not one each.
 SHORTEST_PAUSE_S = 0.02
@@ -14,32 +19,32 @@ class Stopped(BaseException):
     """The stack is going down: whoever still waits is sent home, past every handler that catches ``Exception``."""
 
 
-class _Changes:
-    """The number of writes to one session, as far as somebody looks."""
-
-    def __init__(self) -> None:
-        self.condition = threading.Condition()
-        self.count = 0
-
-    def add(self) -> None:
-        with self.condition:
-            self.count += 1
-            self.condition.notify_all()
-
-
 class SessionWatch:
     """The watch of one waiter on one session (``chalicelib.deployment.Watch``)."""
 
-    def __init__(self, changes: _Changes, stopped: threading.Event) -> None:
-        self._changes = changes
+    def __init__(self, cares: Cares | None, stopped: threading.Event) -> None:
+        self._cares = cares
         self._stopped = stopped
+        self._condition = threading.Condition()
+        self._count = 0
         self._seen = 0
         self._armed_s = 0.0
 
     def arm(self) -> None:
         """Say that a poll follows: what is written from here on ends the next ``wait``."""
-        self._seen = self._changes.count
+        self._seen = self._count
         self._armed_s = time.monotonic()
+
+    def changed(self, event: Event | None) -> None:
+        """End the pause for an event of the log, or for any other write (``None``), if the waiter cares for it."""
+        if self._cares is None or (event is not None and self._cares(event)):
+            self.wake()
+
+    def wake(self) -> None:
+        """End the pause."""
+        with self._condition:
+            self._count += 1
+            self._condition.notify_all()
 
     def wait(self, delay_s: float, remaining_s: float) -> None:
         """Pause until something was written since ``arm``, at most for ``remaining_s``; ``delay_s`` does not matter.
@@ -50,9 +55,9 @@ class SessionWatch:
             when the stack goes down.
         """
         end_s = time.monotonic() + remaining_s
-        with self._changes.condition:
-            self._changes.condition.wait_for(
-                lambda: self._changes.count != self._seen or self._stopped.is_set(), timeout=max(0.0, remaining_s)
+        with self._condition:
+            self._condition.wait_for(
+                lambda: self._count != self._seen or self._stopped.is_set(), timeout=max(0.0, remaining_s)
             )
         if self._stopped.is_set():
             raise Stopped("the local stack is stopping")
@@ -66,53 +71,59 @@ class Watches:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        # An entry lives as long as a watch holds it.
-        self._changes: weakref.WeakValueDictionary[str, _Changes] = weakref.WeakValueDictionary()
+        # A watch is here as long as its waiter holds it.
+        self._watches: dict[str, weakref.WeakSet[SessionWatch]] = {}
         self._stopped = threading.Event()
 
     def __len__(self) -> int:
-        return len(self._changes)
-
-    def of(self, session_id: str) -> SessionWatch:
-        """Return a new watch on a session."""
         with self._lock:
-            changes = self._changes.get(session_id)
-            if changes is None:
-                changes = self._changes[session_id] = _Changes()
-            return SessionWatch(changes, self._stopped)
+            self._forget()
+            return len(self._watches)
 
-    def changed(self, session_id: str) -> None:
-        """Wake whoever waits for a session."""
+    def of(self, session_id: str, cares: Cares | None = None) -> SessionWatch:
+        """Return a new watch on a session: on all that is written to it, or on the events that its waiter cares for."""
+        watch = SessionWatch(cares, self._stopped)
         with self._lock:
-            changes = self._changes.get(session_id)
-        if changes is not None:
-            changes.add()
+            self._forget()
+            self._watches.setdefault(session_id, weakref.WeakSet()).add(watch)
+        return watch
+
+    def _forget(self) -> None:
+        for session_id in [session_id for session_id, watches in self._watches.items() if not watches]:
+            del self._watches[session_id]
+
+    def changed(self, session_id: str, event: Event | None = None) -> None:
+        """Wake whoever waits for a session and cares for what was written."""
+        with self._lock:
+            watches = list(self._watches.get(session_id, ()))
+        for watch in watches:
+            watch.changed(event)
 
     def stop(self) -> None:
         """Wake everybody, for good."""
         self._stopped.set()
         with self._lock:
-            everybody = list(self._changes.values())
-        for changes in everybody:
-            changes.add()
+            everybody = [watch for watches in self._watches.values() for watch in watches]
+        for watch in everybody:
+            watch.wake()
 
     def follow(self, client: Any) -> None:
         """Watch what a DynamoDB client writes; it need not be moto that it writes to."""
 
         def remember(params: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
-            context["atoll_sessions"] = set(written_sessions(model.name, params))
+            context["atoll_sessions"] = list(written_sessions(model.name, params))
 
         def wake(http_response: Any, context: dict[str, Any], **_: Any) -> None:
             if http_response.status_code < 300:
-                for session_id in context.get("atoll_sessions", ()):
-                    self.changed(session_id)
+                for session_id, event in context.get("atoll_sessions", ()):
+                    self.changed(session_id, event)
 
         client.meta.events.register("before-parameter-build.dynamodb", remember)
         client.meta.events.register("after-call.dynamodb", wake)
 
 
-def written_sessions(operation: str, params: dict[str, Any]) -> Iterator[str]:
-    """Yield the ids of the sessions whose record or items a DynamoDB call writes."""
+def written_sessions(operation: str, params: dict[str, Any]) -> Iterator[tuple[str, Event | None]]:
+    """Yield the ids of the sessions whose record or items a DynamoDB call writes, with the event if it is one."""
     if operation == "PutItem":
         keys = [params["Item"]]
     elif operation in ("UpdateItem", "DeleteItem"):
@@ -127,4 +138,4 @@ def written_sessions(operation: str, params: dict[str, Any]) -> Iterator[str]:
         return
     for key in keys:
         if "sessionId" in key:
-            yield key["sessionId"]["S"]
+            yield key["sessionId"]["S"], json.loads(key["event"]["S"]) if "event" in key else None

@@ -55,7 +55,7 @@ class Memory:
         self.agents = self
         self.heard: dict[str, Any] | None = None
 
-    def watch(self, _session: str) -> TimedWatch:
+    def watch(self, _session: str, _cares: object) -> TimedWatch:
         return TimedWatch(self.clock)
 
     def of_session(self, session_id: str) -> list[ThreadRecord]:
