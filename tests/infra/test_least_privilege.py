@@ -1,0 +1,268 @@
+"""Each function may do what it does, and nothing else: what it calls on the local stack against its policy file."""
+
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from chalicelib.domain import agent_secrets
+from chalicelib.domain import registry as domain_registry
+from infra.local.stack import LocalStack
+from tests import permissions
+from tests.agents import CRASHER, MISSING, SLEEPER
+from tests.client import Client, agent, eventually, session, sleeper
+
+pytestmark = pytest.mark.xdist_group("least-privilege")
+
+HOLD = {"mode": "hold_after_exit", "duration": 60_000}
+
+#: What a sleeper is told that lives for a while.
+LIVES = {"SECONDS_TO_LIVE": "60"}
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[str]:
+    """A place that takes webhooks and calls of tools."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"ok")
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def uses(receiver: str) -> set[permissions.Use]:
+    """What the functions used while somebody did all that can be done."""
+    with permissions.recorded() as found, LocalStack(agents=[SLEEPER, CRASHER, MISSING]) as stack:
+        everything(Somebody(stack, receiver))
+    return found
+
+
+class Somebody:
+    """A user of a local stack."""
+
+    def __init__(self, stack: LocalStack, receiver: str) -> None:
+        self.stack = stack
+        self.client = Client(stack.url, stack.key)
+        self.receiver = receiver
+
+    def must(self, method: str, path: str, body: Any = None, status: int = 200, **headers: str) -> Any:
+        """Make a request that must be answered so."""
+        answer = self.client.call(method, path, body, headers)
+        assert answer.status == status, (method, path, answer)
+        return answer.body
+
+    def tool(self, path: str, caller: str, name: str, **arguments: Any) -> Any:
+        """Call a tool in an agent's place."""
+        result = self.mcp(path, caller, "tools/call", name=name, arguments=arguments)
+        assert not result.get("isError"), result
+        return result.get("structuredContent")
+
+    def mcp(self, path: str, caller: str, method: str, **params: Any) -> Any:
+        """Send a message to the agents' door in an agent's place."""
+        *_, namespace, session_id = path.split("/")
+        secret = agent_secrets.mint(self.stack.atoll.secrets.get("agent-key"), namespace, session_id, caller)
+        message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        return self.must("POST", f"/mcp/v1/{secret}/mcp", message)["result"]
+
+    def running(self, path: str) -> None:
+        """Wait until a session's agents run."""
+
+        def statuses() -> set[str]:
+            return {each["status"]["type"] for each in self.must("GET", f"{path}/extended")["agents"]}
+
+        eventually(lambda: statuses() == {"running"})
+
+    def gone(self, path: str) -> None:
+        """Wait until a session is not there any more."""
+        self.client.wait_for_status(path, None)
+
+
+def everything(somebody: Somebody) -> None:
+    """Do all that the API, the agents' doors and the machines can do."""
+    namespaces(somebody)
+    conversation(somebody)
+    endings(somebody)
+    registry(somebody)
+    deliveries(somebody)
+    races(somebody)
+    repairs(somebody)
+
+
+def namespaces(somebody: Somebody) -> None:
+    somebody.must("POST", "/api/v1/local/namespace", {"name": "made"})
+    somebody.must("GET", "/api/v1/local/namespace")
+    somebody.must("GET", "/api/v1/local/namespace/extended")
+    somebody.must("GET", "/api/v1/local/namespace/made/extended")
+    running = somebody.client.create(session(sleeper(), namespace="made", persistenceMode=HOLD))
+    held = somebody.client.create(session(sleeper(seconds=0), namespace="made", persistenceMode=HOLD))
+    somebody.client.create(session(sleeper(), namespace="made", defer=True))
+    somebody.running(running)
+    somebody.client.wait_for_status(held, "closing")
+    somebody.must("DELETE", "/api/v1/local/namespace/made")
+
+
+def conversation(somebody: Somebody) -> None:
+    tool = {"schema": {"properties": {}}, "transport": {"type": "http", "url": somebody.receiver}}
+    agents = [{**sleeper(name), "customToolAccess": ["extra"], "plugins": [CLOSES]} for name in ("a", "b")]
+    request = session(*agents, namespace="talk")
+    request["agentGraphRequest"]["customTools"] = {"extra": tool}
+    key = {"Idempotency-Key": "once"}
+    created = somebody.must("POST", "/api/v1/local/session", request, **key)
+    assert somebody.must("POST", "/api/v1/local/session", request, **key) == created
+    path = f"/api/v1/local/session/talk/{created['sessionId']}"
+    somebody.running(path)
+
+    thread = somebody.tool(path, "a", "coral_create_thread", threadName="t", participantNames=["b"])["thread"]["id"]
+    somebody.tool(path, "a", "coral_send_message", threadId=thread, content="hello", mentions=["b"])
+    somebody.tool(path, "b", "coral_wait_for_mention", currentUnixTime=0, maxWaitMs=1000)
+    somebody.tool(path, "b", "coral_remove_participant", threadId=thread, participantName="a")
+    somebody.tool(path, "b", "coral_add_participant", threadId=thread, participantName="a")
+    somebody.tool(path, "b", "coral_wait_for_message", currentUnixTime=0, maxWaitMs=1000)
+    somebody.tool(path, "b", "coral_wait_for_agent", agentName="a", currentUnixTime=0, maxWaitMs=1000)
+    for uri in ("coral://instruction", "coral://state"):
+        somebody.mcp(path, "b", "resources/read", uri=uri)
+    somebody.tool(path, "a", "extra")
+    somebody.tool(path, "a", "coral_close_thread", threadId=thread, summary="done")
+
+    puppet = path.replace("/local/session/", "/puppet/")
+    asked = {"threadName": "p", "participantNames": ["b"]}
+    opened = somebody.must("POST", f"{puppet}/a/thread", asked)["thread"]["id"]
+    somebody.must("POST", f"{puppet}/a/thread/message", {"threadId": opened, "content": "hi", "mentions": []})
+    somebody.must("DELETE", f"{puppet}/a/thread/participant", {"threadId": opened, "participantName": "b"})
+    somebody.must("POST", f"{puppet}/a/thread/participant", {"threadId": opened, "participantName": "b"})
+    somebody.must("DELETE", f"{puppet}/a/thread", {"threadId": opened, "summary": "over"})
+    for what in ("agent", "thread", f"thread/{opened}", f"thread/{opened}/message"):
+        somebody.client.call("GET", f"{path}/{what}")
+    somebody.must("DELETE", f"{puppet}/b")
+    somebody.tool(path, "a", "coral_close_session", reason="enough")
+    somebody.gone(path)
+
+
+CLOSES = {"type": "close_session_tool"}
+
+
+def endings(somebody: Somebody) -> None:
+    somebody.must("POST", "/api/v1/local/namespace", {"name": "ends"})
+    existing = session(sleeper(), namespace="ends")
+    existing["namespaceProvider"] = {"type": "use_existing", "name": "ends"}
+    closed = somebody.client.create(existing)
+    timed = somebody.client.create(session(sleeper(), namespace="ends", ttl=1000))
+    deferred = somebody.client.create(session(sleeper(seconds=0), namespace="ends", defer=True))
+    pending = somebody.client.create(session(sleeper(), namespace="ends", defer=True))
+    broken = [somebody.client.create(session(agent(kind, kind), namespace="ends")) for kind in ("crasher", "missing")]
+    somebody.must("POST", deferred, {})
+    somebody.must("POST", deferred, {}, status=400)
+    somebody.running(closed)
+    somebody.must("DELETE", closed)
+    somebody.must("DELETE", pending)
+    for path in (closed, timed, deferred, pending, *broken):
+        somebody.gone(path)
+
+
+def registry(somebody: Somebody) -> None:
+    text = (SLEEPER / "coral-agent.toml").read_text().replace('"sleeper"', '"other"')
+    toml = {"Content-Type": "application/toml"}
+    somebody.must("PUT", "/api/v1/registry/local/other/1.0.0", text.encode(), **toml)
+    somebody.must("GET", "/api/v1/registry")
+    somebody.must("GET", "/api/v1/registry/local/other/1.0.0")
+    somebody.must("DELETE", "/api/v1/registry/local/other/1.0.0")
+    used = somebody.client.create(session(sleeper(), namespace="uses"))
+    somebody.must("DELETE", "/api/v1/registry/local/sleeper/1.0.0", status=409)
+    somebody.must("DELETE", used)
+    somebody.gone(used)
+
+
+def deliveries(somebody: Somebody) -> None:
+    hook = {"sessionEnd": {"url": f"{somebody.receiver}/end"}}
+    somebody.client.create(session(sleeper(seconds=0), namespace="hooks", webhooks=hook, persistenceMode=HOLD))
+    # A report that is too large for an item.
+    long = session(sleeper(), namespace="hooks", webhooks=hook, extendedEndReport=True, persistenceMode=HOLD)
+    path = somebody.client.create(long)
+    somebody.running(path)
+    puppet = path.replace("/local/session/", "/puppet/") + "/a/thread"
+    opened = somebody.must("POST", puppet, {"threadName": "t", "participantNames": []})["thread"]["id"]
+    for _ in range(2):
+        somebody.must("POST", f"{puppet}/message", {"threadId": opened, "content": "x" * 200_000, "mentions": []})
+    somebody.must("DELETE", path)
+    listing = "/api/v1/local/namespace/hooks/deliveries"
+
+    def delivered() -> list[str]:
+        found = somebody.must("GET", listing)["deliveries"]
+        return [each["deliveryId"] for each in found if each["state"] == "delivered"]
+
+    eventually(lambda: len(delivered()) == 2)
+    somebody.must("GET", f"{listing}/{delivered()[0]}")
+    somebody.must("POST", f"{listing}/{delivered()[0]}/resend")
+    eventually(lambda: len(delivered()) == 2)
+
+
+def races(somebody: Somebody) -> None:
+    """What happens only when two things meet: brought about here, one after the other."""
+    stack = somebody.stack
+    tasks = stack.atoll.tasks
+    # A lifecycle starts when its session is gone already.
+    gone = {"namespace": "ends", "sessionId": "no-such-session", "taskToken": "of-nobody"}
+    stack.functions.invoke("atoll-local-run_agents", gone)
+
+    # A session is closed while ECS is asked to run its agent.
+    run_task = tasks.run
+
+    def closing(definition: str, environment: Any, *, started_by: str, **options: Any) -> str:
+        arn = run_task(definition, environment, started_by=started_by, **options)
+        stack.atoll.agents.stop(started_by.split("/", maxsplit=1)[0], "a", now_ms=0, reason="closed")
+        return arn
+
+    with patch.object(tasks, "run", closing):
+        somebody.gone(somebody.client.create(session(sleeper(), namespace="met")))
+
+    # A launch was cut off after ECS had its task: nobody but ECS knows of it.
+    path = somebody.client.create(session(sleeper(), namespace="cut", defer=True))
+    session_id = path.rsplit("/", 1)[1]
+    asked = {"name": "sleeper", "version": "1.0.0"}
+    run_task(domain_registry.task_definition(stack.atoll, asked, "executable"), LIVES, started_by=f"{session_id}/0")
+    cut = {"namespace": "cut", "sessionId": session_id, "error": ""}
+    stack.functions.invoke("atoll-local-close_session", cut)
+    somebody.must("DELETE", path)
+
+
+def repairs(somebody: Somebody) -> None:
+    somebody.stack.functions.invoke("atoll-local-reconcile", {})
+
+
+def test_no_policy_lacks_what_its_function_does(uses: set[permissions.Use]) -> None:
+    grants = permissions.granted()
+    assert sorted(use for use in uses if not any(permissions.covers(grant, use) for grant in grants)) == []
+
+
+def test_no_policy_grants_what_its_function_does_not_do(uses: set[permissions.Use]) -> None:
+    grants = {grant for grant in permissions.granted() if grant.action not in permissions.ON_BEHALF}
+    unused = {grant for grant in grants if not any(permissions.covers(grant, use) for use in uses)}
+    assert sorted(unused) == []
+
+
+def test_policies_name_resources_wherever_an_action_knows_any() -> None:
+    everywhere = {grant.action for grant in permissions.granted() if grant.resource == "*"}
+    # None of these knows a resource; ListTasks is held to the cluster by a condition.
+    assert everywhere <= {"dynamodb:ListStreams", "ecs:ListTasks", "ecs:RegisterTaskDefinition"}
+
+
+def test_a_policy_of_one_stage_reaches_no_other() -> None:
+    text = json.dumps([permissions.project.policy(name, permissions.NAMES) for name in permissions.project.functions()])
+    assert "${" not in text
+    assert "atoll-*" not in text
