@@ -53,6 +53,6 @@ def local_target(target: str) -> str:
     A browser takes ``\`` for ``/``, and leaves tabs and line breaks out: ``/\evil``, ``/<tab>/evil`` and ``//evil``
     are all another host (WHATWG URL, "URL parsing").
     """
-    if len(target) > MAX_TARGET_LENGTH or not re.fullmatch(r"/(?!/)[^\\\x00-\x20\x7f]*", target):
+    if len(target) > MAX_TARGET_LENGTH or not re.fullmatch(r"/(?!/)[^\\\x00-\x1f\x7f]*", target):
         raise BadRequest(f"to: {target[:80]!r} is not a path of this host")
     return quote(target, safe="/?#[]@!$&'()*+,;=:~%")

@@ -79,6 +79,35 @@ _IDEMPOTENCY_KEY = {
 }
 
 
+_EXAMPLE_SESSION = {
+    "agentGraphRequest": {
+        "agents": [
+            {
+                "id": {"name": "echo", "version": "1.0.0", "registrySourceId": {"type": "local"}},
+                "name": "bob",
+                "provider": {"type": "local", "runtime": "executable"},
+            }
+        ]
+    },
+    "namespaceProvider": {"type": "create_if_not_exists", "namespaceRequest": {"name": "first"}},
+    "execution": {
+        "mode": "immediate",
+        "runtimeSettings": {"ttl": 600_000, "persistenceMode": {"mode": "hold_after_exit", "duration": 60_000}},
+    },
+}
+
+#: What an answer says of the paths of other operations.
+_LINKS = {
+    "create_session": {"namespace": "$response.body#/namespace", "sessionId": "$response.body#/sessionId"},
+    "create_namespace": {"namespace": "$request.body#/name"},
+    "puppet_create_thread": {
+        "namespace": "$request.path.namespace",
+        "sessionId": "$request.path.sessionId",
+        "threadId": "$response.body#/thread/id",
+    },
+}
+
+
 @functools.cache
 def document() -> OpenAPI:
     """Return the document, but for the server that it is asked of."""
@@ -134,6 +163,9 @@ def _operation(route: Route, schemas: dict[Any, Part]) -> Part:
             "required": True,
             "content": {content_type: {"schema": schema} for content_type in route.content_types},
         }
+    if route.handler.__name__ == "create_session":
+        operation["parameters"].append(_IDEMPOTENCY_KEY)
+        operation["requestBody"]["content"]["application/json"]["example"] = _EXAMPLE_SESSION
     return operation
 
 
@@ -144,8 +176,6 @@ def _parameters(route: Route) -> list[Part]:
     ]
     if "paging" in route.wanted:
         found += [part for part in _PAGE_PARAMETERS if route.filtered or part["name"] != "annotations"]
-    if route.handler.__name__ == "create_session":
-        found.append(_IDEMPOTENCY_KEY)
     return found
 
 
@@ -162,11 +192,25 @@ def _responses(route: Route, schemas: dict[Any, Part]) -> dict[str, Part]:
                     "schema": {"type": "string"},
                 }
             }
+        if links := _links(route):
+            success["links"] = links
         responses[str(route.status)] = success
     refusal = {"application/json": {"schema": schemas[(None, "error")]}}
     for status in sorted({status_of(error) for error in _errors(route)} | _of_body(route)):
         responses[str(int(status))] = {"description": _ERRORS[status], "content": refusal}
     return responses
+
+
+def _links(route: Route) -> dict[str, Part]:
+    """Name the operations of which this one's answer gives the last names in the path."""
+    known = _LINKS.get(route.handler.__name__, {})
+    links = {}
+    for other in ROUTES:
+        names = re.findall(r"{(\w+)}", other.path)
+        if other.documented and names and names == list(known):
+            operation_id = to_camel(other.handler.__name__)
+            links[operation_id] = {"operationId": operation_id, "parameters": dict(known)}
+    return links
 
 
 def _errors(route: Route) -> set[type[errors.AtollError]]:

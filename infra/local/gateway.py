@@ -151,6 +151,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = do_PATCH = do_OPTIONS = _answer
 
+    def __getattr__(self, name: str) -> Any:
+        # Of any other method, existing or not, the routes say that it is not allowed.
+        if name.startswith("do_"):
+            return self._answer
+        raise AttributeError(name)
+
     def _ask(self, body: bytes | None) -> tuple[int, dict[str, Any], bytes]:
         # API Gateway answers both with 403 "Missing Authentication Token", which is of no use to a person.
         try:
