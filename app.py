@@ -5,7 +5,7 @@ from chalice import Chalice
 from chalicelib.api import agent_options, auth, docs, http, namespaces, payments, puppet, registry, sessions, threads
 from chalicelib.api import deliveries as deliveries_api
 from chalicelib.api import mcp as mcp_api
-from chalicelib.workers import changes, deliveries, lifecycle, mcp, tasks
+from chalicelib.workers import changes, deliveries, lifecycle, mcp, reconcile, tasks
 
 app = Chalice(app_name="atoll")
 
@@ -24,7 +24,7 @@ for module in (
 ):
     app.register_blueprint(module.routes)
 
-for worker in (lifecycle, changes, tasks, deliveries, mcp):
+for worker in (lifecycle, changes, tasks, deliveries, reconcile, mcp):
     app.register_blueprint(worker.lambdas)
 
 http.add_error_shape(app)

@@ -1,6 +1,7 @@
 """Step Functions: the state machine that keeps the time of each session."""
 
 import json
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
@@ -11,6 +12,14 @@ if TYPE_CHECKING:
     from mypy_boto3_stepfunctions import SFNClient
 
 
+#: What stands in a name between the id of the session and the number of the mend.
+_MEND = "-mend-"
+
+
+def _name(session_id: str, mend: int) -> str:
+    return f"{session_id}{_MEND}{mend}" if mend else session_id
+
+
 class Machines:
     """The `session-lifecycle` machine: one execution a session, named after it."""
 
@@ -18,14 +27,39 @@ class Machines:
         self._client = client
         self._arn = settings.state_machine_arn("session-lifecycle")
 
-    def start_lifecycle(self, namespace: str, session_id: str, *, ttl_s: int) -> None:
-        """Start the lifecycle of a session; one that was started before is left alone."""
+    def start_lifecycle(self, namespace: str, session_id: str, *, ttl_s: int, mend: int = 0) -> bool:
+        """Start the lifecycle of a session; ``False`` when it was started before, and is left alone.
+
+        A name serves once in 90 days, so what is to take the place of an execution that failed counts as a ``mend``.
+        """
         content = {"namespace": namespace, "sessionId": session_id, "ttlSeconds": ttl_s}
         try:
-            self._client.start_execution(stateMachineArn=self._arn, name=session_id, input=json.dumps(content))
+            self._client.start_execution(
+                stateMachineArn=self._arn, name=_name(session_id, mend), input=json.dumps(content)
+            )
         except ClientError as error:
             if error.response["Error"]["Code"] != "ExecutionAlreadyExists":
                 raise
+            return False
+        return True
+
+    def status(self, session_id: str, mend: int = 0) -> str | None:
+        """Return the status of a session's execution, ``RUNNING`` for one; ``None`` when it was never started."""
+        arn = f"{self._arn.replace(':stateMachine:', ':execution:')}:{_name(session_id, mend)}"
+        try:
+            return self._client.describe_execution(executionArn=arn)["status"]
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ExecutionDoesNotExist":
+                raise
+            return None
+
+    def running(self) -> Iterator[str]:
+        """Return the ids of the sessions with a running execution, page after page; a new one may be missing."""
+        pages = self._client.get_paginator("list_executions").paginate(
+            stateMachineArn=self._arn, statusFilter="RUNNING"
+        )
+        for page in pages:
+            yield from (execution["name"].partition(_MEND)[0] for execution in page["executions"])
 
     def end_run(self, task_token: str) -> None:
         """Tell the lifecycle that the session's agents need not run on; a wait that is over is left alone."""

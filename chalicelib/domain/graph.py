@@ -53,7 +53,9 @@ class Plan:
     options: Mapping[str, options.ResolvedOptions]
     descriptions: Mapping[str, str | None]
 
-    def records(self, namespace: str, session_id: str, *, expires_at: int) -> tuple[list[AgentRecord], dict[str, str]]:
+    def records(
+        self, namespace: str, session_id: str, *, created_at_ms: int, expires_at: int
+    ) -> tuple[list[AgentRecord], dict[str, str]]:
         """Return the agents' records for a session, and apart from them their option values.
 
         Raises `TooLarge` for an agent that no item can hold.
@@ -67,6 +69,7 @@ class Plan:
                 registry_agent_identifier=agent.id.to_wire(),
                 runtime=agent.provider.runtime,
                 expires_at=expires_at,
+                created_at_ms=created_at_ms,
                 description=self.descriptions[agent.name],
                 system_prompt=agent.system_prompt,
                 blocking=bool(agent.blocking),

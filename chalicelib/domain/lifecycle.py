@@ -48,10 +48,11 @@ def run_agents(atoll: "Deployment", namespace: str, session_id: str, task_token:
     close_when_exited(atoll, namespace, session_id)
 
 
-def close_when_exited(atoll: "Deployment", namespace: str, session_id: str) -> None:
-    """Close an executed session none of whose agents is running or still to be started."""
-    if all(agent.status == "stopped" for agent in atoll.agents.of_session(session_id)):
-        atoll.sessions.close(namespace, session_id, now_ms=atoll.clock.now_ms(), reason="agents_exited")
+def close_when_exited(atoll: "Deployment", namespace: str, session_id: str) -> bool:
+    """Close an executed session none of whose agents is running or still to be started; ``False`` otherwise."""
+    if not all(agent.status == "stopped" for agent in atoll.agents.of_session(session_id)):
+        return False
+    return bool(atoll.sessions.close(namespace, session_id, now_ms=atoll.clock.now_ms(), reason="agents_exited"))
 
 
 def close_session(atoll: "Deployment", namespace: str, session_id: str, error: str = "") -> int:

@@ -30,14 +30,14 @@ def to_session(atoll: "Deployment", old: SessionRecord | None, new: SessionRecor
         _gone(atoll, old)
 
 
-def start(atoll: "Deployment", session: SessionRecord) -> None:
-    """Start the lifecycle of an executed session; the TTL counts from its execution."""
+def start(atoll: "Deployment", session: SessionRecord, *, mend: int = 0) -> bool:
+    """Start the lifecycle of a session; the TTL counts from its execution. ``False`` when it was started before."""
     settings = SessionRuntimeSettings.model_validate(session.runtime_settings or {})
     ttl_s = atoll.settings.max_session_s
     if settings.ttl is not None and session.executed_at_ms is not None:
         left_ms = session.executed_at_ms + settings.ttl - atoll.clock.now_ms()
         ttl_s = max(1, -(-left_ms // 1000))
-    atoll.machines.start_lifecycle(session.namespace, session.session_id, ttl_s=ttl_s)
+    return atoll.machines.start_lifecycle(session.namespace, session.session_id, ttl_s=ttl_s, mend=mend)
 
 
 def _gone(atoll: "Deployment", session: SessionRecord) -> None:

@@ -52,7 +52,9 @@ def create(atoll: "Deployment", request: SessionRequest, claim: Claim | None = N
     now_ms = atoll.clock.now_ms()
     settings = request.execution.runtime_settings if isinstance(request.execution, Immediate) else None
     # The agents of a deferred session must outlive whatever settings it is executed with.
-    records, option_values = plan.records(name, session_id, expires_at=longest_life_s(atoll, now_ms, settings))
+    records, option_values = plan.records(
+        name, session_id, created_at_ms=now_ms, expires_at=longest_life_s(atoll, now_ms, settings)
+    )
     for agent in records:
         agents.check_size(atoll, agent, option_values.get(agent.name))
     while namespace is None or namespace.forced:

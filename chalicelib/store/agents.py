@@ -24,6 +24,8 @@ class AgentRecord(Record):
     registry_agent_identifier: dict[str, Any]
     runtime: str
     expires_at: int
+    #: When its session was to be created: that may have been broken off afterwards.
+    created_at_ms: int | None = None
     #: ``waiting``, ``running`` or ``stopped``.
     status: str = "waiting"
     description: str | None = None

@@ -19,6 +19,8 @@ class NamespaceRecord(Record):
     state: str = "active"
     #: ``deleting`` by request: its sessions end with it, and no reader sees it any more.
     forced: bool = False
+    #: Since when (epoch ms) it is ``deleting``.
+    deleting_since_ms: int | None = None
 
 
 class Namespaces(Table):
@@ -55,13 +57,13 @@ class Namespaces(Table):
         """Read all namespaces, in no order."""
         return map(NamespaceRecord.from_item, self.scan(start=self.key(start) if start else None, limit=limit))
 
-    def start_deleting(self, name: str, deletion: str) -> bool:
+    def start_deleting(self, name: str, deletion: str, *, now_ms: int) -> bool:
         """Begin a deletion that has this id, in place of any other; ``False`` when there is no such namespace."""
         changed = self.update(
             self.key(name),
-            "SET #state = :deleting, #deletion = :deletion",
+            "SET #state = :deleting, #deletion = :deletion, #deletingSinceMs = if_not_exists(#deletingSinceMs, :now)",
             when="attribute_exists(#name)",
-            values={":deleting": "deleting", ":deletion": deletion},
+            values={":deleting": "deleting", ":deletion": deletion, ":now": now_ms},
         )
         return changed is not None
 
@@ -72,7 +74,7 @@ class Namespaces(Table):
         """
         changed = self.update(
             self.key(name),
-            "SET #state = :active REMOVE #deletion",
+            "SET #state = :active REMOVE #deletion, #deletingSinceMs",
             when="#state = :deleting AND #forced = :no" + (" AND #deletion = :deletion" if deletion else ""),
             values={
                 ":deleting": "deleting",
@@ -83,13 +85,13 @@ class Namespaces(Table):
         )
         return changed is not None
 
-    def force_deletion(self, name: str) -> bool:
+    def force_deletion(self, name: str, *, now_ms: int) -> bool:
         """Hide a namespace and all in it from every reader; ``False`` when there is none."""
         changed = self.update(
             self.key(name),
-            "SET #state = :deleting, #forced = :yes",
+            "SET #state = :deleting, #forced = :yes, #deletingSinceMs = if_not_exists(#deletingSinceMs, :now)",
             when="attribute_exists(#name)",
-            values={":deleting": "deleting", ":yes": True},
+            values={":deleting": "deleting", ":yes": True, ":now": now_ms},
         )
         return changed is not None
 

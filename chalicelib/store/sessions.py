@@ -67,6 +67,10 @@ class Sessions(Table):
         """Read the sessions of all namespaces, in no order: dear, for what is rarely asked."""
         return map(SessionRecord.from_item, self.scan())
 
+    def stored(self, segment: tuple[int, int]) -> Iterator[SessionRecord]:
+        """Read one segment of all sessions, those too that have expired and that no reader sees any more."""
+        return map(SessionRecord.from_item, self.scan(segment=segment, expired=True))
+
     def any_in(self, namespace: str) -> bool:
         """Tell whether a namespace has a session of any status."""
         return next(self.of_namespace(namespace, limit=1), None) is not None

@@ -169,16 +169,23 @@ class Table:
         start: Key | None = None,
         limit: int | None = None,
         index: str | None = None,
+        segment: tuple[int, int] | None = None,
+        expired: bool = False,
     ) -> Iterator[Item]:
-        """Read the whole table, or all that is in one of its indexes, page after page."""
+        """Read the whole table, or all that is in one of its indexes, page after page.
+
+        ``segment`` is one part (from 0) of so many into which the keys are spread; ``expired`` reads what is over, too.
+        """
         request: dict[str, Any] = {**self._source(index), **_expressions(None, ProjectionExpression=project)}
+        if segment is not None:
+            request["Segment"], request["TotalSegments"] = segment
         if limit is not None:
             request["Limit"] = limit
         if start is not None:
             request["ExclusiveStartKey"] = encode(start)
         while True:
             page = self._client.scan(**request)
-            yield from filter(self.alive, map(decode, page["Items"]))
+            yield from (item for item in map(decode, page["Items"]) if expired or self.alive(item))
             if "LastEvaluatedKey" not in page:
                 return
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]

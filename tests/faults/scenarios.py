@@ -31,9 +31,9 @@ def begin(emulator: Emulator, fault: Fault | None = None) -> tuple[World, Witnes
     return world, Witness(world)
 
 
-def create(world: World, witness: Witness, request: dict[str, Any]) -> str:
+def create(world: World, witness: Witness, request: dict[str, Any], headers: dict[str, str] | None = None) -> str:
     """Create a session and return its path."""
-    status, body = world.ask("POST", SESSIONS, request)
+    status, body = world.ask("POST", SESSIONS, request, headers)
     assert status == 200, (status, body)
     path = f"{SESSIONS}/{body['namespace']}/{body['sessionId']}"
     witness.created.append(path)
@@ -50,6 +50,16 @@ def agents_exit(world: World, witness: Witness) -> None:
     """A session is created at once, and its agents come to their ends."""
     witness.undisturbed, witness.reasons = True, {"agents_exited"}
     create(world, witness, two_agents(world, lives_ms=(300, 500)))
+
+
+def created_with_key(world: World, witness: Witness) -> None:
+    """A session is created with an ``Idempotency-Key``: however often that is tried, it is one session."""
+    witness.undisturbed, witness.reasons = True, {"agents_exited"}
+    create(world, witness, two_agents(world, lives_ms=(300, 500)), {"Idempotency-Key": "the key"})
+    world.in_window = False
+    world.run()
+    ids = {detail["sessionState"]["id"] for kind, detail in world.events.published if kind == "session_running"}
+    assert len(ids) == 1, f"{len(ids)} sessions for one key"
 
 
 def executed_later(world: World, witness: Witness) -> None:
@@ -246,6 +256,7 @@ def closed_by_agent(world: World, witness: Witness) -> None:
 
 SCENARIOS: list[Scenario] = [
     agents_exit,
+    created_with_key,
     executed_later,
     closed_by_user,
     closed_at_launch,

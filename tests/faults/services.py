@@ -186,6 +186,18 @@ class StepFunctions:
             raise refused("DescribeExecution", "ExecutionDoesNotExist")
         return {"executionArn": request["executionArn"], "name": name, "status": execution.status}
 
+    def list_executions(self, request: dict[str, Any]) -> dict[str, Any]:
+        found = [
+            {"name": execution.name}
+            for execution in self.of(request["stateMachineArn"])
+            if execution.status == request["statusFilter"]
+        ]
+        start = int(request.get("nextToken", 0))
+        page: dict[str, Any] = {"executions": found[start : start + PAGE]}
+        if start + PAGE < len(found):
+            page["nextToken"] = str(start + PAGE)
+        return page
+
 
 class EventBridge:
     """The default bus and Atoll's own, with the rules of the stack."""

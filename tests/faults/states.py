@@ -25,8 +25,8 @@ class Platform(Protocol):
 
     now_ms: int
 
-    def at(self, time_ms: int, what: Callable[[], None]) -> None:
-        """Do something at a time."""
+    def at(self, time_ms: int, what: Callable[[], None], unless: Callable[[], bool]) -> None:
+        """Do something at a time, unless that is pointless by then."""
 
     def invoke(self, function: str, event: Any) -> Any:
         """Call a Lambda function; raise `FunctionFailed` when it fails."""
@@ -80,11 +80,10 @@ class Execution:
         """Do something later, unless the execution has gone on by then."""
         self._attempt = attempt = next(self._attempts)
 
-        def when_due() -> None:
-            if self.status == "RUNNING" and self._attempt == attempt:
-                what()
+        self._platform.at(self._platform.now_ms + delay_ms, what, lambda: not self._is_at(attempt))
 
-        self._platform.at(self._platform.now_ms + delay_ms, when_due)
+    def _is_at(self, attempt: int) -> bool:
+        return self.status == "RUNNING" and self._attempt == attempt
 
     def _run(self) -> None:
         spec = self._spec
@@ -111,7 +110,7 @@ class Execution:
         )
         if timeout_s is not None:
             due_ms = self._platform.now_ms + timeout_s * 1000
-            self._platform.at(due_ms, lambda: self._fail(attempt, "States.Timeout"))
+            self._platform.at(due_ms, lambda: self._fail(attempt, "States.Timeout"), lambda: not self._is_at(attempt))
         parameters = self._filled(spec["Parameters"])
         try:
             result = self._platform.invoke(parameters["FunctionName"], parameters["Payload"])
@@ -122,7 +121,7 @@ class Execution:
             self._succeed(attempt, {"Payload": result})
 
     def _succeed(self, attempt: int, result: Any) -> None:
-        if self.status != "RUNNING" or attempt != self._attempt:
+        if not self._is_at(attempt):
             return
         spec = self._spec
         if "ResultSelector" in spec:
@@ -131,7 +130,7 @@ class Execution:
         self._enter(spec["Next"])
 
     def _fail(self, attempt: int, error: str) -> None:
-        if self.status != "RUNNING" or attempt != self._attempt:
+        if not self._is_at(attempt):
             return
         for index, retrier in enumerate(self._spec.get("Retry", [])):
             used = self._retries.get(index, 0)

@@ -1,0 +1,430 @@
+"""What slipped through, made by hand, is found and mended; what is well is left alone."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from chalicelib.domain import reconciler
+from chalicelib.store.agents import AgentRecord
+from tests.client import session, sleeper
+from tests.faults.invariants import Witness
+from tests.faults.platform import Emulator, World
+from tests.faults.scenarios import DAY_MS, HOLD, NAMESPACES, begin, create, two_agents
+
+MINUTE_MS = 60_000
+
+
+def reconcile(world: World) -> dict[str, int]:
+    """Run the Lambda once and let what follows happen."""
+    repairs: dict[str, int] = world.invoke("atoll-local-reconcile", {})
+    world.run_for(MINUTE_MS)
+    return repairs
+
+
+@contextmanager
+def losing(world: World, table: str) -> Iterator[None]:
+    """Let the records of a table's stream never arrive."""
+    stream = world.streams[f"atoll-local-{table}"]
+    stream.held = True
+    yield
+    stream._waiting.clear()
+    stream.held = False
+
+
+@pytest.fixture
+def made(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> tuple[World, Witness]:
+    monkeypatch.setattr(reconciler, "ITEM_PARTS", 1)
+    world, witness = begin(emulator)
+    witness.reasons = {"agents_exited", "ttl", "closed_by_user", "namespace_deleted"}
+    return world, witness
+
+
+Made = tuple[World, Witness]
+
+
+def running(world: World, witness: Witness, **settings: Any) -> str:
+    """Make a session whose two agents run."""
+    path = create(world, witness, two_agents(world, **settings))
+    world.run_for(5_000)
+    assert len(world.ecs.running()) == 2
+    return path
+
+
+def test_what_is_well_is_left_alone(made: Made) -> None:
+    world, witness = made
+    path = running(world, witness)
+    create(world, witness, session(sleeper("c"), defer=True))
+    for _ in range(12):
+        world.run_for(5 * MINUTE_MS)
+        assert reconcile(world) == {}
+    world.ask("DELETE", path)
+    assert reconcile(world) == {}
+
+
+@pytest.mark.parametrize("forgotten", [False, True], ids=["described as stopped", "not known any more"])
+def test_a_session_whose_tasks_are_gone_is_closed(made: Made, forgotten: bool) -> None:
+    world, witness = made
+    running(world, witness)
+    for task in world.ecs.running():
+        world.ecs.end(task, silently=True)
+        if forgotten:
+            world.ecs.forgotten.add(task["taskArn"])
+    assert reconcile(world) == {}, "what is young is left to the usual way"
+    world.run_for(11 * MINUTE_MS)
+    assert reconcile(world) == {"task_gone": 2, "agents_gone": 1}
+    assert not witness.broken()
+
+
+def test_one_task_that_is_gone_is_noted_while_the_session_goes_on(made: Made) -> None:
+    world, witness = made
+    path = running(world, witness)
+    world.ecs.end(world.ecs.running()[0], silently=True)
+    world.run_for(11 * MINUTE_MS)
+    assert reconcile(world) == {"task_gone": 1}
+    assert [agent["status"]["type"] for agent in world.ask("GET", f"{path}/extended")[1]["agents"]] == [
+        "stopped",
+        "running",
+    ]
+    world.ecs.end(world.ecs.running()[0])
+    assert not witness.broken()
+
+
+def test_an_agent_that_was_ended_but_whose_task_was_not_stopped(made: Made) -> None:
+    world, witness = made
+    running(world, witness)
+    session_id = world.items("sessions")[0]["sessionId"]
+    for name in ("a", "b"):
+        world.atoll.agents.stop(session_id, name, now_ms=world.now_ms, reason="ended by a user")
+    world.run_for(11 * MINUTE_MS)
+    assert reconcile(world) == {"agents_gone": 1, "task_stray": 2}
+    witness.last_items.clear()  # the log was not told, by the way in which this was made
+    world.run()
+    assert not world.ecs.running()
+    assert not world.items("sessions")
+
+
+def test_an_execution_that_failed_is_replaced(made: Made) -> None:
+    world, witness = made
+    running(world, witness)
+    [execution] = world.machines.of("session-lifecycle")
+    execution.stop()
+    world.run_for(11 * MINUTE_MS)
+    assert reconcile(world) == {"execution_lost": 1}
+    assert len(world.ecs.running()) == 2, "its agents run on"
+    world.run_for(11 * MINUTE_MS)
+    assert reconcile(world) == {}
+    for task in world.ecs.running():
+        world.ecs.end(task)
+    world.run()
+    assert [each.name.endswith("-mend-1") for each in world.machines.of("session-lifecycle")] == [False, True]
+    execution.status = "SUCCEEDED"
+    assert not witness.broken()
+
+
+def test_an_execution_that_failed_while_its_session_was_held(made: Made) -> None:
+    world, witness = made
+    path = running(world, witness, persistenceMode={**HOLD, "duration": DAY_MS})
+    world.ask("DELETE", path)
+    world.run_for(MINUTE_MS)
+    [execution] = world.machines.of("session-lifecycle")
+    assert execution.state == "Hold"
+    execution.stop()
+    world.run_for(11 * MINUTE_MS)
+    assert reconcile(world) == {"execution_lost": 1}
+    world.run_for(11 * MINUTE_MS)
+    assert world.ask("GET", path)[1]["status"]["type"] == "closing", "it is held until its time"
+    execution.status = "SUCCEEDED"
+    assert not witness.broken()
+
+
+def test_an_execution_that_never_started(made: Made) -> None:
+    world, witness = made
+    with losing(world, "sessions"):
+        create(world, witness, two_agents(world, lives_ms=(100, 100)))
+    world.run_for(11 * MINUTE_MS)
+    assert not world.machines.of("session-lifecycle")
+    assert reconcile(world) == {"execution_lost": 1}
+    world.run()
+    assert not world.items("sessions")
+    assert len(world.ecs.tasks) == 2
+
+
+def test_a_lifecycle_that_was_not_told_of_the_end(made: Made) -> None:
+    world, witness = made
+    path = running(world, witness)
+    with losing(world, "sessions"):
+        world.ask("DELETE", path)
+    world.run_for(11 * MINUTE_MS)
+    assert len(world.ecs.running()) == 2
+    assert reconcile(world)["closing_not_told"] == 1
+    world.run()
+    assert not world.ecs.running()
+    assert not world.items("sessions")
+
+
+def test_a_hold_that_nobody_ends(made: Made) -> None:
+    world, witness = made
+    path = running(world, witness, persistenceMode=HOLD)
+    world.ask("DELETE", path)
+    world.run_for(10_000)
+    [execution] = world.machines.of("session-lifecycle")
+    execution._attempt = -1  # it sleeps for ever
+    world.run_for(20 * MINUTE_MS)
+    assert reconcile(world) == {}
+    world.run_for(20 * MINUTE_MS)
+    assert reconcile(world) == {"hold_overdue": 1}
+    execution.status = "SUCCEEDED"
+    assert not witness.broken()
+
+
+def test_a_time_to_live_that_nobody_keeps(made: Made) -> None:
+    world, witness = made
+    running(world, witness, ttl=MINUTE_MS)
+    [execution] = world.machines.of("session-lifecycle")
+    execution.stop()
+    execution.status = "RUNNING"
+    world.run_for(12 * MINUTE_MS)
+    assert reconcile(world) == {"ttl_missed": 1}
+    world.run_for(45 * MINUTE_MS)
+    assert reconcile(world) == {"hold_overdue": 1} or not world.items("sessions")
+    execution.status = "SUCCEEDED"
+    assert not witness.broken()
+
+
+def test_a_pending_session_past_its_time(made: Made) -> None:
+    world, witness = made
+    create(world, witness, two_agents(world, defer=True))
+    world.run_for(DAY_MS - 1_000)
+    assert reconcile(world) == {}
+    assert reconcile(world)["pending_expired"] == 1
+    assert not witness.broken()
+
+
+def test_a_delivery_that_never_started(made: Made) -> None:
+    world, witness = made
+    create(world, witness, two_agents(world, lives_ms=(100, 100)))
+    with losing(world, "deliveries"):
+        world.run()
+    assert [delivery["state"] for delivery in world.items("deliveries")] == ["pending"]
+    world.run_for(11 * MINUTE_MS)
+    assert reconcile(world) == {}
+    world.run_for(11 * MINUTE_MS)
+    assert reconcile(world) == {"delivery_stalled": 1}
+    assert not witness.broken()
+
+
+def test_a_delivery_whose_execution_failed(made: Made) -> None:
+    world, witness = made
+    world.receiver.statuses.extend([500])
+    create(world, witness, two_agents(world, lives_ms=(100, 100)))
+    while not world.receiver.received:
+        world.run_for(100)
+    [execution] = world.machines.of("webhook-delivery")
+    execution.stop()
+    world.run_for(30 * MINUTE_MS)
+    assert reconcile(world) == {"delivery_stalled": 1}
+    execution.status = "SUCCEEDED"
+    assert not witness.broken()
+
+
+@pytest.mark.parametrize("session_id", ["00000000-0000-4000-8000-000000000000", "no session"])
+def test_a_task_without_a_session(made: Made, session_id: str) -> None:
+    world, _ = made
+    container = {"name": "agent", "environment": [{"name": "CORAL_AGENT_ID", "value": "a"}]}
+    request = {"clientToken": "1", "startedBy": f"{session_id}/0", "cluster": "atoll-local"}
+    world.ecs.run_task({**request, "overrides": {"containerOverrides": [container]}})
+    world.run_for(5 * MINUTE_MS)
+    assert reconcile(world) == {}
+    world.run_for(5 * MINUTE_MS)
+    assert reconcile(world) == {"task_stray": 1}
+    assert not world.ecs.running()
+
+
+def test_a_task_of_somebody_else_is_left_alone(made: Made) -> None:
+    world, _ = made
+    container = {"name": "x", "environment": []}
+    request = {"clientToken": "1", "startedBy": "ecs-svc-123", "cluster": "atoll-local"}
+    world.ecs.run_task({**request, "overrides": {"containerOverrides": [container]}})
+    world.run_for(20 * MINUTE_MS)
+    assert reconcile(world) == {}
+    assert len(world.ecs.running()) == 1
+
+
+def test_a_namespace_left_deleting_without_sessions(made: Made) -> None:
+    world, _ = made
+    world.ask("POST", NAMESPACES, {"name": "tests"})
+    world.atoll.namespaces.start_deleting("tests", "a deletion", now_ms=world.now_ms)
+    assert reconcile(world) == {}
+    world.run_for(11 * MINUTE_MS)
+    assert reconcile(world) == {"namespace_left_deleting": 1}
+    assert not world.items("namespaces")
+
+
+def test_a_namespace_left_deleting_with_a_session(made: Made) -> None:
+    world, witness = made
+    running(world, witness)
+    world.atoll.namespaces.start_deleting("tests", "a deletion", now_ms=world.now_ms)
+    world.run_for(11 * MINUTE_MS)
+    assert reconcile(world) == {"namespace_left_deleting": 1}
+    assert world.items("namespaces")[0]["state"] == "active"
+    assert len(world.ecs.running()) == 2
+
+
+def test_a_deletion_by_request_that_nobody_went_on_with(made: Made) -> None:
+    world, witness = made
+    running(world, witness)
+    create(world, witness, session(sleeper("c"), defer=True))
+    with losing(world, "namespaces"):
+        assert world.request("DELETE", f"{NAMESPACES}/tests")[0] == 503
+    world.run_for(11 * MINUTE_MS)
+    assert reconcile(world)["namespace_left_deleting"] == 1
+    assert not witness.broken()
+
+
+def test_a_session_whose_namespace_is_gone(made: Made) -> None:
+    world, witness = made
+    running(world, witness)
+    world.atoll.namespaces.delete({"name": "tests"})
+    world.run_for(11 * MINUTE_MS)
+    assert reconcile(world) == {"namespace_missing": 1}
+    assert not witness.broken()
+
+
+def test_items_of_a_session_that_never_was(made: Made) -> None:
+    world, _ = made
+    agent = AgentRecord(
+        session_id="s",
+        namespace="tests",
+        name="a",
+        position=0,
+        registry_agent_identifier={},
+        runtime="docker",
+        expires_at=(world.now_ms + DAY_MS) // 1000,
+        created_at_ms=world.now_ms,
+    )
+    world.atoll.agents.create_all([agent], {"a": "{}"})
+    world.run_for(30 * MINUTE_MS)
+    assert reconcile(world) == {}
+    world.run_for(40 * MINUTE_MS)
+    assert reconcile(world) == {"items_orphaned": 1}
+    assert not world.items("session-items")
+
+
+def test_an_entry_that_was_written_after_the_purge(made: Made) -> None:
+    world, _ = made
+    event = {"type": "agent_wait_start", "name": "a"}
+    world.atoll.log.append("s", event, at_ms=world.now_ms, expires_at=world.now_ms // 1000 + 30 * 24 * 3600)
+    world.run_for(30 * MINUTE_MS)
+    assert reconcile(world) == {}
+    world.run_for(40 * MINUTE_MS)
+    assert reconcile(world) == {"items_orphaned": 1}
+    assert not world.items("session-items")
+
+
+def test_items_of_sessions_that_live_are_left_alone(made: Made) -> None:
+    world, witness = made
+    running(world, witness)
+    create(world, witness, session(sleeper("c"), defer=True))
+    items = len(world.items("session-items"))
+    world.run_for(90 * MINUTE_MS)
+    assert reconcile(world) == {}
+    assert len(world.items("session-items")) == items
+
+
+def test_more_of_everything_than_one_page(made: Made) -> None:
+    world, _ = made
+    for number in range(250):
+        container = {"name": "agent", "environment": []}
+        request = {"clientToken": str(number), "startedBy": f"s{number}/0", "cluster": "atoll-local"}
+        world.ecs.run_task({**request, "overrides": {"containerOverrides": [container]}})
+    world.run_for(11 * MINUTE_MS)
+    assert reconcile(world) == {"task_stray": 250}
+
+
+def test_a_run_ends_when_its_time_does(made: Made) -> None:
+    world, witness = made
+    running(world, witness)
+    for task in world.ecs.running():
+        world.ecs.end(task, silently=True)
+    world.run_for(11 * MINUTE_MS)
+    assert reconciler.reconcile(world.atoll, lambda: True) == {}
+    assert reconcile(world) == {"task_gone": 2, "agents_gone": 1}
+
+
+def _all_at_once(world: World, witness: Witness) -> None:
+    running(world, witness)
+    for task in world.ecs.running():
+        world.ecs.end(task, silently=True)
+    world.atoll.namespaces.start_deleting("tests", "a deletion", now_ms=world.now_ms)
+    world.run_for(11 * MINUTE_MS)
+
+
+def test_a_part_that_aws_refuses_is_left_for_the_next_run(emulator: Emulator) -> None:
+    """Every call of a run is refused once: the other parts are done, and the next run does the rest."""
+    number = 0
+    while True:
+        world, witness = begin(emulator)
+        witness.reasons = {"agents_exited"}
+        _all_at_once(world, witness)
+        refuse: Callable[[str], Exception | None] = _refusing(number)
+        world.outage = refuse
+        reconcile(world)
+        world.outage = None
+        if refuse.left >= 0:  # type: ignore[attr-defined]
+            break
+        world.run_for(11 * MINUTE_MS)
+        reconcile(world)
+        assert not witness.broken(), f"call {number}"
+        number += 1
+    assert number > 10
+
+
+def _refusing(number: int) -> Callable[[str], Exception | None]:
+    from tests.faults.services import refused
+
+    def refuse(operation: str) -> Exception | None:
+        refuse.left -= 1  # type: ignore[attr-defined]
+        return refused(operation, "ThrottlingException") if refuse.left == -1 else None  # type: ignore[attr-defined]
+
+    refuse.left = number  # type: ignore[attr-defined]
+    return refuse
+
+
+def test_two_runs_beside_each_other(emulator: Emulator) -> None:
+    """A second run goes through whole before each call of the first."""
+    number = 0
+    while True:
+        world, witness = begin(emulator)
+        witness.reasons = {"agents_exited"}
+        _all_at_once(world, witness)
+        calls = len(world.calls)
+
+        def second(_: Any, world: World = world, at: int = calls + number + 1) -> None:
+            if len(world.calls) == at:
+                world.invoke("atoll-local-reconcile", {})
+
+        world.before_call.append(second)
+        reconcile(world)
+        if len(world.calls) < calls + number + 1 or number > 60:
+            break
+        assert not witness.broken(), f"call {number}"
+        number += 7
+    assert number > 10
+
+
+def test_each_repair_is_measured(
+    made: Made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world, _ = made
+    monkeypatch.delenv("POWERTOOLS_METRICS_DISABLED")
+    world.ask("POST", NAMESPACES, {"name": "tests"})
+    world.atoll.namespaces.start_deleting("tests", "a deletion", now_ms=world.now_ms)
+    world.run_for(11 * MINUTE_MS)
+    reconcile(world)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
+    [metric] = lines
+    assert (metric["kind"], metric["stage"], metric["Repairs"]) == ("namespace_left_deleting", "local", [1.0])
+    assert metric["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "Atoll"
