@@ -4,13 +4,13 @@ import dataclasses
 import functools
 import inspect
 import json
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import unquote
 
-from aws_lambda_powertools import Logger
 from botocore.exceptions import BotoCoreError, ClientError
 from chalice.app import Blueprint, Chalice, Request, Response
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -19,6 +19,7 @@ from pydantic.alias_generators import to_snake
 from chalicelib.api.paging import CURSOR_HEADER, Page, Paging, check_size
 from chalicelib.deployment import current
 from chalicelib.domain import api_keys, errors
+from chalicelib.telemetry import about
 from chalicelib.wire.base import RouteException
 
 #: Largest body of a request.
@@ -42,9 +43,12 @@ _STATUS: dict[type[errors.AtollError], HTTPStatus] = {
     errors.TryLater: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
-logger = Logger(service="atoll")
+logger = logging.getLogger(__name__)
 
 Handler = Callable[..., Any]
+
+#: Parts of a path that say what a line of the log is about, and what they are called there.
+_LOGGED = {"namespace": "namespace", "sessionId": "session", "agentName": "agent"}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -125,7 +129,9 @@ def route(
 
         view.__name__ = handler.__name__
         # No content types: Chalice would refuse a GET for the Content-Type of the body that it does not have.
-        blueprint.route(path, methods=[method], name=handler.__name__, content_types=[])(_mapping_errors(view))
+        blueprint.route(path, methods=[method], name=handler.__name__, content_types=[])(
+            _telling_of(blueprint, _mapping_errors(view))
+        )
         return handler
 
     return register
@@ -223,6 +229,16 @@ def _mapping_errors(view: Handler) -> Handler:
 
     # Chalice calls a view with the names in its path, so the wrapper must not look like the view.
     del wrapped.__wrapped__
+    return wrapped
+
+
+def _telling_of(blueprint: Blueprint, view: Handler) -> Handler:
+    def wrapped(**arguments: str) -> Response:
+        named = {name: unquote(arguments[key]) for key, name in _LOGGED.items() if key in arguments}
+        with about(request=blueprint.current_request.context.get("requestId"), **named):
+            return cast(Response, view(**arguments))
+
+    wrapped.__name__ = view.__name__
     return wrapped
 
 

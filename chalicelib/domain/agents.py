@@ -3,6 +3,7 @@
 import logging
 from typing import TYPE_CHECKING
 
+from chalicelib import telemetry
 from chalicelib.aws.tasks import OPTIONS_TOKEN, OPTIONS_URL, TaskRefused
 from chalicelib.domain import agent_secrets, options, registry
 from chalicelib.store.agents import AgentRecord
@@ -83,11 +84,16 @@ def launch(atoll: "Deployment", session: SessionRecord, agent: AgentRecord, opti
             definition, environment, started_by=started_by(agent), options_environment=options_environment
         )
     except (TaskRefused, registry.CannotRun) as error:
+        telemetry.count("LaunchesFailed")
+        logger.warning("agent refused", extra={"agent": agent.name, "reason": str(error)})
         stopped(atoll, agent, reason=str(error), at_ms=atoll.clock.now_ms())
         return
     now_ms = atoll.clock.now_ms()
     _tell(atoll, agent, "runtime_started", at_ms=now_ms)
-    if not atoll.agents.start(session.session_id, agent.name, task_arn=task_arn, now_ms=now_ms):
+    logger.info("agent started", extra={"agent": agent.name, "task": task_arn})
+    if atoll.agents.start(session.session_id, agent.name, task_arn=task_arn, now_ms=now_ms):
+        telemetry.measure("TimeToRunning", now_ms - (session.executed_at_ms or session.created_at_ms))
+    else:
         # It has stopped already, or its session was closed while ECS was asked: then nobody else knows of the task.
         atoll.tasks.stop(task_arn, reason="the session is closed")
 
@@ -134,7 +140,7 @@ def stopped(atoll: "Deployment", agent: AgentRecord, *, reason: str, at_ms: int)
         return
     _tell(atoll, agent, "runtime_stopped", at_ms=at_ms, reason=reason)
     if atoll.agents.stop(agent.session_id, agent.name, now_ms=at_ms, reason=reason):
-        logger.info("agent stopped", extra={"sessionId": agent.session_id, "agent": agent.name, "reason": reason})
+        logger.info("agent stopped", extra={"session": agent.session_id, "agent": agent.name, "reason": reason})
 
 
 def end(atoll: "Deployment", agent: AgentRecord, *, reason: str) -> None:

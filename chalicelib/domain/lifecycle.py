@@ -62,7 +62,7 @@ def close_session(atoll: "Deployment", namespace: str, session_id: str, error: s
     """
     reason = _REASONS.get(error, "failed")
     if atoll.sessions.close(namespace, session_id, now_ms=atoll.clock.now_ms(), reason=reason) and reason == "failed":
-        logger.error("session failed", extra={"namespace": namespace, "sessionId": session_id, "error": error})
+        logger.error("session failed", extra={"namespace": namespace, "session": session_id, "error": error})
     for agent in atoll.agents.of_session(session_id):
         agents.end(atoll, agent, reason="the session is closed")
     session = atoll.sessions.find(namespace, session_id)

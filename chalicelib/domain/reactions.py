@@ -6,6 +6,7 @@ Every reaction may run twice, late or out of order.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from chalicelib import telemetry
 from chalicelib.domain import lifecycle, namespaces, sessions
 from chalicelib.store.namespaces import NamespaceRecord
 from chalicelib.store.sessions import SessionRecord
@@ -20,12 +21,14 @@ def to_session(atoll: "Deployment", old: SessionRecord | None, new: SessionRecor
     """React to a change of a session record."""
     if old is None and new is not None:
         _publish_session(atoll, "session_created", "initialSessionState", new)
+        telemetry.count("SessionsCreated")
     if new is not None and new.status == "executed" and (old is None or old.status != "executed"):
         _publish_session(atoll, "session_running", "sessionState", new)
         start(atoll, new)
     if new is not None and new.status == "closing" and (old is None or old.status != "closing"):
         _publish_session(atoll, "session_closing", "sessionState", new)
         lifecycle.announce_closing(atoll, new)
+        telemetry.count("SessionsClosed", reason=new.close_reason or "unknown")
     if old is not None and new is None:
         _gone(atoll, old)
 

@@ -22,6 +22,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from chalicelib import telemetry
 from chalicelib.domain.actors import Actor
 from chalicelib.domain.errors import BadRequest, Conflict, NotFound
 from chalicelib.store.log import OVERLAP_MS, SESSION_CLOSING, Follower, LogEntry
@@ -200,6 +201,7 @@ class _Wait:
         if entry is not None:
             self._heard = self._heard.with_given(entry)
         self._atoll.agents.end_wait(self._actor.agent, self._id, heard=self._heard.to_item())
+        telemetry.count("Waits", outcome="timeout" if entry is None else "message")
         if entry is None:
             return None
         message = SessionThreadMessage.model_validate(entry.event["message"])

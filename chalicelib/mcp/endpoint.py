@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mcp_types import INVALID_REQUEST
 
+from chalicelib import telemetry
 from chalicelib.aws.outages import passes
 from chalicelib.domain import actors, errors
 from chalicelib.mcp import envelope, methods, protocol
@@ -74,7 +75,8 @@ def _handle(atoll: "Deployment", request: Request) -> Response:
     refused = _refused(request)
     if refused is not None:
         return refused
-    status, answer = _Exchange(atoll, actor, request.headers).run(request.body)
+    with telemetry.about(namespace=actor.session.namespace, session=actor.session_id, agent=actor.name):
+        status, answer = _Exchange(atoll, actor, request.headers).run(request.body)
     if answer is None:
         return Response(status)
     text = json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")

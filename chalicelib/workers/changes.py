@@ -10,6 +10,7 @@ from chalicelib.domain import reactions
 from chalicelib.store.namespaces import NamespaceRecord
 from chalicelib.store.sessions import SessionRecord
 from chalicelib.store.table import Item, decode
+from chalicelib.telemetry import about, request_id
 
 lambdas = Blueprint(__name__)
 
@@ -19,11 +20,22 @@ _processor = BatchProcessor(event_type=EventType.DynamoDBStreams, raise_on_entir
 @lambdas.lambda_function(name="on_change")
 def on_change(event: dict[str, Any], context: Any) -> Any:
     """React to a batch of DynamoDB stream records; answers ``{"batchItemFailures"}``."""
-    return process_partial_response(event=event, record_handler=_react, processor=_processor, context=context)
+    with about(request=request_id(context)):
+        return process_partial_response(event=event, record_handler=_react, processor=_processor, context=context)
 
 
 def _react(record: Any) -> None:
-    atoll, change = current(), record.raw_event["dynamodb"]
+    change = record.raw_event["dynamodb"]
+    keys = decode(change["Keys"])
+    with about(
+        namespace=keys.get("namespace") or keys.get("name"),
+        session=keys.get("sessionId"),
+        delivery=keys.get("deliveryId"),
+    ):
+        _react_to(current(), record, change)
+
+
+def _react_to(atoll: Deployment, record: Any, change: dict[str, Any]) -> None:
     table = record.event_source_arn.split("/")[1]
     old, new = _image(change, "OldImage"), _image(change, "NewImage")
     if table == atoll.sessions.name:

@@ -1,16 +1,17 @@
 """The Lambda of the webhook-delivery state machine: one attempt a call."""
 
+import logging
 from typing import Any
 
-from aws_lambda_powertools import Logger
 from chalice.app import Blueprint
 
+from chalicelib import telemetry
 from chalicelib.deployment import current
 from chalicelib.domain import webhooks
 from chalicelib.wire.base import iso_from_ms
 
 lambdas = Blueprint(__name__)
-logger = Logger(service="atoll")
+logger = logging.getLogger(__name__)
 
 
 @lambdas.lambda_function(name="deliver_webhook")
@@ -19,8 +20,10 @@ def deliver_webhook(event: dict[str, Any], context: Any) -> dict[str, str]:
 
     The states are ``delivered``, ``failed``, ``superseded``, and ``retry`` with the time (ISO 8601).
     """
-    outcome = webhooks.attempt(current(), event["deliveryId"], event["round"], event["execution"])
-    logger.info("webhook", extra={"delivery": event["deliveryId"], "round": event["round"], "state": outcome.state})
+    with telemetry.about(delivery=event["deliveryId"], request=telemetry.request_id(context)):
+        outcome = webhooks.attempt(current(), event["deliveryId"], event["round"], event["execution"])
+        logger.info("webhook", extra={"round": event["round"], "state": outcome.state})
+    telemetry.count("Deliveries", outcome=outcome.state)
     if outcome.next_attempt_at_ms is None:
         return {"state": outcome.state}
     return {"state": outcome.state, "nextAttemptAt": iso_from_ms(outcome.next_attempt_at_ms)}

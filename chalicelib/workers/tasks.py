@@ -7,6 +7,7 @@ from chalice.app import Blueprint
 
 from chalicelib.deployment import current
 from chalicelib.domain import lifecycle
+from chalicelib.telemetry import about, request_id
 
 lambdas = Blueprint(__name__)
 
@@ -18,13 +19,14 @@ def on_task_change(event: dict[str, Any], context: Any) -> None:
     if task.get("lastStatus") != "STOPPED" or "/" not in task.get("startedBy", ""):
         return
     atoll = current()
-    lifecycle.task_stopped(
-        atoll,
-        task["startedBy"],
-        reason=_reason_of(task),
-        started_at_ms=_ms(task.get("startedAt")),
-        stopped_at_ms=_ms(task.get("stoppedAt")) or atoll.clock.now_ms(),
-    )
+    with about(session=task["startedBy"].rpartition("/")[0], task=task.get("taskArn"), request=request_id(context)):
+        lifecycle.task_stopped(
+            atoll,
+            task["startedBy"],
+            reason=_reason_of(task),
+            started_at_ms=_ms(task.get("startedAt")),
+            stopped_at_ms=_ms(task.get("stoppedAt")) or atoll.clock.now_ms(),
+        )
 
 
 def _reason_of(task: dict[str, Any]) -> str:

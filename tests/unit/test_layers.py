@@ -15,10 +15,10 @@ ALLOWED = {
     "wire": {"wire"},
     "store": {"store", "wire", "clock", "settings"},
     "aws": {"aws", "wire", "clock", "settings", "store"},
-    "domain": {"domain", "store", "aws", "wire", "clock", "settings", "deployment"},
-    "mcp": {"mcp", "domain", "store", "wire", "clock", "settings", "deployment"},
-    "api": {"api", "mcp", "domain", "store", "wire", "clock", "settings", "deployment"},
-    "workers": {"workers", "mcp", "domain", "store", "wire", "clock", "settings", "deployment"},
+    "domain": {"domain", "store", "aws", "wire", "clock", "settings", "deployment", "telemetry"},
+    "mcp": {"mcp", "domain", "store", "wire", "clock", "settings", "deployment", "telemetry"},
+    "api": {"api", "mcp", "domain", "store", "wire", "clock", "settings", "deployment", "telemetry"},
+    "workers": {"workers", "mcp", "domain", "store", "wire", "clock", "settings", "deployment", "telemetry"},
 }
 
 

@@ -1,0 +1,84 @@
+"""What operators see of a Lambda: log lines in JSON with the ids of what they are about, and metrics among them.
+
+Outside Lambda logging stays as the process has set it up, and no metric is written. Nothing here is content of a
+session: ids, names, outcomes and durations only.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+#: Of the metrics, on CloudWatch.
+NAMESPACE = "Atoll"
+
+_IN_LAMBDA = "AWS_LAMBDA_FUNCTION_NAME" in os.environ
+_ids: ContextVar[dict[str, str]] = ContextVar("ids")
+
+
+@contextmanager
+def about(**ids: str | None) -> Iterator[None]:
+    """Add ids (``namespace``, ``session``, ``agent``, ``request``, …) to every line that is logged in the context."""
+    token = _ids.set({**_ids.get({}), **{name: value for name, value in ids.items() if value is not None}})
+    try:
+        yield
+    finally:
+        _ids.reset(token)
+
+
+def request_id(context: Any) -> str | None:
+    """Return the id of an invocation; a test may have none."""
+    return getattr(context, "aws_request_id", None)
+
+
+def count(metric: str, *, value: int = 1, **dimensions: str) -> None:
+    """Count something that happened: ``count("SessionsClosed", reason="ttl")``."""
+    _write(metric, "Count", value, dimensions)
+
+
+def measure(metric: str, duration_ms: int) -> None:
+    """Note how long something took."""
+    _write(metric, "Milliseconds", duration_ms, {})
+
+
+def _write(metric: str, unit: str, value: int, dimensions: dict[str, str]) -> None:
+    if not _IN_LAMBDA:
+        return
+    # Not at the top: most invocations count nothing.
+    from aws_lambda_powertools.metrics import MetricUnit, single_metric
+
+    with single_metric(name=metric, unit=MetricUnit(unit), value=value, namespace=NAMESPACE) as written:
+        written.add_dimension(name="stage", value=os.environ.get("ATOLL_STAGE", ""))
+        for name, text in dimensions.items():
+            written.add_dimension(name=name, value=text)
+
+
+class _Ids(logging.Filter):
+    """Adds the ids of the context to a record; what the line itself says comes first."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        for name, value in _ids.get({}).items():
+            if not hasattr(record, name):
+                setattr(record, name, value)
+        return True
+
+
+def set_up() -> None:
+    """Write the lines of Atoll, and of Chalice in its name, as JSON."""
+    from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
+
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(LambdaPowertoolsFormatter(service="atoll"))
+    handler.addFilter(_Ids())
+    for name in ("atoll", "chalicelib"):
+        logger = logging.getLogger(name)
+        logger.setLevel(os.environ.get("POWERTOOLS_LOG_LEVEL", "INFO"))
+        logger.propagate = False
+        logger.handlers = [handler]
+
+
+if _IN_LAMBDA:
+    set_up()
