@@ -1,7 +1,7 @@
 """One running Atoll: its settings, its clock, and everything it talks to, each built when it is first used."""
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from chalicelib.clock import Clock
@@ -14,6 +14,7 @@ from chalicelib.store.session_items import SessionItems
 from chalicelib.store.sessions import Sessions
 
 if TYPE_CHECKING:
+    from botocore.session import Session
     from mypy_boto3_dynamodb import DynamoDBClient
 
     from chalicelib.aws.bodies import Bodies
@@ -63,11 +64,10 @@ class Deployment:
         self.known_keys: dict[str, tuple[int, ApiKeyRecord]] = {}
 
     def client(self, service: str) -> Any:
-        """Build a boto3 client; a throttled call is tried again with growing pauses before it is an error."""
-        import boto3
+        """Build botocore's client; a throttled call is tried again with growing pauses before it is an error."""
         from botocore.config import Config
 
-        return boto3.client(service, config=Config(retries={"mode": "standard", "total_max_attempts": 5}))  # type: ignore[call-overload]
+        return _session().create_client(service, config=Config(retries={"mode": "standard", "total_max_attempts": 5}))
 
     def watch(self, session_id: str, cares: Callable[[dict[str, Any]], bool] | None = None) -> Watch:
         """Return the pause between two polls of a session.
@@ -187,6 +187,17 @@ class Deployment:
         from chalicelib.aws.http import OutgoingHttp
 
         return OutgoingHttp(allow_private=self.settings.allow_private_addresses)
+
+
+@cache
+def _session() -> "Session":
+    """Return botocore's session, which reads each service's description only once.
+
+    Not boto3's: it adds nothing to the clients, and 50 ms to a cold start.
+    """
+    from botocore.session import get_session
+
+    return get_session()
 
 
 class _Process:

@@ -3,18 +3,14 @@
 The page needs no network: Swagger UI is in Powertools, which every Lambda of Atoll carries anyway.
 """
 
-import os
 from pathlib import Path
 
-import aws_lambda_powertools
 from chalice.app import Blueprint, Request, Response
 
 from chalicelib.api.http import route
 from chalicelib.domain.errors import NotFound
 
 routes = Blueprint(__name__)
-
-_SWAGGER_UI = Path(os.path.dirname(aws_lambda_powertools.__file__)) / "event_handler" / "openapi" / "swagger_ui"
 
 _PAGE = """\
 <!DOCTYPE html>
@@ -37,10 +33,10 @@ _START = """\
 SwaggerUIBundle({url: "api_v1.json", dom_id: "#api", deepLinking: true, docExpansion: "list", filter: true});
 """
 
-#: Name to content type and where it is.
+#: Name to content type and what Swagger UI calls it.
 _FILES = {
-    "swagger-ui.css": ("text/css", _SWAGGER_UI / "swagger-ui.min.css"),
-    "swagger-ui.js": ("text/javascript", _SWAGGER_UI / "swagger-ui-bundle.min.js"),
+    "swagger-ui.css": ("text/css", "swagger-ui.min.css"),
+    "swagger-ui.js": ("text/javascript", "swagger-ui-bundle.min.js"),
 }
 
 
@@ -71,7 +67,10 @@ def get_docs_file(file: str) -> Response:
         return _file(_START, "text/javascript", "no-cache")
     if file not in _FILES:
         raise NotFound(f"there is no {file[:80]!r} here")
-    content_type, path = _FILES[file]
+    import aws_lambda_powertools
+
+    content_type, name = _FILES[file]
+    path = Path(aws_lambda_powertools.__path__[0], "event_handler", "openapi", "swagger_ui", name)
     return _file(path.read_text(encoding="utf-8"), content_type, "public, max-age=86400")
 
 

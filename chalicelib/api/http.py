@@ -68,9 +68,20 @@ class Route:
     filtered: bool
 
     @functools.cached_property
-    def wanted(self) -> Mapping[str, inspect.Parameter]:
-        """What the handler asks for, by name."""
-        return inspect.signature(self.handler).parameters
+    def wanted(self) -> frozenset[str]:
+        """Names of what the handler asks for."""
+        return frozenset(inspect.signature(self.handler).parameters)
+
+    @functools.cached_property
+    def signature(self) -> inspect.Signature:
+        """The handler's signature, evaluated: that may load models which no other request needs."""
+        return inspect.signature(self.handler, eval_str=True)
+
+    @functools.cached_property
+    def parse(self) -> Callable[..., Any] | None:
+        """What reads its body; ``None`` when that is taken as it comes."""
+        annotation = self.signature.parameters["body"].annotation
+        return None if annotation is bytes else TypeAdapter(annotation).validate_json
 
 
 #: All operations, in the order in which their modules were imported: what the OpenAPI document is made of.
@@ -104,8 +115,6 @@ def route(
         registered = Route(method, path, handler, authenticated, content_types, raises, status, documented, filtered)
         ROUTES.append(registered)
         wanted = registered.wanted
-        body_type = wanted["body"].annotation if "body" in wanted else None
-        parse = None if body_type in (None, bytes) else TypeAdapter(body_type).validate_json
 
         def view(**path_parameters: str) -> Response:
             request: Request = blueprint.current_request
@@ -123,7 +132,7 @@ def route(
                 arguments["request"] = request
             if "body" in wanted:
                 _check_content_type(request, content_types)
-                raw = _bounded_body(request)
+                raw, parse = _bounded_body(request), registered.parse
                 arguments["body"] = parse(_checked_json(raw), strict=True) if parse else raw
             return answer(handler(**arguments))
 
@@ -224,7 +233,9 @@ def _mapping_errors(view: Handler) -> Handler:
         except (ClientError, BotoCoreError) as error:
             if not _passes(error):
                 raise
-            logger.warning("AWS is busy", extra={"error": type(error).__name__})
+            from aws_lambda_powertools import Logger
+
+            Logger(service="atoll").warning("AWS is busy", extra={"error": type(error).__name__})
             return _refusal_of(errors.TryLater("Atoll is busy: try again shortly"))
 
     # Chalice calls a view with the names in its path, so the wrapper must not look like the view.

@@ -181,7 +181,7 @@ def _parameters(route: Route) -> list[Part]:
 
 def _responses(route: Route, schemas: dict[Any, Part]) -> dict[str, Part]:
     responses: dict[str, Part] = {}
-    if inspect.signature(route.handler).return_annotation is not NoReturn:
+    if route.signature.return_annotation is not NoReturn:
         success: Part = {"description": HTTPStatus(route.status).phrase}
         if schema := schemas.get((route, "answer")):
             success["content"] = {"application/json": {"schema": schema}}
@@ -233,11 +233,11 @@ def _of_body(route: Route) -> set[HTTPStatus]:
 
 
 def _body_type(route: Route) -> Any:
-    return route.wanted["body"].annotation if "body" in route.wanted else None
+    return route.signature.parameters["body"].annotation if "body" in route.wanted else None
 
 
 def _answer_type(route: Route) -> Any:
-    kind = inspect.signature(route.handler).return_annotation
+    kind = route.signature.return_annotation
     if get_origin(kind) is Page:
         return list[get_args(kind)[0]]  # type: ignore[misc]
     return None if kind in (None, NoReturn, Response) else kind

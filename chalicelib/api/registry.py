@@ -1,5 +1,7 @@
 """The registry over HTTP: Coral's reading of it, and Atoll's own adding and removing of agents."""
 
+from typing import TYPE_CHECKING
+
 from chalice.app import Blueprint
 
 from chalicelib.api.http import route
@@ -8,8 +10,10 @@ from chalicelib.deployment import current
 from chalicelib.domain import registry
 from chalicelib.domain.errors import BadRequest, Forbidden, NotFound
 from chalicelib.store.api_keys import ApiKeyRecord
-from chalicelib.store.registry import RegistryAgentRecord
-from chalicelib.wire.registry import AgentRegistrySource, RestrictedRegistryAgent
+from chalicelib.wire import registry as wire
+
+if TYPE_CHECKING:
+    from chalicelib.store.registry import RegistryAgentRecord
 
 routes = Blueprint(__name__)
 
@@ -17,7 +21,7 @@ _AGENT = "/api/v1/registry/local/{agentName}/{agentVersion}"
 
 
 @route(routes, "GET", "/api/v1/registry", filtered=False)
-def get_registry_agents(paging: Paging) -> Page[AgentRegistrySource]:
+def get_registry_agents(paging: Paging) -> "Page[wire.AgentRegistrySource]":
     """List the registries and the agents in each: there is one, the local. A page is one of its agents."""
     source = registry.catalog(current())
     behind = (agent for agent in source.agents if paging.start is None or agent.name > paging.start)
@@ -26,13 +30,15 @@ def get_registry_agents(paging: Paging) -> Page[AgentRegistrySource]:
 
 
 @route(routes, "GET", _AGENT)
-def inspect_local_agent(agent_name: str, agent_version: str) -> RestrictedRegistryAgent:
+def inspect_local_agent(agent_name: str, agent_version: str) -> "wire.RestrictedRegistryAgent":
     """Return all details of an agent of the local registry, but for the defaults of its secret options."""
     return _shown(registry.get(current(), agent_name, agent_version))
 
 
 @route(routes, "PUT", _AGENT, content_types=("application/toml", "text/plain", "text/x-toml"))
-def put_local_agent(agent_name: str, agent_version: str, body: bytes, caller: ApiKeyRecord) -> RestrictedRegistryAgent:
+def put_local_agent(
+    agent_name: str, agent_version: str, body: bytes, caller: ApiKeyRecord
+) -> "wire.RestrictedRegistryAgent":
     """Register an agent, or replace it, with the text of its ``coral-agent.toml``."""
     _check_all_namespaces(caller)
     try:
@@ -50,7 +56,7 @@ def delete_local_agent(agent_name: str, agent_version: str, caller: ApiKeyRecord
 
 
 @route(routes, "GET", "/api/v1/registry/marketplace/{agentName}/{agentVersion}")
-def inspect_marketplace_agent(agent_name: str, agent_version: str) -> RestrictedRegistryAgent:
+def inspect_marketplace_agent(agent_name: str, agent_version: str) -> "wire.RestrictedRegistryAgent":
     """Answer as a server without a marketplace does."""
     raise NotFound(f"there is no agent {agent_name!r} in version {agent_version!r}: no marketplace is configured")
 
@@ -58,15 +64,15 @@ def inspect_marketplace_agent(agent_name: str, agent_version: str) -> Restricted
 @route(routes, "GET", "/api/v1/registry/linked/{linkedServerName}/{agentName}/{agentVersion}")
 def inspect_linked_server_agent(
     linked_server_name: str, agent_name: str, agent_version: str
-) -> RestrictedRegistryAgent:
+) -> "wire.RestrictedRegistryAgent":
     """Answer as a server without linked servers does."""
     raise NotFound(
         f"there is no agent {agent_name!r} in version {agent_version!r}: no server {linked_server_name!r} is linked"
     )
 
 
-def _shown(record: RegistryAgentRecord) -> RestrictedRegistryAgent:
-    return RestrictedRegistryAgent(registry_agent=record.definition.without_secrets())
+def _shown(record: "RegistryAgentRecord") -> "wire.RestrictedRegistryAgent":
+    return wire.RestrictedRegistryAgent(registry_agent=record.definition.without_secrets())
 
 
 def _check_all_namespaces(caller: ApiKeyRecord) -> None:

@@ -9,10 +9,9 @@ from chalicelib.domain import api_keys, sessions
 from chalicelib.domain.errors import Conflict, Forbidden, NotFound, TooLarge
 from chalicelib.domain.idempotency import Claim
 from chalicelib.store.api_keys import ApiKeyRecord
+from chalicelib.wire import requests
 from chalicelib.wire.sessions import (
-    CreateIfNotExists,
     SessionIdentifier,
-    SessionRequest,
     SessionRuntimeSettings,
     SessionStateBase,
     SessionStateExtended,
@@ -24,13 +23,13 @@ _SESSION = "/api/v1/local/session/{namespace}/{sessionId}"
 
 
 @route(routes, "POST", "/api/v1/local/session", raises=(Forbidden, NotFound, Conflict))
-def create_session(body: SessionRequest, caller: ApiKeyRecord, request: Request) -> SessionIdentifier:
+def create_session(body: "requests.SessionRequest", caller: ApiKeyRecord, request: Request) -> SessionIdentifier:
     """Create a session, and execute it unless that is deferred.
 
     With an ``Idempotency-Key`` the same request creates one session in 24 hours, however often it is sent.
     """
     provider = body.namespace_provider
-    name = provider.namespace_request.name if isinstance(provider, CreateIfNotExists) else provider.name
+    name = provider.namespace_request.name if isinstance(provider, requests.CreateIfNotExists) else provider.name
     api_keys.check_reach(caller, name)
     key = request.headers.get("idempotency-key")
     claim = None if key is None else Claim.of(caller.key_hash, str(key), bytes_of(request))

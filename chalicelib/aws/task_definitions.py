@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from chalicelib.aws.tasks import CONTAINER, OPTIONS_CONTAINER, OPTIONS_TOKEN, OPTIONS_URL
 from chalicelib.settings import Settings
 from chalicelib.store.registry import RegistryAgentRecord
-from chalicelib.wire.registry import DockerRuntime, ExecutableRuntime, RuntimeId
+from chalicelib.wire.identifiers import RuntimeId
+from chalicelib.wire.registry import DockerRuntime, ExecutableRuntime
 
 if TYPE_CHECKING:
     from mypy_boto3_ecs import ECSClient

@@ -20,7 +20,7 @@ from chalicelib.wire.agents import (
     WaitingMessage,
 )
 from chalicelib.wire.base import iso_from_ms
-from chalicelib.wire.registry import RegistryAgentIdentifier
+from chalicelib.wire.identifiers import RegistryAgentIdentifier
 
 if TYPE_CHECKING:
     from chalicelib.deployment import Deployment

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from chalicelib.domain.actors import Actor
 from chalicelib.domain.errors import BadRequest
 from chalicelib.store.agents import AgentRecord
-from chalicelib.wire.agents import GraphAgentTool
+from chalicelib.wire.custom_tools import GraphAgentTool
 
 if TYPE_CHECKING:
     from chalicelib.deployment import Deployment

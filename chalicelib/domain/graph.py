@@ -11,7 +11,7 @@ from chalicelib.store.agents import AgentRecord
 from chalicelib.store.namespaces import NamespaceRecord
 from chalicelib.store.registry import RegistryAgentRecord
 from chalicelib.store.table import read_together, size_of
-from chalicelib.wire.agents import AgentGraphRequest, GraphAgentRequest, LocalProvider
+from chalicelib.wire.graph import AgentGraphRequest, GraphAgentRequest, LocalProvider
 
 if TYPE_CHECKING:
     from chalicelib.deployment import Deployment

@@ -15,16 +15,14 @@ from chalicelib.domain.options import fault_of_regex
 from chalicelib.store.registry import RegistryAgentRecord
 from chalicelib.store.table import Item, Key, Table, read_together
 from chalicelib.wire.agent_file import AgentFile
+from chalicelib.wire.identifiers import LocalSource, RegistryAgentIdentifier, RuntimeId
 from chalicelib.wire.registry import (
     AgentRegistrySource,
     DockerRuntime,
     ExecutableRuntime,
-    LocalSource,
     RegistryAgent,
     RegistryAgentCatalog,
-    RegistryAgentIdentifier,
     RegistryAgentInfo,
-    RuntimeId,
     Runtimes,
 )
 

@@ -10,19 +10,17 @@ from chalicelib.domain.idempotency import Claim
 from chalicelib.store.namespaces import NamespaceRecord
 from chalicelib.store.sessions import SessionRecord
 from chalicelib.store.table import read_together
+from chalicelib.wire import requests
 from chalicelib.wire.namespaces import SessionNamespaceRequest
 from chalicelib.wire.sessions import (
     MAX_DURATION_MS,
     Closing,
-    CreateIfNotExists,
     Executed,
     HoldAfterExit,
-    Immediate,
     MinimumTime,
     PendingExecution,
     SessionIdentifier,
     SessionNamespaceStateExtended,
-    SessionRequest,
     SessionRuntimeSettings,
     SessionStateBase,
     SessionStateExtended,
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
     from chalicelib.deployment import Deployment
 
 
-def create(atoll: "Deployment", request: SessionRequest, claim: Claim | None = None) -> SessionIdentifier:
+def create(atoll: "Deployment", request: "requests.SessionRequest", claim: Claim | None = None) -> SessionIdentifier:
     """Create a session, and execute it unless that is deferred; with a claim, once for all who make the same one.
 
     The record is the last thing written: a crash before it leaves items that nobody can see, and that expire.
@@ -44,13 +42,13 @@ def create(atoll: "Deployment", request: SessionRequest, claim: Claim | None = N
     if claim and (earlier := idempotency.created(atoll, claim)):
         return earlier
     provider = request.namespace_provider
-    wanted = provider.namespace_request if isinstance(provider, CreateIfNotExists) else None
+    wanted = provider.namespace_request if isinstance(provider, requests.CreateIfNotExists) else None
     name = wanted.name if wanted else provider.name  # type: ignore[union-attr]
     namespace, registered = graph.read(atoll, name, request.agent_graph_request)
     plan = graph.plan(atoll, request.agent_graph_request, registered)
     session_id = str(uuid.uuid4())
     now_ms = atoll.clock.now_ms()
-    settings = request.execution.runtime_settings if isinstance(request.execution, Immediate) else None
+    settings = request.execution.runtime_settings if isinstance(request.execution, requests.Immediate) else None
     # The agents of a deferred session must outlive whatever settings it is executed with.
     records, option_values = plan.records(
         name, session_id, created_at_ms=now_ms, expires_at=longest_life_s(atoll, now_ms, settings)

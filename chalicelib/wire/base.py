@@ -33,9 +33,12 @@ Timestamp = Annotated[
 
 
 class WireModel(BaseModel):
-    """A model whose fields are snake_case in Python and camelCase on the wire."""
+    """A model whose fields are snake_case in Python and camelCase on the wire.
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore")
+    It is built when it is first used: most processes use few of the models, and each would cost them its cold start.
+    """
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", defer_build=True)
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON object a client sees."""

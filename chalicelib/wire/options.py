@@ -120,12 +120,7 @@ Content = TypeVar("Content")
 Validation = TypeVar("Validation")
 
 
-class _BuiltWhenUsed(WireModel):
-    # More than a hundred models stand here: most processes use few of them, and each would cost them its cold start.
-    model_config = ConfigDict(defer_build=True)
-
-
-class TypedValue(_BuiltWhenUsed, Generic[Type, Content]):
+class TypedValue(WireModel, Generic[Type, Content]):
     """The value of an option, with its type beside it."""
 
     type: Type
@@ -182,7 +177,7 @@ class AgentOptionDisplay(WireModel):
     multiline: bool = False
 
 
-class NumberValidation(_BuiltWhenUsed, Generic[Content]):
+class NumberValidation(WireModel, Generic[Content]):
     """What a number may be. An empty ``variants`` restricts nothing."""
 
     min: Content | None = None
@@ -237,7 +232,7 @@ class BlobAgentOptionValidation(WireModel):
     max_size: ValidationFileSize | None = None
 
 
-class _Option(_BuiltWhenUsed):
+class _Option(WireModel):
     required: bool = False
     display: AgentOptionDisplay | None = None
     transport: Literal["env", "fs"] = "env"

@@ -1,49 +1,15 @@
 """The registry on the wire: its sources, and each agent in full."""
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, computed_field
 
 from chalicelib.wire.base import Timestamp, WireModel
+from chalicelib.wire.identifiers import AgentRegistrySourceIdentifier, LocalSource, RegistryAgentIdentifier, RuntimeId
 from chalicelib.wire.options import AgentOption
 
-RuntimeId = Literal["executable", "docker", "function"]
 Transport = Literal["sse", "streamable_http"]
 AgentCapability = Literal["resources", "tool_refreshing"]
-
-
-class LocalSource(WireModel):
-    """The registry of this deployment."""
-
-    type: Literal["local"] = "local"
-
-
-class LinkedSource(WireModel):
-    """The registry of a linked server."""
-
-    type: Literal["linked"]
-    linked_server_id: str
-
-
-class MarketplaceSource(WireModel):
-    """Coral's marketplace."""
-
-    type: Literal["marketplace"]
-
-
-AgentRegistrySourceIdentifier = Annotated[LocalSource | LinkedSource | MarketplaceSource, Field(discriminator="type")]
-
-
-#: A name or version that the registry can be asked for: DynamoDB takes no empty key, and none above 1,024 bytes.
-RegistryKey = Annotated[str, Field(min_length=1, max_length=256)]
-
-
-class RegistryAgentIdentifier(WireModel):
-    """Which agent, in which version, of which registry."""
-
-    name: RegistryKey
-    version: RegistryKey
-    registry_source_id: AgentRegistrySourceIdentifier
 
 
 class RegistryAgentCatalog(WireModel):

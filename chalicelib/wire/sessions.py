@@ -4,9 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from chalicelib.wire.agents import AgentGraphRequest, SessionAgentState, SessionAgentUsageReport
+from chalicelib.wire.agents import SessionAgentState, SessionAgentUsageReport
 from chalicelib.wire.base import Timestamp, WireModel
-from chalicelib.wire.namespaces import Annotations, Name, SessionNamespaceRequest, SessionNamespaceStateBase
+from chalicelib.wire.namespaces import SessionNamespaceStateBase
 from chalicelib.wire.threads import SessionThread
 
 #: Atoll's limit of every duration in a request: 365 days.
@@ -57,42 +57,6 @@ class SessionRuntimeSettings(WireModel):
     extended_end_report: bool = False
     persistence_mode: SessionPersistenceMode = Field(default_factory=NoPersistence)
     webhooks: SessionWebhooks = Field(default_factory=SessionWebhooks)
-
-
-class CreateIfNotExists(WireModel):
-    """Use the namespace as it is, or create it as asked for."""
-
-    type: Literal["create_if_not_exists"]
-    namespace_request: SessionNamespaceRequest
-
-
-class UseExisting(WireModel):
-    """Use a namespace that is there."""
-
-    type: Literal["use_existing"]
-    name: Name
-
-
-class Immediate(WireModel):
-    """Start the agents now."""
-
-    mode: Literal["immediate"] = "immediate"
-    runtime_settings: SessionRuntimeSettings = Field(default_factory=SessionRuntimeSettings)
-
-
-class Defer(WireModel):
-    """Start the agents when the session is executed."""
-
-    mode: Literal["defer"]
-
-
-class SessionRequest(WireModel):
-    """A session to be created."""
-
-    agent_graph_request: AgentGraphRequest
-    namespace_provider: Annotated[CreateIfNotExists | UseExisting, Field(discriminator="type")]
-    execution: Annotated[Immediate | Defer, Field(discriminator="mode")] = Field(default_factory=Immediate)
-    annotations: Annotations = Field(default_factory=dict)
 
 
 class SessionIdentifier(WireModel):

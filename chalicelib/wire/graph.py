@@ -1,0 +1,101 @@
+"""How a graph asks for its agents on the wire."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from chalicelib.wire.base import WireModel
+from chalicelib.wire.custom_tools import GraphAgentTool
+from chalicelib.wire.identifiers import RegistryAgentIdentifier, RuntimeId
+from chalicelib.wire.namespaces import Annotations, Name
+from chalicelib.wire.options import OptionValue
+
+#: Atoll's limits of a graph.
+MAX_AGENTS = 100
+MAX_GROUPS = 1_000
+MAX_PROMPT_BYTES = 8_192
+MAX_DESCRIPTION_BYTES = 1_024
+
+
+def _at_most(limit: int) -> AfterValidator:
+    def check(value: str) -> str:
+        size = len(value.encode("utf-8", "surrogatepass"))
+        if size > limit:
+            raise ValueError(f"at most {limit} bytes of UTF-8 are taken, not {size}")
+        return value
+
+    return AfterValidator(check)
+
+
+class LocalProvider(WireModel):
+    """The agent runs here."""
+
+    type: Literal["local"]
+    runtime: RuntimeId
+
+
+class LinkedProvider(WireModel):
+    """The agent runs on a linked server."""
+
+    type: Literal["linked"]
+    linked_server_name: str
+    runtime: RuntimeId
+
+
+class RemoteProvider(WireModel):
+    """The agent runs on a given remote server; what it costs there is none of Atoll's business."""
+
+    type: Literal["remote"]
+    runtime: RuntimeId
+
+
+class RemoteRequestProvider(WireModel):
+    """The agent runs on a remote server that is still to be found."""
+
+    type: Literal["remote_request"]
+    runtime: RuntimeId
+
+
+GraphAgentProvider = Annotated[
+    LocalProvider | LinkedProvider | RemoteProvider | RemoteRequestProvider, Field(discriminator="type")
+]
+
+
+class CloseSessionTool(WireModel):
+    """Gives the agent the tool `coral_close_session`."""
+
+    type: Literal["close_session_tool"]
+
+
+class X402BudgetedResource(WireModel):
+    """A budget for a paid resource."""
+
+    priority: int
+    resource: str
+    remaining_budget: int
+
+
+class GraphAgentRequest(WireModel):
+    """One agent of a graph."""
+
+    id: RegistryAgentIdentifier
+    name: Name
+    description: Annotated[str, _at_most(MAX_DESCRIPTION_BYTES)] | None = None
+    options: dict[str, OptionValue] = Field(default_factory=dict)
+    system_prompt: Annotated[str, _at_most(MAX_PROMPT_BYTES)] | None = None
+    blocking: bool | None = None
+    custom_tool_access: list[str] = Field(default_factory=list)
+    plugins: list[CloseSessionTool] = Field(default_factory=list)
+    provider: GraphAgentProvider
+    x402_budgets: list[X402BudgetedResource] = Field(default_factory=list, alias="x402Budgets")
+    annotations: Annotations = Field(default_factory=dict)
+
+
+class AgentGraphRequest(WireModel):
+    """The agents of a session, which of them are linked, and the tools that they are given."""
+
+    agents: Annotated[list[GraphAgentRequest], Field(max_length=MAX_AGENTS)]
+    groups: Annotated[list[Annotated[list[str], Field(max_length=MAX_AGENTS)]], Field(max_length=MAX_GROUPS)] = Field(
+        default_factory=list
+    )
+    custom_tools: dict[str, GraphAgentTool] = Field(default_factory=dict)
