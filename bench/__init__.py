@@ -1,0 +1,1 @@
+"""What Atoll costs in time, calls and money, measured: `make bench`."""

@@ -1,0 +1,126 @@
+"""AWS answered from memory: what botocore would send is answered on the spot, so that only our own CPU is left.
+
+It is put where botocore hands a request to HTTP. Everything above that runs as ever: serializing, signing, parsing.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import botocore.endpoint
+from botocore.awsrequest import AWSRequest, AWSResponse
+
+#: What answers a call: its parameters, as they would be sent, to the body of the answer.
+Answer = Callable[[dict[str, Any]], dict[str, Any]]
+
+#: The environment in which nothing is asked for credentials or a region.
+ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "bench",
+    "AWS_SECRET_ACCESS_KEY": "bench",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_CONFIG_FILE": "/dev/null",
+    "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+    "ATOLL_STAGE": "bench",
+}
+
+
+def answer_from_memory(answers: dict[str, Answer]) -> None:
+    """Answer the calls of this process by the operation's name; one that is not there raises ``KeyError``."""
+
+    def send(_endpoint: Any, request: AWSRequest) -> AWSResponse:
+        operation = request.headers["X-Amz-Target"].decode().rpartition(".")[2]
+        body = json.dumps(answers[operation](json.loads(request.body))).encode()
+        response = AWSResponse(request.url, 200, {"Content-Type": "application/x-amz-json-1.0"}, None)
+        response._content = body
+        return response
+
+    botocore.endpoint.Endpoint._send = send
+
+
+NAMESPACE, SESSION = "bench", "11111111-2222-4333-8444-555555555555"
+KEY = "bench-key"
+_NEVER = str(1 << 40)
+_NOW_MS = "1800000000000"
+
+_ITEMS: dict[str, dict[str, Any]] = {
+    "api-keys": {
+        "keyHash": {"S": "8f8bb0dd2b0ae0de1f5b9b2d9e8e1cf1"},
+        "name": {"S": "bench"},
+        "namespaces": {"L": [{"S": "*"}]},
+        "createdAtMs": {"N": _NOW_MS},
+    },
+    "namespaces": {
+        "name": {"S": NAMESPACE},
+        "state": {"S": "active"},
+        "createdAtMs": {"N": _NOW_MS},
+        "deleteOnLastSessionExit": {"BOOL": True},
+        "annotations": {"M": {}},
+    },
+    "sessions": {
+        "namespace": {"S": NAMESPACE},
+        "sessionId": {"S": SESSION},
+        "status": {"S": "executed"},
+        "createdAtMs": {"N": _NOW_MS},
+        "executedAtMs": {"N": _NOW_MS},
+        "expiresAt": {"N": _NEVER},
+        "annotations": {"M": {"project": {"S": "atoll"}}},
+        "groups": {"L": [{"L": [{"S": "a"}, {"S": "b"}, {"S": "c"}]}]},
+        "registryAgents": {"L": [{"S": "echo 1.0.0"}]},
+        "namespaceState": {
+            "M": {"name": {"S": NAMESPACE}, "deleteOnLastSessionExit": {"BOOL": True}, "annotations": {"M": {}}}
+        },
+        "runtimeSettings": {
+            "M": {
+                "ttl": {"N": "600000"},
+                "extendedEndReport": {"BOOL": False},
+                "persistenceMode": {"M": {"mode": {"S": "none"}}},
+                "webhooks": {"M": {}},
+            }
+        },
+    },
+}
+
+
+def item_of(table: str) -> dict[str, Any]:
+    """Return the item that a table answers with, by the full name of the table."""
+    return _ITEMS[table.removeprefix("atoll-bench-")]
+
+
+def get_item(request: dict[str, Any]) -> dict[str, Any]:
+    """Answer a GetItem."""
+    return {"Item": item_of(request["TableName"])}
+
+
+def batch_get_item(request: dict[str, Any]) -> dict[str, Any]:
+    """Answer a BatchGetItem."""
+    return {"Responses": {table: [item_of(table)] for table in request["RequestItems"]}, "UnprocessedKeys": {}}
+
+
+def event(method: str, path: str, resource: str, body: str | None = None, **parameters: str) -> dict[str, Any]:
+    """Return the event with which API Gateway calls a REST API's Lambda (payload of a proxy integration)."""
+    return {
+        "resource": resource,
+        "path": path,
+        "httpMethod": method,
+        "headers": {"authorization": f"Bearer {KEY}", "content-type": "application/json", "accept": "*/*"},
+        "multiValueHeaders": {
+            "authorization": [f"Bearer {KEY}"],
+            "content-type": ["application/json"],
+            "accept": ["*/*"],
+        },
+        "queryStringParameters": None,
+        "multiValueQueryStringParameters": None,
+        "pathParameters": parameters or None,
+        "stageVariables": None,
+        "requestContext": {
+            "resourcePath": resource,
+            "httpMethod": method,
+            "path": path,
+            "stage": "bench",
+            "identity": {"sourceIp": "127.0.0.1"},
+        },
+        "body": body,
+        "isBase64Encoded": False,
+    }
