@@ -1,0 +1,90 @@
+"""What deploying and destroying take, decided before anything is done."""
+
+import dataclasses
+
+import pytest
+
+from infra.aws import plan, project
+from infra.aws.plan import DeleteApp, DeleteStack, DeployApp, DeployTemplate, Found, Wanted
+
+FOUND = Found(
+    account="123456789012",
+    region="us-east-1",
+    partition="aws",
+    deployed=False,
+    concurrency=1000,
+    default_vpc="vpc-1",
+    default_subnets=("subnet-1", "subnet-2"),
+)
+
+
+def test_a_new_stage_runs_its_agents_in_the_default_vpc() -> None:
+    first, *_ = plan.to_deploy(Wanted("prod"), FOUND)
+    assert isinstance(first, DeployTemplate)
+    assert first.parameters == {"Stage": "prod", "VpcId": "vpc-1", "Subnets": "subnet-1,subnet-2"}
+
+
+def test_given_subnets_come_before_the_default_ones() -> None:
+    first, *_ = plan.to_deploy(Wanted("prod", {"VpcId": "vpc-2", "Subnets": "subnet-9"}), FOUND)
+    assert isinstance(first, DeployTemplate)
+    assert first.parameters["Subnets"] == "subnet-9"
+
+
+def test_an_update_leaves_what_is_not_given() -> None:
+    first, *_ = plan.to_deploy(Wanted("prod"), dataclasses.replace(FOUND, deployed=True))
+    assert isinstance(first, DeployTemplate)
+    assert first.parameters == {"Stage": "prod"}
+
+
+def test_functions_come_between_the_templates_and_once_more_for_their_urls() -> None:
+    steps = plan.to_deploy(Wanted("dev"), FOUND)
+    assert [(type(step), getattr(step, "if_urls_changed", None)) for step in steps] == [
+        (DeployTemplate, None),
+        (DeployApp, False),
+        (DeployTemplate, None),
+        (DeployApp, True),
+    ]
+
+
+def test_an_account_without_a_default_vpc_must_name_subnets() -> None:
+    with pytest.raises(plan.CannotPlan, match="--subnets"):
+        plan.to_deploy(Wanted("dev"), dataclasses.replace(FOUND, default_subnets=()))
+
+
+def test_an_unknown_stage_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(project.UnknownStage, match="dev, prod"):
+        plan.to_deploy(Wanted("staging"), FOUND)
+
+
+@pytest.mark.parametrize(
+    ("concurrency", "elsewhere", "limits"),
+    [
+        (1000, 0, {"mcp": 500, "reconcile": 1}),
+        (1000, 500, {"mcp": 399, "reconcile": 1}),
+        (101, 0, {"mcp": None, "reconcile": 1}),
+        (10, 0, {"mcp": None, "reconcile": None}),
+    ],
+)
+def test_waiting_agents_get_what_the_account_can_spare(
+    concurrency: int, elsewhere: int, limits: dict[str, int | None]
+) -> None:
+    found = dataclasses.replace(FOUND, concurrency=concurrency, reserved_elsewhere=elsewhere)
+    assert plan.fitting_limits({"mcp": 500, "reconcile": 1}, found) == limits
+
+
+def test_destroying_names_what_goes_and_what_stays() -> None:
+    events, app, stack = plan.to_destroy("prod")
+    assert isinstance(events, DeleteStack)
+    assert isinstance(app, DeleteApp)
+    assert isinstance(stack, DeleteStack)
+    assert events.stack == "atoll-prod-events"
+    assert "Table atoll-prod-sessions" in stack.retained
+    assert "Secret atoll-prod/agent-key" in stack.retained
+    assert "StateMachine atoll-prod-session-lifecycle" in stack.deleted
+    assert not [name for name in stack.deleted if name.startswith(("Table ", "Bucket ", "Secret ", "Queue "))]
+
+
+def test_a_policy_is_filled_in_for_one_stage_of_one_account() -> None:
+    names = {"Stage": "prod", "Account": "123456789012", "Region": "eu-central-1", "Partition": "aws"}
+    [publish] = [each for each in project.policy("on_change", names)["Statement"] if each["Sid"] == "Publish"]
+    assert publish["Resource"] == ["arn:aws:events:eu-central-1:123456789012:event-bus/atoll-prod"]
