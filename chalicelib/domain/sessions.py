@@ -85,7 +85,7 @@ def create(atoll: "Deployment", request: "requests.SessionRequest", claim: Claim
     recreate = (lambda: namespaces.record_of(atoll, wanted)) if wanted else None
     if not namespaces.keep_for(atoll, name, recreate):
         if claim:
-            atoll.claims.remove(claim.record(atoll, created))
+            atoll.claims.remove(claim.claim_id)
         atoll.sessions.remove(name, record.session_id, status=record.status)
         raise namespaces.unknown(name)
     return created
