@@ -130,10 +130,11 @@ def keep_for(atoll: "Deployment", name: str, recreate: Callable[[], NamespaceRec
         record = atoll.namespaces.find(name)
         if record is not None and record.forced:
             return False
-        if record is not None and (record.state == "active" or atoll.namespaces.stop_deleting(name)):
+        if record is not None and record.state == "active":
             return True
-        if record is None:
-            if recreate is None:
-                return False
-            if atoll.namespaces.create(recreate()):
-                return True
+        if record is None and recreate is None:
+            return False
+        if atoll.namespaces.stop_deleting(name) if record else recreate and atoll.namespaces.create(recreate()):
+            # Its session may have ended meanwhile, and then nobody else looks at what was brought back here.
+            delete_when_empty(atoll, name)
+            return True

@@ -94,7 +94,10 @@ class Witness:
             shown = new or old
             if shown and shown["status"] != "pending_execution":
                 last[shown["sessionId"]] = shown
-        return last
+        # What was taken back at its creation, which was answered 404, never was.
+        never = ("POST", 404) in self.right_refusals
+        known = {path.rpartition("/")[2] for path in self.created}
+        return {name: record for name, record in last.items() if not never or name in known}
 
     def _sessions(self) -> list[str]:
         found = []
