@@ -28,7 +28,7 @@ def echoing(stack: LocalStack) -> LocalStack:
     return stack
 
 
-def test_nothing_that_fits_or_breaks_the_document_breaks_atoll(echoing: LocalStack) -> None:
+def test_nothing_that_fits_or_breaks_the_document_breaks_atoll(echoing: LocalStack, tmp_path: Path) -> None:
     seed = [] if os.environ.get("SCHEMATHESIS_SEED") == "random" else ["--generation-deterministic"]
     command = [
         str(Path(sys.executable).with_name("schemathesis")),
@@ -37,7 +37,7 @@ def test_nothing_that_fits_or_breaks_the_document_breaks_atoll(echoing: LocalSta
         *("--header", f"Authorization: Bearer {echoing.key}"),
         *("--checks", "all", "--max-time", "30", *seed),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path)
     assert done.returncode == 0, "\n".join(line[:300] for line in done.stdout.splitlines()[-200:])
     cases = re.search(r"(\d+) generated", done.stdout)
     assert cases is not None, done.stdout[-2000:]
