@@ -1,9 +1,11 @@
 """API keys: who may use the REST API, and which namespaces a key reaches."""
 
 import hashlib
+import secrets
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from chalicelib.domain.errors import Forbidden, Unauthorized
+from chalicelib.domain.errors import BadRequest, Conflict, Forbidden, NotFound, Unauthorized
 from chalicelib.store.api_keys import ApiKeyRecord
 
 if TYPE_CHECKING:
@@ -11,6 +13,9 @@ if TYPE_CHECKING:
 
 #: How long a process believes what it read of a key: a revoked key works at most this much longer.
 CACHE_MS = 60_000
+
+#: Length of what a person calls a key by.
+_ID_LENGTH = 12
 
 #: Keys that one process remembers; beyond it forgets all and reads again.
 _CACHE_SIZE = 1_000
@@ -21,13 +26,56 @@ def hash_of(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def put(atoll: "Deployment", key: str, name: str, namespaces: list[str] | None = None) -> ApiKeyRecord:
-    """Store a key by its hash; ``namespaces`` limits it to exact names or prefixes ending in ``*``."""
+def make(
+    atoll: "Deployment", name: str, namespaces: Sequence[str] = (), *, lifetime_s: int | None = None
+) -> tuple[str, ApiKeyRecord]:
+    """Make a new key and return it with its record: nobody can read it again, for only its hash is stored.
+
+    Raises `BadRequest` for namespaces that no key can be limited to.
+    """
+    key = f"atoll_{secrets.token_urlsafe(32)}"
+    return key, put(atoll, key, name, namespaces, lifetime_s=lifetime_s)
+
+
+def put(
+    atoll: "Deployment", key: str, name: str, namespaces: Sequence[str] = (), *, lifetime_s: int | None = None
+) -> ApiKeyRecord:
+    """Store a key by its hash; ``namespaces`` limits it to exact names, or prefixes ending in ``*``. None is all."""
+    for namespace in namespaces:
+        if not namespace or "*" in namespace[:-1]:
+            raise BadRequest(f"{namespace!r} is neither a namespace's name nor the beginning of one with * behind it")
+    now_ms = atoll.clock.now_ms()
     record = ApiKeyRecord(
-        key_hash=hash_of(key), name=name, created_at_ms=atoll.clock.now_ms(), namespaces=namespaces or ["*"]
+        key_hash=hash_of(key),
+        name=name,
+        created_at_ms=now_ms,
+        namespaces=list(namespaces) or ["*"],
+        expires_at=None if lifetime_s is None else now_ms // 1000 + lifetime_s,
     )
     atoll.api_keys.save(record)
     return record
+
+
+def revoke(atoll: "Deployment", wanted: str) -> ApiKeyRecord:
+    """Delete the key that a name or the beginning of an id names; it works for `CACHE_MS` more at most.
+
+    Raises `NotFound` when there is none, `Conflict` when there is more than one.
+    """
+    keys = list(atoll.api_keys.all())
+    found = [key for key in keys if key.name == wanted] or [
+        key for key in keys if len(wanted) >= _ID_LENGTH and key.key_hash.startswith(wanted)
+    ]
+    if not found:
+        raise NotFound(f"there is no API key {wanted!r}")
+    if len(found) > 1:
+        raise Conflict(f"{len(found)} API keys are named {wanted!r}: name one by its id")
+    atoll.api_keys.remove(found[0].key_hash)
+    return found[0]
+
+
+def id_of(key: ApiKeyRecord) -> str:
+    """Return what a key is called by where names are not unique: the beginning of its hash."""
+    return key.key_hash[:_ID_LENGTH]
 
 
 def authenticate(atoll: "Deployment", key: str) -> ApiKeyRecord:
@@ -36,7 +84,8 @@ def authenticate(atoll: "Deployment", key: str) -> ApiKeyRecord:
         raise Unauthorized("an API key is needed: Authorization: Bearer <key>")
     key_hash, now_ms = hash_of(key), atoll.clock.now_ms()
     read_at_ms, record = atoll.known_keys.get(key_hash, (0, None))
-    if record is None or now_ms - read_at_ms > CACHE_MS:
+    expired = record is not None and record.expires_at is not None and record.expires_at <= now_ms / 1000
+    if record is None or expired or now_ms - read_at_ms > CACHE_MS:
         record = atoll.api_keys.find(key_hash)
         if record is None:
             atoll.known_keys.pop(key_hash, None)

@@ -14,6 +14,7 @@ from chalice import Chalice
 from chalice.config import Config
 from chalice.local import LocalChalice, LocalGateway, LocalGatewayException, RouteMatcher
 
+from infra.local import dynamodb
 from infra.local.waiting import Stopped
 
 log = logging.getLogger(__name__)
@@ -55,8 +56,9 @@ class Gateway:
         self.port: int = self._server.server_address[1]
         self._thread: threading.Thread | None = None
 
-    def serve(self, app: Chalice) -> None:
-        """Begin to answer; connections made before have waited for this."""
+    def serve(self, app: Chalice, keys: dynamodb.Door | None = None) -> None:
+        """Begin to answer; connections made before have waited for this. ``keys`` is where API keys are managed."""
+        self._server.keys = keys
         config = Config.create(chalice_app=app, lambda_timeout=900, lambda_memory_size=512)
         self._server.routes = threaded(app).routes
         self._server.matcher = RouteMatcher(list(app.routes))
@@ -83,6 +85,7 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
     daemon_threads = True
     block_on_close = False
     gateway: LocalGateway
+    keys: dynamodb.Door | None
     matcher: RouteMatcher
     routes: dict[str, dict[str, Any]]
 
@@ -158,6 +161,10 @@ class _Handler(BaseHTTPRequestHandler):
         raise AttributeError(name)
 
     def _ask(self, body: bytes | None) -> tuple[int, dict[str, Any], bytes]:
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        if self.server.keys is not None and dynamodb.is_meant(headers):
+            status, content = self.server.keys(headers, body or b"")
+            return status, {"Content-Type": "application/x-amz-json-1.0"}, content
         # API Gateway answers both with 403 "Missing Authentication Token", which is of no use to a person.
         try:
             methods = self.server.routes[self.server.matcher.match_route(self.path).route]
@@ -165,7 +172,6 @@ class _Handler(BaseHTTPRequestHandler):
             return 404, {}, _message(f"There is nothing at {self.path.split('?')[0]}.")
         if self.command not in methods and self.command != "OPTIONS":
             return 405, {"Allow": ", ".join(methods)}, _message(f"{self.command} is not allowed here.")
-        headers = {name.lower(): value for name, value in self.headers.items()}
         try:
             answer = self.server.gateway.handle_request(method=self.command, path=self.path, headers=headers, body=body)
         except LocalGatewayException as error:

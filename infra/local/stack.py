@@ -20,6 +20,7 @@ from moto.core.common_models import BaseModel
 
 from chalicelib import deployment
 from chalicelib.settings import Settings
+from infra.local import dynamodb
 from infra.local.background import Background
 from infra.local.bus import Bus
 from infra.local.functions import Functions, Handler
@@ -204,7 +205,8 @@ class LocalStack:
             api_keys.put(self.atoll, self.key, "local")
         for folder in self._agent_folders:
             self.register(folder)
-        gateway.serve(app)
+        api_keys_table = self.atoll.settings.table("api-keys")
+        gateway.serve(app, dynamodb.door(self.atoll.dynamodb, api_keys_table, self.key))
 
     def _start_services(self, gateway: Gateway) -> None:
         """Put what moto lacks in its place."""

@@ -1,0 +1,33 @@
+"""One local stack for the tests of the REST API, and clients whose keys reach differently far."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from chalicelib.domain import api_keys
+from infra.local.stack import LocalStack
+from tests.agents import SLEEPER
+from tests.client import Client
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[LocalStack]:
+    with LocalStack(port=0, agents=[SLEEPER]) as running:
+        api_keys.put(running.atoll, "narrow", "one tenant's", ["tenant", "tenant-*"])
+        yield running
+
+
+@pytest.fixture
+def client(stack: LocalStack) -> Client:
+    return Client(stack.url, stack.key)
+
+
+@pytest.fixture
+def narrow(stack: LocalStack) -> Client:
+    """A client whose key reaches ``tenant`` and ``tenant-*`` only."""
+    return Client(stack.url, "narrow")
+
+
+@pytest.fixture
+def namespace(request: pytest.FixtureRequest) -> str:
+    return request.node.name[:100]

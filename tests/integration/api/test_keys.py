@@ -1,0 +1,94 @@
+"""API keys as their keeper makes, lists and revokes them, by the command and on the local stack."""
+
+import pytest
+from typer.testing import CliRunner
+
+from chalicelib.domain import api_keys
+from infra import keys
+from infra.local.stack import LocalStack
+from tests.client import Client
+
+pytestmark = pytest.mark.xdist_group("api")
+
+
+class Keeper:
+    """Runs the command for one local stack."""
+
+    def __init__(self, stack: LocalStack) -> None:
+        self._stack = stack
+
+    def __call__(self, *arguments: str, key: str | None = None, succeeds: bool = True) -> str:
+        found = CliRunner().invoke(
+            keys.app,
+            [*arguments, "--stage", "local", "--url", self._stack.url],
+            env={"ATOLL_API_KEY": key or self._stack.key, "COLUMNS": "200"},
+        )
+        assert (found.exit_code == 0) is succeeds, found.output
+        return found.stdout if succeeds else found.stderr
+
+
+@pytest.fixture
+def keeper(stack: LocalStack) -> Keeper:
+    return Keeper(stack)
+
+
+def test_a_key_is_shown_once_and_works(keeper: Keeper, stack: LocalStack) -> None:
+    key = keeper("make", "ann").strip()
+    assert Client(stack.url, key).call("GET", "/api/v1/local/namespace").status == 200
+    listed = keeper("list")
+    assert "ann" in listed
+    assert key not in listed
+    assert not any(key in str(record) for record in stack.atoll.api_keys.all())
+
+
+def test_a_key_reaches_the_namespaces_that_it_was_made_for(keeper: Keeper, stack: LocalStack) -> None:
+    client = Client(stack.url, keeper("make", "bob", "-n", "exact", "-n", "team-*").strip())
+    reached = {name: client.call("POST", "/api/v1/local/namespace", {"name": name}).status for name in REACH}
+    assert reached == REACH
+
+
+REACH = {"exact": 200, "exactly": 403, "exac": 403, "team-": 200, "team-a": 200, "team": 403, "Team-a": 403, "*": 403}
+
+
+def test_a_revoked_key_is_refused_within_a_minute(
+    keeper: Keeper, stack: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = Client(stack.url, keeper("make", "carl").strip())
+    assert client.call("GET", "/api/v1/registry").status == 200
+    keeper("revoke", "carl")
+    now_ms = stack.atoll.clock.now_ms()
+    monkeypatch.setattr(stack.atoll.clock, "now_ms", lambda: now_ms + api_keys.CACHE_MS + 1)
+    assert client.call("GET", "/api/v1/registry").status == 401
+
+
+def test_a_key_is_refused_from_the_second_on_in_which_it_expires(
+    keeper: Keeper, stack: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = Client(stack.url, keeper("make", "dora", "--days", "1").strip())
+    expires_ms = next(key.expires_at or 0 for key in stack.atoll.api_keys.all() if key.name == "dora") * 1000
+    for now_ms, status in ((expires_ms - 1, 200), (expires_ms, 401)):
+        monkeypatch.setattr(stack.atoll.clock, "now_ms", lambda now_ms=now_ms: now_ms)
+        assert client.call("GET", "/api/v1/registry").status == status
+
+
+def test_of_two_keys_of_one_name_the_id_tells_which_to_revoke(keeper: Keeper, stack: LocalStack) -> None:
+    first, second = (keeper("make", "twin").strip() for _ in range(2))
+    assert "2 API keys" in keeper("revoke", "twin", succeeds=False)
+    keeper("revoke", api_keys.hash_of(first)[:12])
+    assert stack.atoll.api_keys.find(api_keys.hash_of(first)) is None
+    assert stack.atoll.api_keys.find(api_keys.hash_of(second)) is not None
+
+
+@pytest.mark.parametrize("namespace", ["", "a*b", "**"])
+def test_a_limit_that_no_namespace_fits_is_refused(keeper: Keeper, namespace: str) -> None:
+    assert "neither" in keeper("make", "eve", "-n", namespace, succeeds=False)
+
+
+def test_who_does_not_have_the_stacks_key_manages_none(keeper: Keeper) -> None:
+    assert "another API key" in keeper("list", key="wrong", succeeds=False)
+
+
+def test_a_stack_that_is_not_there_is_said_so(stack: LocalStack) -> None:
+    found = CliRunner().invoke(keys.app, ["list", "--stage", "local", "--url", "http://127.0.0.1:1"])
+    assert found.exit_code == 1
+    assert "http://127.0.0.1:1" in found.stderr
