@@ -23,6 +23,8 @@ ENVIRONMENT = {
     "AWS_CONFIG_FILE": "/dev/null",
     "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
     "ATOLL_STAGE": "bench",
+    # What only happens in a Lambda belongs to the measurement.
+    "AWS_LAMBDA_FUNCTION_NAME": "atoll-bench",
 }
 
 

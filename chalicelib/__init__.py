@@ -7,7 +7,7 @@ from chalicelib.on_use import load_on_use
 
 # Atoll has no plugins of pydantic's, and looking for them reads the metadata of every package that is installed.
 # What a start allocates lives as long as the process: looking at it 700 objects at a time finds nothing to free.
-gc.set_threshold(20_000)
+gc.set_threshold(50_000)
 
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
@@ -22,6 +22,7 @@ load_on_use(
     "meeting",
     "options",
     "reactions",
+    "reconciler",
     "registry",
     "reports",
     "threads",

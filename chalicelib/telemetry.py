@@ -4,12 +4,14 @@ Outside Lambda logging stays as the process has set it up, and no metric is writ
 session: ids, names, outcomes and durations only.
 """
 
+import json
 import logging
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from typing import Any
 
 #: Of the metrics, on CloudWatch.
@@ -66,12 +68,34 @@ class _Ids(logging.Filter):
         return True
 
 
+#: What every record has: the rest is what the line itself says.
+_OF_EVERY_RECORD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
+
+
+class _Line(logging.Formatter):
+    """Writes a record as Powertools' logger does, without its import: 15 ms of every function's cold start."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "level": record.levelname,
+            "location": f"{record.funcName}:{record.lineno}",
+            "message": record.getMessage(),
+            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "service": "atoll",
+        }
+        line |= {name: value for name, value in vars(record).items() if name not in _OF_EVERY_RECORD}
+        if trace := os.environ.get("_X_AMZN_TRACE_ID"):
+            line["xray_trace_id"] = trace.split(";")[0].removeprefix("Root=")
+        if record.exc_info and record.exc_info[0]:
+            line["exception"] = self.formatException(record.exc_info)
+            line["exception_name"] = record.exc_info[0].__name__
+        return json.dumps(line, default=str, ensure_ascii=False)
+
+
 def set_up() -> None:
     """Write the lines of Atoll, and of Chalice in its name, as JSON."""
-    from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
-
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(LambdaPowertoolsFormatter(service="atoll"))
+    handler.setFormatter(_Line())
     handler.addFilter(_Ids())
     for name in ("atoll", "chalicelib"):
         logger = logging.getLogger(name)

@@ -16,8 +16,6 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from ulid import ULID
-
 from chalicelib.clock import Clock
 from chalicelib.store.table import Item, Table
 
@@ -77,7 +75,10 @@ class Log(Table):
         The key is stamped with ``at_ms`` as long as that is fresh, else with the time of the write. What happens once
         and may be told twice is given an ``entry_id``: readers see it once.
         """
-        entry_id = entry_id or str(ULID())
+        if entry_id is None:
+            from ulid import ULID
+
+            entry_id = str(ULID())
         item: Item = {"sessionId": session_id, "expiresAt": expires_at, **_packed(event)}
         if seq is not None:
             item["seq"] = seq
