@@ -61,10 +61,10 @@ def covers(grant: Use, use: Use) -> bool:
 
 
 @contextmanager
-def recorded() -> Iterator[set[Use]]:
-    """Record what functions call until the end of the context."""
+def recorded(invoker: type = functions.Functions) -> Iterator[set[Use]]:
+    """Record what functions call until the end of the context; ``invoker.invoke`` is what calls them."""
     uses: set[Use] = set()
-    call_api, invoke, handle = BaseClient._make_api_call, functions.Functions.invoke, LocalGateway.handle_request
+    call_api, invoke, handle = BaseClient._make_api_call, invoker.invoke, LocalGateway.handle_request
 
     def calling(client: Any, operation: str, parameters: Mapping[str, Any]) -> Any:
         service = client.meta.service_model.service_id
@@ -86,7 +86,7 @@ def recorded() -> Iterator[set[Use]]:
 
     with (
         patch.object(BaseClient, "_make_api_call", calling),
-        patch.object(functions.Functions, "invoke", invoking),
+        patch.object(invoker, "invoke", invoking),
         patch.object(LocalGateway, "handle_request", handling),
     ):
         yield uses
@@ -116,7 +116,7 @@ def _asked(service: str, operation: str, parameters: Mapping[str, Any]) -> Itera
     elif service == "SFN":
         # An answer to a task token is asked of the machine that issued it.
         machine = f"arn:aws:states:{place}:stateMachine:atoll-{STAGE}-session-lifecycle"
-        yield f"states:{operation}", parameters.get("stateMachineArn", machine)
+        yield f"states:{operation}", parameters.get("stateMachineArn") or parameters.get("executionArn") or machine
     elif service == "ECS":
         resource = {
             "RunTask": parameters.get("taskDefinition", ""),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from chalicelib import telemetry
 from chalicelib.domain import reconciler
 from chalicelib.store.agents import AgentRecord
 from tests.client import session, sleeper
@@ -415,16 +416,17 @@ def test_two_runs_beside_each_other(emulator: Emulator) -> None:
     assert number > 10
 
 
-def test_each_repair_is_measured(
-    made: Made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_repairs_are_measured(made: Made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     world, _ = made
-    monkeypatch.delenv("POWERTOOLS_METRICS_DISABLED")
+    monkeypatch.setattr(telemetry, "_IN_LAMBDA", True)
+    monkeypatch.setenv("ATOLL_STAGE", "local")
     world.ask("POST", NAMESPACES, {"name": "tests"})
     world.atoll.namespaces.start_deleting("tests", "a deletion", now_ms=world.now_ms)
     world.run_for(11 * MINUTE_MS)
     reconcile(world)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
     [metric] = lines
-    assert (metric["kind"], metric["stage"], metric["Repairs"]) == ("namespace_left_deleting", "local", [1.0])
-    assert metric["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "Atoll"
+    assert (metric["stage"], metric["Repairs"]) == ("local", [1.0])
+    [told] = metric["_aws"]["CloudWatchMetrics"]
+    # What the alarm of infra/stack.yaml looks at.
+    assert (told["Namespace"], told["Dimensions"]) == ("Atoll", [["stage"]])
