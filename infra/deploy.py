@@ -128,7 +128,7 @@ def _carry_out(steps: list[Step], executor: Executor, found: Found, stage: str, 
     rows = Table.grid(padding=(0, 2))
     rows.add_row("API", Text(urls["api"], style="bold"))
     rows.add_row("agents' door", Text(urls["mcp"]))
-    rows.add_row("first key", Text(f"python infra/keys.py --stage {stage} create NAME"))
+    rows.add_row("first key", Text(f"python -m infra.keys make NAME --stage {stage}"))
     console.print(Panel(rows, title="[bold]Atoll[/] is deployed", title_align="left", expand=False))
 
 

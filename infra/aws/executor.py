@@ -68,7 +68,7 @@ class Executor:
             for name in template["Parameters"]
             if name in step.parameters or name in before
         ]
-        name = f"deploy-{int(time.time())}"
+        name = f"deploy-{time.time_ns() // 1_000_000}"
         self._cloudformation.create_change_set(
             StackName=step.stack,
             ChangeSetName=name,
