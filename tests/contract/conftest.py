@@ -1,5 +1,6 @@
 """One local stack for all contract tests, keys of different reach, and Coral's document."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -37,7 +38,7 @@ def nobody(stack: LocalStack) -> Client:
 
 @pytest.fixture
 def namespace(request: pytest.FixtureRequest) -> str:
-    return request.node.name[:100]
+    return re.sub(r"\W", "-", request.node.name)[:100]
 
 
 @pytest.fixture(scope="session")

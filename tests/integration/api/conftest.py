@@ -1,5 +1,6 @@
 """One local stack for the tests of the REST API, and clients whose keys reach differently far."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -30,4 +31,4 @@ def narrow(stack: LocalStack) -> Client:
 
 @pytest.fixture
 def namespace(request: pytest.FixtureRequest) -> str:
-    return request.node.name[:100]
+    return re.sub(r"\W", "-", request.node.name)[:100]
