@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from chalicelib.aws.bodies import Bodies
     from chalicelib.aws.bus import Bus
+    from chalicelib.aws.dead_letters import DeadLetters
     from chalicelib.aws.http import OutgoingHttp
     from chalicelib.aws.machines import Machines
     from chalicelib.aws.secrets import Secrets
@@ -167,6 +168,13 @@ class Deployment:
         from chalicelib.aws.bus import Bus
 
         return Bus(self.client("events"), self.settings)
+
+    @cached_property
+    def dead_letters(self) -> "DeadLetters":
+        """SQS, where what cannot be processed is laid aside."""
+        from chalicelib.aws.dead_letters import DeadLetters
+
+        return DeadLetters(self.client("sqs"), self.settings)
 
     @cached_property
     def secrets(self) -> "Secrets":

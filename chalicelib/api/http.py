@@ -19,6 +19,7 @@ from pydantic.alias_generators import to_snake
 from chalicelib.api.paging import CURSOR_HEADER, Page, Paging, check_size
 from chalicelib.deployment import current
 from chalicelib.domain import api_keys, errors
+from chalicelib.domain.outages import passes
 from chalicelib.telemetry import about
 from chalicelib.wire.base import RouteException
 
@@ -231,7 +232,7 @@ def _mapping_errors(view: Handler) -> Handler:
         except ValidationError as error:
             return refusal(HTTPStatus.BAD_REQUEST, describe(error))
         except (ClientError, BotoCoreError) as error:
-            if not _passes(error):
+            if not passes(error):
                 raise
             from aws_lambda_powertools import Logger
 
@@ -266,21 +267,6 @@ def status_of(error: type[errors.AtollError]) -> HTTPStatus:
 def describe(error: ValidationError) -> str:
     """Name each wrong field of a body, its rule, and not its value (it may be a secret)."""
     return "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'body'}: {fault['msg']}" for fault in error.errors()[:5])
-
-
-def _passes(error: ClientError | BotoCoreError) -> bool:
-    """Tell whether an AWS error is a throttle or an outage that passes by itself."""
-    if isinstance(error, BotoCoreError):
-        return True
-    metadata = error.response.get("ResponseMetadata", {})
-    return (
-        "Throttl" in error.response["Error"]["Code"]
-        or metadata.get("HTTPStatusCode", 0) >= 500
-        or (
-            error.response["Error"]["Code"]
-            in ("ProvisionedThroughputExceededException", "RequestLimitExceeded", "TransactionConflictException")
-        )
-    )
 
 
 def bearer(request: Request) -> str:

@@ -33,6 +33,19 @@ def started_by(agent: AgentRecord) -> str:
     return f"{agent.session_id}/{agent.position}"
 
 
+def is_ours(started_by: str) -> bool:
+    """Tell whether a task was started for an agent: others may run theirs in the same cluster."""
+    session_id, _, position = started_by.rpartition("/")
+    return bool(session_id) and position.isdecimal()
+
+
+def of_task(atoll: "Deployment", started_by: str) -> AgentRecord | None:
+    """Return the agent for which a task was started; ``None`` when it is not there, or never was."""
+    session_id, _, position = started_by.rpartition("/")
+    found = atoll.agents.of_session(session_id)
+    return next((agent for agent in found if str(agent.position) == position), None)
+
+
 def state_of(agent: AgentRecord, now_ms: int) -> SessionAgentState:
     """Return an agent as clients see it."""
     return SessionAgentState(

@@ -120,13 +120,13 @@ def task_stopped(
 
     The event may come twice, late, and before ``RunTask`` has returned, so the agent is found by ``started_by``.
     """
-    session_id, _, position = started_by.rpartition("/")
-    found = [agent for agent in atoll.agents.of_session(session_id) if str(agent.position) == position]
-    for agent in found:
-        if started_at_ms is not None:
-            agents.ran(atoll, agent, since_ms=started_at_ms)
-        agents.stopped(atoll, agent, reason=reason, at_ms=stopped_at_ms)
-        close_when_exited(atoll, agent.namespace, session_id)
+    agent = agents.of_task(atoll, started_by)
+    if agent is None:
+        return
+    if started_at_ms is not None:
+        agents.ran(atoll, agent, since_ms=started_at_ms)
+    agents.stopped(atoll, agent, reason=reason, at_ms=stopped_at_ms)
+    close_when_exited(atoll, agent.namespace, agent.session_id)
 
 
 def announce_closing(atoll: "Deployment", session: SessionRecord) -> None:

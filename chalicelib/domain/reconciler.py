@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from chalicelib.aws.outages import passes
 from chalicelib.aws.tasks import DESCRIBED_AT_ONCE, TaskState
 from chalicelib.domain import agents, lifecycle, namespaces, reactions, webhooks
+from chalicelib.domain.outages import passes
 from chalicelib.store.agents import AgentRecord
 from chalicelib.store.sessions import SessionRecord
 from chalicelib.store.table import Item
@@ -205,18 +205,18 @@ class _Run:
             if self._hurry():
                 return
             for task in self._atoll.tasks.described(running[start : start + DESCRIBED_AT_ONCE]):
-                session_id, slash, position = task.started_by.rpartition("/")
-                if slash and self._is_old(task.created_at_ms) and self._is_stray(session_id, position):
+                ours = agents.is_ours(task.started_by) and not task.stopped
+                if ours and self._is_old(task.created_at_ms) and self._is_stray(task):
                     self._atoll.tasks.stop(task.arn, reason="nobody needs this task")
-                    self._mended("task_stray", sessionId=session_id, taskArn=task.arn)
+                    self._mended("task_stray", startedBy=task.started_by, taskArn=task.arn)
 
-    def _is_stray(self, session_id: str, position: str) -> bool:
-        agent = next((a for a in self._atoll.agents.of_session(session_id) if str(a.position) == position), None)
+    def _is_stray(self, task: TaskState) -> bool:
+        agent = agents.of_task(self._atoll, task.started_by)
         if agent is None:
             return True
         if agent.status == "stopped":
             return self._is_old(agent.stopped_at_ms)
-        session = self._atoll.sessions.find(agent.namespace, session_id)
+        session = self._atoll.sessions.find(agent.namespace, agent.session_id)
         return session is None or (session.status == "closing" and self._is_old(session.closing_at_ms))
 
     # Items

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from mcp_types import INVALID_REQUEST
 
 from chalicelib import telemetry
-from chalicelib.aws.outages import passes
 from chalicelib.domain import actors, errors
+from chalicelib.domain.outages import passes
 from chalicelib.mcp import envelope, methods, protocol
 from chalicelib.mcp.protocol import Message, ProtocolError
 from chalicelib.wire.base import RouteException

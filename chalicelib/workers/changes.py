@@ -1,4 +1,8 @@
-"""The Lambda behind the tables' streams. A record that fails is handed back alone, and comes again."""
+"""The Lambda behind the tables' streams. A record that fails is handed back alone, and comes again.
+
+What AWS refused may be done later, and holds up what comes after it for as long. A record that fails for any other
+reason would fail for ever, and hold up its stream for a day: it is laid aside with the dead letters.
+"""
 
 import logging
 from typing import Any
@@ -7,10 +11,11 @@ from chalice.app import Blueprint
 
 from chalicelib.deployment import Deployment, current
 from chalicelib.domain import reactions
+from chalicelib.domain.outages import is_of_aws
 from chalicelib.store.namespaces import NamespaceRecord
 from chalicelib.store.sessions import SessionRecord
 from chalicelib.store.table import Item, decode
-from chalicelib.telemetry import about, request_id
+from chalicelib.telemetry import about, count, request_id
 
 lambdas = Blueprint(__name__)
 logger = logging.getLogger(__name__)
@@ -24,11 +29,33 @@ def on_change(event: dict[str, Any], context: Any) -> Any:
         for record in event["Records"]:
             try:
                 _react(record)
-            except Exception:
-                # The outermost edge: the record comes again, its neighbours need not.
+            except Exception as error:
+                # The outermost edge: what is not AWS's fault is ours, or of whoever wrote the item.
                 logger.exception("a change was not reacted to")
-                failures.append({"itemIdentifier": record["dynamodb"]["SequenceNumber"]})
+                if is_of_aws(error) or not _laid_aside(record, error):
+                    failures.append({"itemIdentifier": record["dynamodb"]["SequenceNumber"]})
     return {"batchItemFailures": failures}
+
+
+def _laid_aside(record: dict[str, Any], error: Exception) -> bool:
+    """Put a record's identifiers with the dead letters; ``False`` when that failed, and the record must come again."""
+    letter = {
+        "eventSourceARN": record.get("eventSourceARN"),
+        "eventID": record.get("eventID"),
+        "eventName": record.get("eventName"),
+        "sequenceNumber": record["dynamodb"]["SequenceNumber"],
+        "keys": record["dynamodb"].get("Keys"),
+        "error": type(error).__name__,
+    }
+    try:
+        current().dead_letters.put(letter)
+    except Exception as failure:
+        if not is_of_aws(failure):
+            raise
+        logger.exception("a dead letter was not taken")
+        return False
+    count("ChangesLaidAside")
+    return True
 
 
 def _react(record: dict[str, Any]) -> None:

@@ -19,6 +19,8 @@ def reconcile(event: dict[str, Any], context: Any) -> dict[str, int]:
     """Mend what is stranded; answers how often, by the kind of repair."""
     with telemetry.about(request=telemetry.request_id(context)):
         repairs = reconciler.reconcile(current(), lambda: context.get_remaining_time_in_millis() < MARGIN_MS)
-    if repairs:  # their kinds are in the log
+    if repairs:  # what the alarm watches
         telemetry.count("Repairs", value=repairs.total())
+    for kind, times in repairs.items():
+        telemetry.count("RepairsByKind", value=times, kind=kind)
     return dict(repairs)

@@ -6,7 +6,7 @@ from typing import Any
 from chalice.app import Blueprint
 
 from chalicelib.deployment import current
-from chalicelib.domain import lifecycle
+from chalicelib.domain import agents, lifecycle
 from chalicelib.telemetry import about, request_id
 
 lambdas = Blueprint(__name__)
@@ -16,7 +16,7 @@ lambdas = Blueprint(__name__)
 def on_task_change(event: dict[str, Any], context: Any) -> None:
     """Note that the task of an agent has stopped. Tasks that Atoll did not start are none of its business."""
     task = event["detail"]
-    if task.get("lastStatus") != "STOPPED" or "/" not in task.get("startedBy", ""):
+    if task.get("lastStatus") != "STOPPED" or not agents.is_ours(task.get("startedBy", "")):
         return
     atoll = current()
     with about(session=task["startedBy"].rpartition("/")[0], task=task.get("taskArn"), request=request_id(context)):

@@ -291,6 +291,9 @@ class Stream:
         self.dead: list[dict[str, Any]] = []
         #: A test may hold the stream back.
         self.held = False
+        #: How long a record is under way, and whether those of a batch come the other way round, one by one.
+        self.delay_ms = STREAM_MS
+        self.reversed = False
 
     def put(self, record: dict[str, Any]) -> None:
         """Take the next record of the table."""
@@ -298,14 +301,17 @@ class Stream:
         self.carried.append(record)
         self.wake()
 
-    def wake(self, delay_ms: int = STREAM_MS) -> None:
+    def wake(self, delay_ms: int | None = None) -> None:
         """Carry what waits, soon."""
+        delay_ms = self.delay_ms if delay_ms is None else delay_ms
         if self._waiting and not self._under_way and not self.held:
             self._under_way = True
             self._world.after(delay_ms, self._carry)
 
     def _carry(self) -> None:
-        batch = self._waiting[: self._mapping.batch_size]
+        if self.reversed:
+            self._waiting.reverse()
+        batch = self._waiting[: 1 if self.reversed else self._mapping.batch_size]
         function = self._mapping.function
         try:
             answer = self._world.invoke(function, {"Records": batch})
@@ -320,7 +326,9 @@ class Stream:
         if self._failures > self._mapping.most_retries or self._failures * 60 > self._mapping.longest_age_s:
             self.dead.append(self._waiting.pop(0))
             self._failures = 0
-        self.wake(STREAM_MS if first == len(batch) else min(60_000, 1_000 * 2 ** min(self._failures, 6)))
+        if self.reversed:
+            self._waiting.reverse()
+        self.wake(self.delay_ms if first == len(batch) else min(60_000, 1_000 * 2 ** min(self._failures, 6)))
 
 
 class World:
@@ -351,6 +359,8 @@ class World:
         self.machines = StepFunctions(self, emulator.machines)
         self.events = EventBridge(self, list(emulator.rules.values()))
         self.streams = {table: Stream(self, table, mapping) for table, mapping in emulator.mappings.items()}
+        #: After which times each invocation is made once more.
+        self.again_after_ms: tuple[int, ...] = ()
         #: Uncaught errors of handlers: (function, error).
         self.errors: list[tuple[str, BaseException]] = []
         #: Status codes of every answer: (method, path, status, Retry-After).
@@ -463,8 +473,18 @@ class World:
         """Call a Lambda function as AWS does; raise `FunctionFailed` when it raises or its process dies."""
         name = function.rsplit(":", 1)[-1]
         handler = self._emulator.app.handler_map[name.removeprefix("atoll-local-")]
+        for pause_ms in self.again_after_ms:  # what AWS delivers once more, whatever came of it
+            self.after(pause_ms, lambda: self._invoke_again(name, event))
+        return self._invoked(handler, name, event)
+
+    def _invoke_again(self, name: str, event: Any) -> None:
+        handler = self._emulator.app.handler_map[name.removeprefix("atoll-local-")]
+        with contextlib.suppress(FunctionFailed):
+            self._invoked(handler, name, event)
+
+    def _invoked(self, handler: Any, name: str, event: Any) -> Any:
         with self._process(name.removeprefix("atoll-local-")):
-            return json.loads(json.dumps(handler(json.loads(json.dumps(event)), Context(name, function))))
+            return json.loads(json.dumps(handler(json.loads(json.dumps(event)), Context(name, name))))
 
     # What a client does
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -36,11 +37,11 @@ def losing(world: World, table: str) -> Iterator[None]:
 
 
 @pytest.fixture
-def made(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> tuple[World, Witness]:
-    monkeypatch.setattr(reconciler, "ITEM_PARTS", 1)
+def made(emulator: Emulator) -> Iterator[tuple[World, Witness]]:
     world, witness = begin(emulator)
     witness.reasons = {"agents_exited", "ttl", "closed_by_user", "namespace_deleted"}
-    return world, witness
+    with patch.object(reconciler, "ITEM_PARTS", 1):
+        yield world, witness
 
 
 Made = tuple[World, Witness]
@@ -244,10 +245,11 @@ def test_a_task_without_a_session(made: Made, session_id: str) -> None:
     assert not world.ecs.running()
 
 
-def test_a_task_of_somebody_else_is_left_alone(made: Made) -> None:
+@pytest.mark.parametrize("started_by", ["ecs-svc-123", "/", "/0", "somebody/else", ""])
+def test_a_task_of_somebody_else_is_left_alone(made: Made, started_by: str) -> None:
     world, _ = made
     container = {"name": "x", "environment": []}
-    request = {"clientToken": "1", "startedBy": "ecs-svc-123", "cluster": "atoll-local"}
+    request = {"clientToken": "1", "startedBy": started_by, "cluster": "atoll-local"}
     world.ecs.run_task({**request, "overrides": {"containerOverrides": [container]}})
     world.run_for(20 * MINUTE_MS)
     assert reconcile(world) == {}
@@ -425,8 +427,9 @@ def test_repairs_are_measured(made: Made, monkeypatch: pytest.MonkeyPatch, capsy
     world.run_for(11 * MINUTE_MS)
     reconcile(world)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
-    [metric] = lines
-    assert (metric["stage"], metric["Repairs"]) == ("local", [1.0])
-    [told] = metric["_aws"]["CloudWatchMetrics"]
-    # What the alarm of infra/stack.yaml looks at.
-    assert (told["Namespace"], told["Dimensions"]) == ("Atoll", [["stage"]])
+    assert [metric["stage"] for metric in lines] == ["local", "local"]
+    dimensions = [metric["_aws"]["CloudWatchMetrics"][0]["Dimensions"] for metric in lines]
+    # The first is what the alarm of infra/stack.yaml looks at.
+    assert (lines[0]["Repairs"], dimensions[0]) == ([1.0], [["stage"]])
+    assert (lines[1]["RepairsByKind"], lines[1]["kind"]) == ([1.0], "namespace_left_deleting")
+    assert {metric["_aws"]["CloudWatchMetrics"][0]["Namespace"] for metric in lines} == {"Atoll"}
