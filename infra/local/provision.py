@@ -104,7 +104,10 @@ class Provision:
         if "StreamSpecification" in properties:
             request["StreamSpecification"] = {"StreamEnabled": True, **properties["StreamSpecification"]}
         client = self._client("dynamodb")
-        table = client.create_table(**request)["TableDescription"]
+        try:
+            table = client.create_table(**request)["TableDescription"]
+        except client.exceptions.ResourceInUseException:  # a DynamoDB that outlives the stack
+            table = client.describe_table(TableName=properties["TableName"])["Table"]
         if "TimeToLiveSpecification" in properties:
             client.update_time_to_live(
                 TableName=properties["TableName"], TimeToLiveSpecification=properties["TimeToLiveSpecification"]

@@ -23,6 +23,7 @@ from chalicelib.settings import Settings
 from infra.local import dynamodb
 from infra.local.background import Background
 from infra.local.bus import Bus
+from infra.local.foreign_streams import ForeignStream
 from infra.local.functions import Functions, Handler
 from infra.local.gateway import Gateway
 from infra.local.machines import Machines
@@ -211,8 +212,6 @@ class LocalStack:
     def _start_services(self, gateway: Gateway) -> None:
         """Put what moto lacks in its place."""
         undo = self._undo
-        if "AWS_ENDPOINT_URL_DYNAMODB" in os.environ:
-            raise NotImplementedError("AWS_ENDPOINT_URL_DYNAMODB: the local stack has only its own DynamoDB")
         self.functions = Functions(self.atoll.settings.prefix, f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:")
         self._background = background = Background("background", BACKGROUND_THREADS)
         self._tables = tables = Tables(ACCOUNT, REGION, self._stream)
@@ -252,10 +251,18 @@ class LocalStack:
             )
             self.pumps.setdefault(table, []).append(pump)
         for table in self.pumps:
-            self._tables.stream(table)
+            self._open_stream(table)
         for expression, arn, targets in provision.schedules:
             self._bus.schedule(expression, arn, targets)
         self._background.every(HOUSEKEEPING_S, self.tidy)
+
+    def _open_stream(self, table: str) -> None:
+        if "AWS_ENDPOINT_URL_DYNAMODB" not in os.environ:
+            self._tables.stream(table)
+            return
+        arn = self.atoll.client("dynamodb").describe_table(TableName=table)["Table"]["LatestStreamArn"]
+        stream = ForeignStream(table, self.atoll.client("dynamodbstreams"), arn, self._stream)
+        self._undo.callback(stream.stop)
 
     def tidy(self) -> None:
         """Delete what has expired and forget what is over; done every minute by itself."""
