@@ -1,0 +1,116 @@
+"""What the API says of itself: the OpenAPI document, the page that shows it, and who may read it from a browser."""
+
+import json
+import re
+import subprocess
+import sys
+import urllib.request
+from typing import Any
+
+import pytest
+
+from infra.local.stack import LocalStack
+from tests.client import Client
+
+pytestmark = pytest.mark.xdist_group("api")
+
+
+@pytest.fixture(scope="module")
+def document(stack: LocalStack) -> dict[str, Any]:
+    return Client(stack.url, None).call("GET", "/api_v1.json").body
+
+
+def test_the_document_names_every_route(document: dict[str, Any]) -> None:
+    from app import app
+
+    served = {
+        (method, path)
+        for path, methods in app.routes.items()
+        for method in methods
+        if method != "OPTIONS" and path.startswith("/api/") and path != "/api/v1/agent/options"
+    }
+    described = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
+    assert described == served
+
+
+def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    text = json.dumps(document)
+    names = set(re.findall(r'"#/components/schemas/([^"]+)"', text))
+    assert names == set(document["components"]["schemas"])
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+", name) for name in names)
+
+
+def test_behind_a_stage_the_document_names_the_stage(stack: LocalStack) -> None:
+    from chalicelib.api import openapi
+
+    assert json.loads(openapi.text("/prod"))["servers"] == [{"url": "/prod"}]
+    assert Client(stack.url, None).call("GET", "/api_v1.json").body["servers"] == [{"url": "/"}]
+
+
+def test_the_page_needs_nothing_from_elsewhere(stack: LocalStack) -> None:
+    with urllib.request.urlopen(f"{stack.url}/docs") as answer:
+        page = answer.read().decode()
+        policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'self'" in policy
+    parts = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert len(parts) == 4
+    for part in parts:
+        with urllib.request.urlopen(f"{stack.url}/{part}") as answer:
+            assert answer.status == 200
+            assert len(answer.read()) > 50
+    assert "<script>" not in page
+
+
+def test_no_other_request_waits_for_the_document() -> None:
+    script = "import app, sys; print([name for name in sys.modules if 'openapi' in name or name == 'typer'])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.fixture
+def origins(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = stack.atoll.settings.model_copy(update={"cors_origins": "https://one.example, https://two.example"})
+    monkeypatch.setattr(stack.atoll, "settings", settings)
+    return
+
+
+PREFLIGHT = {"Access-Control-Request-Method": "DELETE", "Access-Control-Request-Headers": "authorization"}
+
+
+@pytest.mark.usefixtures("origins")
+@pytest.mark.parametrize("origin", ["https://one.example", "https://two.example"])
+def test_pages_of_configured_origins_may_call(client: Client, stack: LocalStack, origin: str) -> None:
+    path = "/api/v1/local/session/a/b"
+    asked = Client(stack.url, None).call("OPTIONS", path, headers={"Origin": origin, **PREFLIGHT})
+    assert asked.status == 204
+    assert asked.headers["Access-Control-Allow-Origin"] == origin
+    assert {"GET", "POST", "DELETE"} <= set(asked.headers["Access-Control-Allow-Methods"].split(", "))
+    assert "Authorization" in asked.headers["Access-Control-Allow-Headers"]
+    for known, status in ((client, 404), (Client(stack.url, None), 401)):
+        answer = known.call("GET", path, headers={"Origin": origin})
+        assert answer.status == status
+        assert answer.headers["Access-Control-Allow-Origin"] == origin
+        assert answer.headers["Vary"] == "Origin"
+        assert "Next-Cursor" in answer.headers["Access-Control-Expose-Headers"]
+        assert "Access-Control-Allow-Credentials" not in answer.headers
+
+
+@pytest.mark.usefixtures("origins")
+@pytest.mark.parametrize("origin", ["https://three.example", "http://one.example", "null", "https://one.example.evil"])
+def test_pages_of_other_origins_may_not(client: Client, origin: str) -> None:
+    for method in ("OPTIONS", "GET"):
+        answer = client.call(method, "/api/v1/registry", headers={"Origin": origin, **PREFLIGHT})
+        assert not [name for name in answer.headers if name.startswith("Access-Control-")]
+
+
+def test_nobody_may_unless_it_is_configured(client: Client) -> None:
+    answer = client.call("GET", "/api/v1/registry", headers={"Origin": "https://one.example"})
+    assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+def test_everybody_may_where_that_is_configured(
+    client: Client, stack: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stack.atoll, "settings", stack.atoll.settings.model_copy(update={"cors_origins": "*"}))
+    answer = client.call("GET", "/api/v1/registry", headers={"Origin": "https://any.example"})
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
