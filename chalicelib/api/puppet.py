@@ -59,7 +59,7 @@ def puppet_remove_participant(namespace: str, session_id: str, agent_name: str, 
     threads.remove_participant(current(), actor, body.thread_id, body.participant_name)
 
 
-@route(routes, "DELETE", _AGENT)
+@route(routes, "DELETE", _AGENT, raises=(BadRequest,))
 def puppet_kill_agent(namespace: str, session_id: str, agent_name: str) -> None:
     """End an agent."""
     actor = actors.by_name(current(), namespace, session_id, agent_name)

@@ -8,7 +8,7 @@ from chalicelib.api.http import route
 from chalicelib.api.paging import Page, Paging
 from chalicelib.deployment import current
 from chalicelib.domain import registry
-from chalicelib.domain.errors import BadRequest, Forbidden, NotFound
+from chalicelib.domain.errors import BadRequest, Conflict, Forbidden, NotFound
 from chalicelib.store.api_keys import ApiKeyRecord
 from chalicelib.wire import registry as wire
 
@@ -35,7 +35,7 @@ def inspect_local_agent(agent_name: str, agent_version: str) -> "wire.Restricted
     return _shown(registry.get(current(), agent_name, agent_version))
 
 
-@route(routes, "PUT", _AGENT, content_types=("application/toml", "text/plain", "text/x-toml"))
+@route(routes, "PUT", _AGENT, content_types=("application/toml", "text/plain", "text/x-toml"), raises=(Forbidden,))
 def put_local_agent(
     agent_name: str, agent_version: str, body: bytes, caller: ApiKeyRecord
 ) -> "wire.RestrictedRegistryAgent":
@@ -48,7 +48,7 @@ def put_local_agent(
     return _shown(registry.put(current(), text, agent_name, agent_version))
 
 
-@route(routes, "DELETE", _AGENT)
+@route(routes, "DELETE", _AGENT, raises=(Forbidden, Conflict))
 def delete_local_agent(agent_name: str, agent_version: str, caller: ApiKeyRecord) -> None:
     """Remove an agent that no running session uses."""
     _check_all_namespaces(caller)
