@@ -234,9 +234,7 @@ def _mapping_errors(view: Handler) -> Handler:
         except (ClientError, BotoCoreError) as error:
             if not passes(error):
                 raise
-            from aws_lambda_powertools import Logger
-
-            Logger(service="atoll").warning("AWS is busy", extra={"error": type(error).__name__})
+            logger.warning("AWS is busy", extra={"error": type(error).__name__})
             return _refusal_of(errors.TryLater("Atoll is busy: try again shortly"))
 
     # Chalice calls a view with the names in its path, so the wrapper must not look like the view.

@@ -45,7 +45,7 @@ def test_an_error_that_chalice_catches_is_a_line_too() -> None:
         "try: 1 / 0\n"
         "except ZeroDivisionError: app.log.exception('caught')\n"
     )
-    assert line["exception_name"] == "ZeroDivisionError"
+    assert (line["level"], line["message"], line["exception_name"]) == ("ERROR", "caught", "ZeroDivisionError")
 
 
 def test_metrics_are_lines_in_cloudwatchs_format() -> None:
@@ -63,3 +63,12 @@ def test_metrics_are_lines_in_cloudwatchs_format() -> None:
 def test_nothing_is_written_outside_lambda() -> None:
     program = "import os; os.environ.pop('AWS_LAMBDA_FUNCTION_NAME')\nfrom chalicelib import telemetry\n"
     assert written(program + "telemetry.count('Waits', outcome='timeout')") == []
+
+
+def test_logging_takes_no_time_of_a_cold_start() -> None:
+    [line] = written(
+        "import logging, sys; from chalicelib import telemetry\n"
+        "loaded = any(name.startswith('aws_lambda_powertools') for name in sys.modules)\n"
+        "logging.getLogger('chalicelib.x').info('loaded', extra={'powertools': loaded})\n"
+    )
+    assert line["powertools"] is False
