@@ -1,31 +1,23 @@
 """Webhook deliveries of a namespace: look at them, and send one again. They outlive their sessions and namespaces."""
 
-from collections.abc import Mapping
-
-from chalice.app import Blueprint, Request
+from chalice.app import Blueprint
 
 from chalicelib.api.http import route
+from chalicelib.api.paging import Page, Paging
 from chalicelib.deployment import current
 from chalicelib.domain import webhooks
-from chalicelib.domain.errors import BadRequest
+from chalicelib.domain.errors import Conflict
 from chalicelib.store.deliveries import DeliveryRecord
-from chalicelib.wire.deliveries import Delivery, DeliveryAttempt, DeliveryList
+from chalicelib.wire.deliveries import Delivery, DeliveryAttempt
 
 routes = Blueprint(__name__)
 
-#: Deliveries of one page; at most so many keep an answer below Lambda's 6 MB.
-PAGE = 50
-MAX_PAGE = 100
 
-
-@route(routes, "GET", "/api/v1/local/namespace/{namespace}/deliveries")
-def list_deliveries(namespace: str, request: Request) -> DeliveryList:
-    """List deliveries, newest first: ``limit`` of them (50 by default, at most 100) from ``start`` on."""
-    query: Mapping[str, str] = request.query_params or {}
-    found, more = webhooks.listing(
-        current(), namespace, limit=_limit(query.get("limit", str(PAGE))), start=_start(query.get("start"))
-    )
-    return DeliveryList(deliveries=list(map(_delivery, found)), next=_position(found[-1]) if more else None)
+@route(routes, "GET", "/api/v1/local/namespace/{namespace}/deliveries", filtered=False)
+def list_deliveries(namespace: str, paging: Paging) -> Page[Delivery]:
+    """List the deliveries of a namespace, newest first."""
+    found = webhooks.listing(current(), namespace, page=paging.limit + 1, start=_place(paging.start))
+    return paging.page(found, _delivery, position=_position)
 
 
 @route(routes, "GET", "/api/v1/local/namespace/{namespace}/deliveries/{deliveryId}")
@@ -34,7 +26,7 @@ def get_delivery(namespace: str, delivery_id: str) -> Delivery:
     return _delivery(webhooks.find(current(), namespace, delivery_id))
 
 
-@route(routes, "POST", "/api/v1/local/namespace/{namespace}/deliveries/{deliveryId}/resend")
+@route(routes, "POST", "/api/v1/local/namespace/{namespace}/deliveries/{deliveryId}/resend", raises=(Conflict,))
 def resend_delivery(namespace: str, delivery_id: str) -> Delivery:
     """Send a delivered or failed delivery again, the same bytes under the same id; 409 while it is pending."""
     return _delivery(webhooks.resend(current(), namespace, delivery_id))
@@ -66,20 +58,12 @@ def _delivery(record: DeliveryRecord) -> Delivery:
     )
 
 
-def _limit(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_PAGE):
-        raise BadRequest(f"limit: {text[:20]!r} is no number from 1 to {MAX_PAGE}")
-    return int(text)
-
-
 def _position(record: DeliveryRecord) -> str:
     return f"{record.created_at_ms}.{record.delivery_id}"
 
 
-def _start(text: str | None) -> tuple[str, int] | None:
-    if not text:
+def _place(position: str | None) -> tuple[str, int] | None:
+    if not position:
         return None
-    time_ms, _, delivery_id = text.partition(".")
-    if not (time_ms.isascii() and time_ms.isdigit() and len(time_ms) <= 15 and delivery_id):
-        raise BadRequest(f"start: {text[:80]!r} is no ``next`` of a listing")
+    time_ms, _, delivery_id = position.partition(".")
     return delivery_id, int(time_ms)

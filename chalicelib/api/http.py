@@ -128,7 +128,8 @@ def route(
                 if "caller" in wanted:
                     arguments["caller"] = caller
                 if "paging" in wanted:
-                    arguments["paging"] = Paging.of(request, caller, current().clock, [path, *path_parameters.values()])
+                    listing = [path, *path_parameters.values()]
+                    arguments["paging"] = Paging.of(request, caller, current().clock, listing, filtered=filtered)
             if "request" in wanted:
                 arguments["request"] = request
             if "body" in wanted:

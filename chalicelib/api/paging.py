@@ -72,14 +72,16 @@ class Paging:
     _scope: bytes
 
     @classmethod
-    def of(cls, request: Request, caller: ApiKeyRecord, clock: Clock, listing: Sequence[str]) -> Self:
+    def of(
+        cls, request: Request, caller: ApiKeyRecord, clock: Clock, listing: Sequence[str], *, filtered: bool
+    ) -> Self:
         """Read the query of a request for a listing (its route and what its path names).
 
         A cursor is authentic for one key, one listing and one filter only, and all that it says is where to go on
         within that: it reaches nothing that its bearer does not.
         """
         query = request.query_params
-        annotations = tuple(query.getlist("annotations")) if query and "annotations" in query else ()
+        annotations = tuple(query.getlist("annotations")) if filtered and query and "annotations" in query else ()
         for wanted in annotations:
             if ":" not in wanted:
                 raise BadRequest(f"annotations: {wanted[:80]!r} is not of the form key:value")

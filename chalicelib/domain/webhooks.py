@@ -7,9 +7,8 @@ its libraries are given is ``whsec_`` and the base64 of them (https://www.standa
 import dataclasses
 import hashlib
 import hmac
-import itertools
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -227,12 +226,9 @@ def find(atoll: Deployment, namespace: str, delivery_id: str) -> DeliveryRecord:
     return delivery
 
 
-def listing(
-    atoll: Deployment, namespace: str, *, limit: int, start: tuple[str, int] | None
-) -> tuple[list[DeliveryRecord], bool]:
-    """Return deliveries of a namespace, newest first, and whether there are more behind them."""
-    found = list(itertools.islice(atoll.deliveries.of_namespace(namespace, limit=limit + 1, start=start), limit + 1))
-    return found[:limit], len(found) > limit
+def listing(atoll: Deployment, namespace: str, *, page: int, start: tuple[str, int] | None) -> Iterator[DeliveryRecord]:
+    """Read the deliveries of a namespace, newest first, ``page`` of them a call; `Deliveries.of_namespace`."""
+    return atoll.deliveries.of_namespace(namespace, limit=page, start=start)
 
 
 def resend(atoll: Deployment, namespace: str, delivery_id: str) -> DeliveryRecord:

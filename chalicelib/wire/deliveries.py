@@ -33,10 +33,3 @@ class Delivery(WireModel):
     expires_at: Timestamp
     next_attempt_at: Timestamp | None = None
     attempts: list[DeliveryAttempt]
-
-
-class DeliveryList(WireModel):
-    """A page of deliveries, newest first; ``next`` as ``start`` asks for the page behind it."""
-
-    deliveries: list[Delivery]
-    next: str | None = None

@@ -206,7 +206,7 @@ def deliveries(somebody: Somebody) -> None:
     listing = "/api/v1/local/namespace/hooks/deliveries"
 
     def delivered() -> list[str]:
-        found = somebody.must("GET", listing)["deliveries"]
+        found = somebody.must("GET", listing)
         return [each["deliveryId"] for each in found if each["state"] == "delivered"]
 
     eventually(lambda: len(delivered()) == 2)
