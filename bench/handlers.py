@@ -1,0 +1,104 @@
+"""CPU time of each operation with AWS answered from memory, beside a bare app that makes the same calls (by pyperf)."""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyperf
+from botocore.awsrequest import AWSRequest, AWSResponse
+from botocore.endpoint import Endpoint
+
+from bench import recording
+from bench.memory import ENVIRONMENT, event
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class HandlerTime:
+    """Median CPU time of one operation, in ms."""
+
+    name: str
+    atoll_ms: float
+    floor_ms: float
+
+
+def measure() -> list[HandlerTime]:
+    """Record the operations, play them in pyperf's processes, and return the medians."""
+    with tempfile.TemporaryDirectory() as folder:
+        tape, results = Path(folder, "tape.json"), Path(folder, "results.json")
+        environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(ROOT), "BENCH_TAPE": str(tape)}
+        del environment["AWS_LAMBDA_FUNCTION_NAME"]
+        for arguments in (
+            ["-m", "bench.recording", str(tape)],
+            ["-m", "bench.handlers", "-o", str(results), "--quiet", "--inherit-environ", ",".join(environment)],
+        ):
+            subprocess.run([sys.executable, *arguments], cwd=ROOT, env=environment, check=True, capture_output=True)
+        medians = {one.get_name(): one.median() * 1000 for one in pyperf.BenchmarkSuite.load(str(results))}
+    names = [name.removeprefix("atoll: ") for name in medians if name.startswith("atoll: ")]
+    return [HandlerTime(name, medians[f"atoll: {name}"], medians[f"floor: {name}"]) for name in names]
+
+
+def main() -> None:
+    """Be one of pyperf's processes."""
+    runner = pyperf.Runner(processes=3, values=5, warmups=1, min_time=0.1)
+    for recorded in recording.read(Path(os.environ["BENCH_TAPE"])):
+        for side in ("floor", "atoll"):
+            runner.bench_time_func(f"{side}: {recorded.name}", _timed, recorded, side)
+
+
+def _timed(loops: int, recorded: recording.Recorded, side: str) -> float:
+    operation = _operation(recorded, side)
+    operation()
+    started = time.process_time()
+    for _ in range(loops):
+        operation()
+    return time.process_time() - started
+
+
+def _operation(recorded: recording.Recorded, side: str) -> Callable[[], None]:
+    answers = itertools.cycle([body.encode() for _, _, body in recorded.calls])
+
+    def send(_endpoint: Any, request: AWSRequest) -> AWSResponse:
+        response = AWSResponse(request.url, 200, {"Content-Type": "application/x-amz-json-1.0"}, None)
+        response._content = next(answers)
+        return response
+
+    Endpoint._send = send
+    if side == "atoll":
+        from app import app
+        from bench.scene import KEY
+        from chalicelib.deployment import current
+        from chalicelib.domain import api_keys
+        from chalicelib.store.api_keys import ApiKeyRecord
+
+        atoll = current()
+        # The key is known, as it is in all requests but one a minute.
+        key = ApiKeyRecord(key_hash=api_keys.hash_of(KEY), name="bench", created_at_ms=0, namespaces=["*"])
+        atoll.known_keys[key.key_hash] = (atoll.clock.now_ms() + 3_600_000, key)
+        return lambda: recording.play(app, recorded)
+    return lambda: _play_on_floor(recorded)
+
+
+def _play_on_floor(recorded: recording.Recorded) -> None:
+    from bench import floor
+
+    floor.CALLS[recorded.name] = [(method, params) for method, params, _ in recorded.calls]
+    body = recorded.event["body"]
+    request = event("POST", f"/calls/{recorded.name}", "/calls/{name}", name=recorded.name)
+    request |= {"body": body, "isBase64Encoded": recorded.event["isBase64Encoded"]}
+    answer = floor.app(request, None)
+    if answer["statusCode"] != 200:
+        raise RuntimeError(json.dumps(answer))
+
+
+if __name__ == "__main__":
+    main()

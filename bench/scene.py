@@ -1,0 +1,155 @@
+"""A deployment on moto whose handlers are called as AWS calls them, one at a time: nothing else goes on meanwhile."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from moto import mock_aws
+
+from bench.memory import ENVIRONMENT, event
+from bench.meter import Meter
+from chalicelib import deployment
+from chalicelib.clock import Clock
+from chalicelib.domain import agent_secrets, api_keys
+from chalicelib.mcp import endpoint
+from chalicelib.settings import Settings
+from infra.local.templates import load
+
+ROOT = Path(__file__).parents[1]
+KEY = "bench"
+AGENT = """
+edition = 4
+[agent]
+name = "echo"
+version = "1.0.0"
+description = "Says what it hears."
+readme = "An agent."
+summary = "Echo"
+license = { type = "spdx", expression = "MIT" }
+[runtimes.docker]
+image = "example/echo:1"
+transport = "streamable_http"
+"""
+
+
+class SkippingClock(Clock):
+    """A clock in which a pause takes no time."""
+
+    def __init__(self) -> None:
+        self.skipped_ms = 0
+
+    def now_ms(self) -> int:
+        return super().now_ms() + self.skipped_ms
+
+    def sleep(self, seconds: float) -> None:
+        self.skipped_ms += round(seconds * 1000)
+
+
+class Scene:
+    """One deployment, a key for it, and the ways in."""
+
+    def __init__(self, atoll: deployment.Deployment, clock: SkippingClock) -> None:
+        from app import app
+
+        self.atoll = atoll
+        self.clock = clock
+        self.app = app
+        self.meter = Meter()
+        self.meter.follow(atoll.dynamodb)
+
+    def rest(self, method: str, resource: str, body: Any = None, **parameters: str) -> Any:
+        """Make a request of the REST API and return the body of its answer."""
+        request = event(method, resource.format(**parameters), resource, **parameters)
+        request["body"] = json.dumps(body) if body is not None else None
+        request["headers"]["authorization"] = f"Bearer {KEY}"
+        request["multiValueHeaders"]["authorization"] = [f"Bearer {KEY}"]
+        answer = self.app(request, None)
+        if answer["statusCode"] != 200:
+            raise RuntimeError(f"{method} {resource}: {answer['statusCode']} {answer['body']}")
+        return json.loads(answer["body"]) if answer["body"] else None
+
+    def create(self, namespace: str = "bench", agents: int = 3, **execution: Any) -> str:
+        """Create a session and return its id."""
+        created = self.rest("POST", "/api/v1/local/session", session(namespace, agents, **execution))
+        return str(created["sessionId"])
+
+    def admit(self, session_id: str, namespace: str = "bench") -> dict[str, str]:
+        """Give each agent its secret, as a launch does, and return the secrets by name."""
+        secrets = {}
+        for agent in self.atoll.agents.of_session(session_id):
+            secret = agent_secrets.mint("key", namespace, session_id, agent.name)
+            self.atoll.agents.admit(session_id, agent.name, secret_hash=agent_secrets.hash_of(secret))
+            self.atoll.agents.start(session_id, agent.name, task_arn="arn", now_ms=self.clock.now_ms())
+            secrets[agent.name] = secret
+        return secrets
+
+    def mcp(self, secret: str, method: str, **params: Any) -> Any:
+        """Make an MCP request and return its result."""
+        message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        headers = {"content-type": "application/json", "accept": "application/json"}
+        headers["mcp-protocol-version"] = "2025-06-18"
+        answer = endpoint.handle(self.atoll, endpoint.Request("POST", secret, headers, json.dumps(message).encode()))
+        result = json.loads(answer.body).get("result")
+        if result is None or result.get("isError"):
+            raise RuntimeError(f"{method} {params}: {answer.status} {answer.body!r}")
+        return result
+
+    def tool(self, secret: str, name: str, **arguments: Any) -> Any:
+        """Call a tool and return its structured answer."""
+        return self.mcp(secret, "tools/call", name=name, arguments=arguments)["structuredContent"]
+
+
+def session(namespace: str = "bench", agents: int = 3, **execution: Any) -> dict[str, Any]:
+    """Ask for a session of so many agents that know each other."""
+    names = [f"agent-{number}" for number in range(agents)]
+    return {
+        "agentGraphRequest": {
+            "agents": [
+                {
+                    "id": {"name": "echo", "version": "1.0.0", "registrySourceId": {"type": "local"}},
+                    "name": name,
+                    "provider": {"type": "local", "runtime": "docker"},
+                }
+                for name in names
+            ],
+            "groups": [names],
+        },
+        "namespaceProvider": {"type": "create_if_not_exists", "namespaceRequest": {"name": namespace}},
+        "execution": {"mode": "immediate", "runtimeSettings": execution or {"ttl": 600_000}},
+    }
+
+
+@contextmanager
+def scene() -> Iterator[Scene]:
+    """Make an empty deployment."""
+    template = load(ROOT / "infra" / "stack.yaml")
+    environment = {name: value for name, value in ENVIRONMENT.items() if name != "AWS_LAMBDA_FUNCTION_NAME"}
+    with patch.dict(os.environ, environment), mock_aws():
+        clock = SkippingClock()
+        settings = Settings(stage="bench", api_url="https://api.example", mcp_url="https://door.example")
+        atoll = deployment.Deployment(settings, clock)
+        for resource in template["Resources"].values():
+            if resource["Type"] == "AWS::DynamoDB::Table":
+                _make(atoll, resource["Properties"])
+        deployment.use(atoll)
+        try:
+            from chalicelib.domain import registry
+
+            registry.put(atoll, AGENT, "echo", "1.0.0")
+            api_keys.put(atoll, KEY, "bench")
+            yield Scene(atoll, clock)
+        finally:
+            deployment.use(None)
+
+
+def _make(atoll: deployment.Deployment, properties: dict[str, Any]) -> None:
+    made_of = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
+    atoll.dynamodb.create_table(
+        TableName=properties["TableName"]["Fn::Sub"].replace("${Stage}", "bench"),
+        BillingMode="PAY_PER_REQUEST",
+        **{part: properties[part] for part in made_of if part in properties},
+    )
