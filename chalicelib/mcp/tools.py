@@ -7,7 +7,7 @@ A tool is a wire model that it takes, one that it answers, and a domain function
 import dataclasses
 import json
 from collections.abc import Callable
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from mcp_types import INVALID_PARAMS, CallToolResult, TextContent, Tool
@@ -114,8 +114,9 @@ class CoralTool:
     #: The plugin without which an agent does not have it.
     plugin: str | None = None
 
+    @cached_property
     def listed(self) -> Tool:
-        """Return the tool as ``tools/list`` shows it."""
+        """The tool as ``tools/list`` shows it."""
         return Tool(
             name=self.name,
             description=self.description,
@@ -199,7 +200,7 @@ def coral_tools_of(agent: AgentRecord) -> list[CoralTool]:
 
 def listed(agent: AgentRecord) -> list[Tool]:
     """Return all tools of an agent as ``tools/list`` shows them; a custom tool cannot hide one of Coral's."""
-    own = [tool.listed() for tool in coral_tools_of(agent)]
+    own = [tool.listed for tool in coral_tools_of(agent)]
     taken = {tool.name for tool in own}
     custom = custom_tools.of(agent)
     return own + [

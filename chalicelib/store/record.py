@@ -14,14 +14,22 @@ class Record:
 
     def to_item(self) -> Item:
         """Return the attributes of the item."""
-        return {to_camel(name): value for name, value in _values(self).items() if value is not None}
+        values: dict[str, Any] = {attribute: getattr(self, name) for name, attribute in _attributes(type(self))}
+        return {attribute: value for attribute, value in values.items() if value is not None}
 
     @classmethod
     def from_item(cls, item: Item) -> Self:
         """Read the attributes that this record knows; others are ignored."""
-        names = (field.name for field in dataclasses.fields(cls))
-        return cls(**{name: item[to_camel(name)] for name in names if to_camel(name) in item})
+        return cls(**{name: item[attribute] for name, attribute in _attributes(cls) if attribute in item})
 
 
-def _values(record: Record) -> dict[str, Any]:
-    return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+#: Of each kind of record its fields, and what each is called in DynamoDB.
+_ATTRIBUTES: dict[type, tuple[tuple[str, str], ...]] = {}
+
+
+def _attributes(record: type[Record]) -> tuple[tuple[str, str], ...]:
+    known = _ATTRIBUTES.get(record)
+    if known is None:
+        known = tuple((field.name, to_camel(field.name)) for field in dataclasses.fields(record))
+        _ATTRIBUTES[record] = known
+    return known
