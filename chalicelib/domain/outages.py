@@ -5,7 +5,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.aws.bus import NotPublished
 
 #: Throttles and conflicts that say neither "Throttl" nor 5xx.
-_PASSING = {"ProvisionedThroughputExceededException", "RequestLimitExceeded", "TransactionConflictException"}
+_PASSING = {
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "TransactionCanceledException",
+    "TransactionConflictException",
+}
 
 
 def is_of_aws(error: Exception) -> bool:

@@ -286,6 +286,12 @@ class Put(NamedTuple):
     values: Mapping[str, Any]
 
 
+#: How often a transaction is tried that others are in the way of.
+TRANSACTION_TRIES = 20
+
+_PASSING = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
+
+
 def put_together(client: "DynamoDBClient", clock: Clock, puts: Sequence[Put]) -> bool:
     """Write items of several tables, all or none; ``False`` when a condition did not hold."""
     requests: list[Any] = [
@@ -298,17 +304,19 @@ def put_together(client: "DynamoDBClient", clock: Clock, puts: Sequence[Put]) ->
         }
         for put in puts
     ]
+    tries = 0
     while True:
+        tries += 1
         try:
             client.transact_write_items(TransactItems=requests)
         except ClientError as error:
             reasons = {reason.get("Code") for reason in error.response.get("CancellationReasons", [])}
             if "ConditionalCheckFailed" in reasons:
                 return False
-            if reasons & {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}:
-                clock.sleep(0.05)  # a twin is at it: it will have won or gone
-                continue
-            raise
+            if reasons.isdisjoint(_PASSING) or tries == TRANSACTION_TRIES:
+                raise
+            clock.sleep(0.05)  # a twin is at it: it will have won or gone
+            continue
         return True
 
 
