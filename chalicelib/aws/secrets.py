@@ -13,7 +13,11 @@ class Secrets:
         self._prefix = settings.prefix
 
     def get(self, name: str) -> str:
-        """Return a secret's text; ``agent-key`` is ``atoll-<stage>/agent-key``."""
-        from aws_lambda_powertools.utilities.parameters import get_secret
+        """Return a secret's text; ``agent-key`` is ``atoll-<stage>/agent-key``. Raises what AWS has answered."""
+        from aws_lambda_powertools.utilities.parameters import GetParameterError, get_secret
 
-        return str(get_secret(f"{self._prefix}/{name}", max_age=MAX_AGE_S))
+        try:
+            return str(get_secret(f"{self._prefix}/{name}", max_age=MAX_AGE_S))
+        except GetParameterError as error:
+            # Powertools hides whether it was a throttle, and so whether to try again.
+            raise (error.__cause__ or error.__context__ or error) from error

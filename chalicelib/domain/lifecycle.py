@@ -6,7 +6,9 @@ Each may run twice, late, or after the session is gone: every step looks at what
 import logging
 from typing import TYPE_CHECKING
 
+from chalicelib.aws.tasks import NoCapacity
 from chalicelib.domain import agents, reports
+from chalicelib.domain.outages import is_of_aws
 from chalicelib.store.log import SESSION_CLOSING
 from chalicelib.store.sessions import SessionRecord
 from chalicelib.wire.base import iso_from_ms
@@ -35,17 +37,33 @@ def run_agents(atoll: "Deployment", namespace: str, session_id: str, task_token:
     if session is None:
         atoll.machines.end_run(task_token)
         return
+    now_ms, end_ms = atoll.clock.now_ms(), ttl_end_ms(session)
+    if end_ms is not None and end_ms <= now_ms:  # the machine counts each attempt to start the agents anew
+        atoll.sessions.close(namespace, session_id, now_ms=now_ms, reason="ttl")
+        return
     option_values = atoll.agents.options_of_session(session_id)
     failures: list[Exception] = []
     for agent in atoll.agents.of_session(session_id):
         if agent.status == "waiting":
             try:
                 agents.launch(atoll, session, agent, option_values.get(agent.name))
-            except Exception as error:  # noqa: BLE001 - raised below: one agent that fails must not hold up the others
-                failures.append(error)
+            except Exception as error:
+                if is_of_aws(error) or isinstance(error, NoCapacity):
+                    failures.append(error)  # one agent that has to wait must not hold up the others
+                    continue
+                logger.exception("agent cannot be started")
+                agents.stopped(atoll, agent, reason="it cannot be started", at_ms=atoll.clock.now_ms())
     if failures:
         raise failures[0]
     close_when_exited(atoll, namespace, session_id)
+
+
+def ttl_end_ms(session: SessionRecord) -> int | None:
+    """Return when (epoch ms) the time to live of an executed session is over; ``None`` when it has none."""
+    settings = SessionRuntimeSettings.model_validate(session.runtime_settings or {})
+    if settings.ttl is None or session.executed_at_ms is None:
+        return None
+    return session.executed_at_ms + settings.ttl
 
 
 def close_when_exited(atoll: "Deployment", namespace: str, session_id: str) -> bool:

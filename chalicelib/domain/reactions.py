@@ -11,7 +11,6 @@ from chalicelib.domain import lifecycle, namespaces, sessions
 from chalicelib.store.namespaces import NamespaceRecord
 from chalicelib.store.sessions import SessionRecord
 from chalicelib.wire.base import iso_from_ms
-from chalicelib.wire.sessions import SessionRuntimeSettings
 
 if TYPE_CHECKING:
     from chalicelib.deployment import Deployment
@@ -35,11 +34,8 @@ def to_session(atoll: "Deployment", old: SessionRecord | None, new: SessionRecor
 
 def start(atoll: "Deployment", session: SessionRecord, *, mend: int = 0) -> bool:
     """Start the lifecycle of a session; the TTL counts from its execution. ``False`` when it was started before."""
-    settings = SessionRuntimeSettings.model_validate(session.runtime_settings or {})
-    ttl_s = atoll.settings.max_session_s
-    if settings.ttl is not None and session.executed_at_ms is not None:
-        left_ms = session.executed_at_ms + settings.ttl - atoll.clock.now_ms()
-        ttl_s = max(1, -(-left_ms // 1000))
+    end_ms = lifecycle.ttl_end_ms(session)
+    ttl_s = atoll.settings.max_session_s if end_ms is None else max(1, -(-(end_ms - atoll.clock.now_ms()) // 1000))
     return atoll.machines.start_lifecycle(session.namespace, session.session_id, ttl_s=ttl_s, mend=mend)
 
 

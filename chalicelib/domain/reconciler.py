@@ -15,7 +15,6 @@ from chalicelib.domain.outages import passes
 from chalicelib.store.agents import AgentRecord
 from chalicelib.store.sessions import SessionRecord
 from chalicelib.store.table import Item
-from chalicelib.wire.sessions import SessionRuntimeSettings
 
 if TYPE_CHECKING:
     from chalicelib.deployment import Deployment
@@ -168,8 +167,7 @@ class _Run:
     def _end(self, session: SessionRecord) -> None:
         """Close an executed session whose time or whose agents are over, once the record tells so too."""
         where = session.namespace, session.session_id
-        settings = SessionRuntimeSettings.model_validate(session.runtime_settings or {})
-        if settings.ttl is not None and self._is_old((session.executed_at_ms or self._now_ms) + settings.ttl):
+        if self._is_old(lifecycle.ttl_end_ms(session)):
             if self._atoll.sessions.close(*where, now_ms=self._now_ms, reason="ttl"):
                 self._mended("ttl_missed", namespace=where[0], sessionId=where[1])
             return

@@ -6,6 +6,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.aws.bus import NotPublished
+from chalicelib.aws.tasks import NoCapacity
 from chalicelib.domain import actors
 from chalicelib.domain.errors import Unauthorized
 from chalicelib.store.table import decode
@@ -77,7 +78,7 @@ class Witness:
         return found
 
     def _errors(self) -> list[str]:
-        expected = (Died, ClientError, BotoCoreError, NotPublished, FunctionFailed)
+        expected = (Died, ClientError, BotoCoreError, NotPublished, NoCapacity, FunctionFailed)
         return [f"{name} raised {error!r}" for name, error in self.world.errors if not isinstance(error, expected)]
 
     def _changes(self, table: str) -> list[tuple[dict[str, Any] | None, dict[str, Any] | None]]:

@@ -1,0 +1,148 @@
+"""Ends that are complete: whatever a session has left behind goes, in slices, and nothing that has expired is seen."""
+
+import os
+from typing import Any
+
+import pytest
+from moto.dynamodb.models import dynamodb_backends
+
+from chalicelib.domain import lifecycle
+from chalicelib.store.table import encode
+from tests.client import session, sleeper
+from tests.faults.platform import ACCOUNT, REGION, Emulator, World
+from tests.faults.scenarios import DAY_MS, HOLD, NAMESPACES, begin, create, two_agents
+
+#: How long the log is here; a purge takes the same calls for each slice, whatever comes after it.
+ENTRIES = int(os.environ.get("ATOLL_LOG_ENTRIES", "12000"))
+
+#: DynamoDB takes about so long for one BatchWriteItem of 25 deletions, and for a page of a Query, in ms.
+BATCH_MS = 25
+PAGE_MS = 50
+#: A function that runs longer is ended (`TimeoutSeconds` of the state, and Lambda's own limit).
+FUNCTION_MS = 900_000
+
+
+def fill_log(world: World, session_id: str, entries: int) -> None:
+    """Write entries into a session's log, straight into the emulator: through its API they would take minutes."""
+    table = dynamodb_backends[ACCOUNT][REGION].tables["atoll-local-session-items"]
+    expires_at = world.now_ms // 1000 + DAY_MS
+    for number in range(entries):
+        item: dict[str, Any] = {
+            "sessionId": session_id,
+            "item": f"EVENT#{world.now_ms + number:013d}#{number:026d}",
+            "event": '{"type":"agent_wait_start","name":"a"}',
+            "expiresAt": expires_at,
+        }
+        table.put_item(encode(item))
+
+
+def test_a_session_with_a_long_log_closes_and_is_purged_in_slices(emulator: Emulator) -> None:
+    world, witness = begin(emulator)
+    witness.reasons = {"closed_by_user"}
+    path = create(world, witness, session(sleeper("a")))
+    world.run_for(5_000)
+    fill_log(world, path.rpartition("/")[2], ENTRIES)
+    begun = len(world.calls)
+    assert world.request("DELETE", path)[0] == 200
+    closing = [call for call in world.calls[begun:] if call.function == "DELETE session"]
+    assert len(closing) <= 3, "closing does not look at the log"
+    world.run()
+    assert not [item for item in world.items("session-items") if "session_closing" not in item["item"]]
+    assert not world.items("sessions")
+    slices: dict[int, list[str]] = {}
+    for call in world.calls[begun:]:
+        if call.function == "remove_session":
+            slices.setdefault(call.invocation, []).append(call.operation)
+    assert len(slices) == ENTRIES // lifecycle.PURGE_SLICE + 1
+    for operations in slices.values():
+        assert operations.count("BatchWriteItem") <= lifecycle.PURGE_SLICE / 25
+        # Even if each call took as long as one under load: far from the end of the function's time.
+        assert (
+            operations.count("BatchWriteItem") * BATCH_MS * 10 + operations.count("Query") * PAGE_MS < FUNCTION_MS / 10
+        )
+    assert [execution.history.count("RemoveSession") for execution in world.machines.of("session-lifecycle")] == [
+        len(slices)
+    ]
+
+
+def test_a_purge_that_dies_in_the_middle_goes_on(emulator: Emulator) -> None:
+    world, witness = begin(emulator)
+    witness.reasons = {"closed_by_user"}
+    path = create(world, witness, session(sleeper("a")))
+    world.run_for(5_000)
+    fill_log(world, path.rpartition("/")[2], 200)
+    writes = 0
+
+    def outage(operation: str) -> Exception | None:
+        nonlocal writes
+        from tests.faults.services import refused
+
+        writes += operation == "BatchWriteItem"
+        return refused(operation, "ThrottlingException") if operation == "BatchWriteItem" and writes % 2 else None
+
+    world.outage = outage
+    world.request("DELETE", path)
+    world.run()
+    assert writes > 10
+    world.outage = None
+    assert not world.items("sessions")
+    assert not witness.broken()
+
+
+@pytest.mark.parametrize("defer", [False, True])
+def test_every_item_has_an_end_from_its_first_write(emulator: Emulator, defer: bool) -> None:
+    world, witness = begin(emulator)
+    witness.reasons = {"closed_by_user"}
+    request = session(sleeper("a"), sleeper("b"), defer=True) if defer else two_agents(world, persistenceMode=HOLD)
+    path = create(world, witness, request)
+    seen = 0
+
+    def all_end(_: Any = None) -> None:
+        nonlocal seen
+        for table in ("sessions", "session-items", "deliveries"):
+            for item in world.items(table):
+                assert item["expiresAt"] * 1000 > world.now_ms, item
+                seen += 1
+
+    world.before_call.append(all_end)
+    world.run_for(5_000)
+    if not defer:
+        thread = world.tool("a", "coral_create_thread", threadName="t", participantNames=["b"])["thread"]
+        world.tool("a", "coral_send_message", threadId=thread["id"], content="Hello", mentions=["b"])
+        world.tool("b", "coral_wait_for_message", currentUnixTime=world.now_ms, maxWaitMs=500)
+        world.ask("DELETE", path)
+        world.run_for(30_000)
+    all_end()
+    assert seen > 10
+
+
+def test_what_has_expired_is_seen_by_nobody(emulator: Emulator) -> None:
+    """DynamoDB may delete it days late: until then it is there, and every reader takes it for gone."""
+    world, witness = begin(emulator)
+    witness.right_refusals = {("GET", 404), ("POST", 404), ("DELETE", 404)}
+    path = create(world, witness, session(sleeper("a"), defer=True))
+    world.run_for(DAY_MS + 2_000)
+    assert len(world.items("sessions")) == 1
+    assert [world.ask(method, path, {} if method == "POST" else None)[0] for method in ("GET", "POST", "DELETE")] == [
+        404
+    ] * 3
+    assert world.ask("GET", f"{path}/extended")[0] == 404
+    assert world.ask("GET", f"{NAMESPACES}/tests")[1] == []
+    assert world.atoll.sessions.any_in("tests") is False
+    world.expire()
+    assert not witness.broken()
+
+
+def test_only_the_delivery_is_left_two_days_after_the_end(emulator: Emulator) -> None:
+    world, witness = begin(emulator)
+    witness.reasons = {"agents_exited"}
+    create(world, witness, two_agents(world, lives_ms=(100, 200)))
+    world.run()
+    world.now_ms += 2 * DAY_MS
+    world.expire()
+    tables = ("namespaces", "sessions", "session-items")
+    assert {table: world.items(table) for table in tables} == {table: [] for table in tables}
+    assert [delivery["state"] for delivery in world.items("deliveries")] == ["delivered"]
+    world.now_ms += 29 * DAY_MS
+    world.expire()
+    assert not world.items("deliveries")

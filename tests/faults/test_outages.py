@@ -1,0 +1,118 @@
+"""A service of AWS is away for a while: what was accepted waits for it, and is done when it is back."""
+
+from collections.abc import Callable
+from unittest.mock import patch
+
+import pytest
+
+from chalicelib.domain import agents
+from tests.faults.platform import Emulator, World
+from tests.faults.scenarios import begin, create, two_agents
+from tests.faults.services import refused
+
+MINUTE_MS = 60_000
+
+
+def away(*operations: str) -> Callable[[str], Exception | None]:
+    def outage(operation: str) -> Exception | None:
+        return refused(operation, "ServiceUnavailableException", 503) if operation in operations else None
+
+    return outage
+
+
+@pytest.mark.parametrize(
+    "operations",
+    [("RunTask",), ("RegisterTaskDefinition", "RunTask"), ("StartExecution",), ("PutEvents",), ("GetSecretValue",)],
+    ids="-".join,
+)
+def test_a_session_waits_for_a_service_and_then_runs(emulator: Emulator, operations: tuple[str, ...]) -> None:
+    world, witness = begin(emulator)
+    witness.undisturbed, witness.reasons = True, {"agents_exited"}
+    world.outage = away(*operations)
+    create(world, witness, two_agents(world, lives_ms=(500, 900)))
+    world.run_for(20 * MINUTE_MS)
+    assert world.items("sessions")[0]["status"] == "executed"
+    world.outage = None
+    assert not witness.broken()
+
+
+@pytest.mark.parametrize(
+    "operations", [("StopTask",), ("ListTasks", "DescribeTasks"), ("SendTaskSuccess",)], ids="-".join
+)
+def test_a_closed_session_waits_for_a_service_and_then_ends(emulator: Emulator, operations: tuple[str, ...]) -> None:
+    world, witness = begin(emulator)
+    witness.reasons = {"closed_by_user"}
+    path = create(world, witness, two_agents(world))
+    world.run_for(5_000)
+    world.outage = away(*operations)
+    assert world.request("DELETE", path)[0] == 200
+    world.run_for(20 * MINUTE_MS)
+    world.outage = None
+    assert not witness.broken()
+
+
+def test_an_agent_waits_for_room_while_the_others_run(emulator: Emulator) -> None:
+    world, witness = begin(emulator)
+    witness.undisturbed, witness.reasons = True, {"agents_exited"}
+    run_task = world.ecs.run_task
+    full = {"now": True}
+
+    def run(request: dict[str, object]) -> dict[str, object]:
+        if full["now"] and str(request["startedBy"]).endswith("/0"):
+            return {"tasks": [], "failures": [{"reason": "RESOURCE:CPU"}]}
+        return run_task(request)
+
+    world.ecs.run_task = run  # type: ignore[method-assign, assignment]
+    create(world, witness, two_agents(world, lives_ms=(500, 500)))
+    world.run_for(10 * MINUTE_MS)
+    assert len(world.ecs.tasks) == 1
+    assert world.items("sessions")[0]["status"] == "executed", "one agent is still to run"
+    full["now"] = False
+    assert not witness.broken()
+
+
+def test_the_time_to_live_goes_on_while_a_session_waits(emulator: Emulator) -> None:
+    world, witness = begin(emulator)
+    witness.reasons = {"ttl"}
+    world.outage = away("RunTask")
+    create(world, witness, two_agents(world, ttl=2 * MINUTE_MS))
+    world.run_for(4 * MINUTE_MS)
+    assert not world.items("sessions")
+    assert not witness.broken()
+
+
+def test_an_agent_whose_launch_goes_wrong_for_good_is_stopped_and_the_others_run(emulator: Emulator) -> None:
+    world, witness = begin(emulator)
+    witness.reasons = {"agents_exited"}
+    given = agents._given
+
+    def broken(atoll: object, agent: agents.AgentRecord, *rest: object) -> object:
+        if agent.name == "a":
+            raise KeyError("a fault of ours")
+        return given(atoll, agent, *rest)  # type: ignore[arg-type]
+
+    path = create(world, witness, two_agents(world, lives_ms=(500, 60_000)))
+    with patch.object(agents, "_given", broken):
+        world.run_for(5_000)
+    states = [agent["status"] for agent in world.ask("GET", f"{path}/extended")[1]["agents"]]
+    assert [state["type"] for state in states] == ["stopped", "running"]
+    assert "KeyError" not in states[0]["reason"]
+    assert not witness.broken()
+
+
+def test_what_cannot_be_done_now_is_refused_and_can_be_repeated(emulator: Emulator) -> None:
+    def refuse_all(world: World) -> None:
+        world.outage = lambda operation: refused(operation, "ProvisionedThroughputExceededException")
+
+    world, witness = begin(emulator)
+    witness.reasons = {"closed_by_user"}
+    path = create(world, witness, two_agents(world))
+    world.run_for(5_000)
+    refuse_all(world)
+    for method, what in (("GET", path), ("DELETE", path), ("POST", "/api/v1/local/session")):
+        status, body, headers = world.request(method, what, two_agents(world) if method == "POST" else None)
+        assert (status, headers["Retry-After"]) == (503, "1")
+        assert "message" in body
+    world.outage = None
+    world.ask("DELETE", path)
+    assert not witness.broken()
