@@ -2,10 +2,11 @@
 
 import uuid
 from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from chalicelib.domain import agents, graph, idempotency, namespaces, threads
-from chalicelib.domain.errors import BadRequest, NotFound
+from chalicelib.domain.errors import BadRequest, NotFound, TooLarge
 from chalicelib.domain.idempotency import Claim
 from chalicelib.store.namespaces import NamespaceRecord
 from chalicelib.store.sessions import SessionRecord
@@ -28,6 +29,10 @@ from chalicelib.wire.sessions import (
 
 if TYPE_CHECKING:
     from chalicelib.deployment import Deployment
+
+
+#: Sessions of one namespace that are told in one answer: a base state takes 200 bytes at least, an answer has 5 MB.
+MAX_SESSIONS_TOGETHER = 25_000
 
 
 def create(atoll: "Deployment", request: "requests.SessionRequest", claim: Claim | None = None) -> SessionIdentifier:
@@ -214,9 +219,17 @@ def of_namespace(
 
 
 def namespace_with_sessions(atoll: "Deployment", record: NamespaceRecord) -> SessionNamespaceStateExtended:
-    """Return a namespace with the base states of its sessions."""
+    """Return a namespace with the base states of its sessions.
+
+    Raises `TooLarge` when it has more than any answer holds.
+    """
     now_ms = atoll.clock.now_ms()
+    found = list(islice(atoll.sessions.of_namespace(record.name), MAX_SESSIONS_TOGETHER + 1))
+    if len(found) > MAX_SESSIONS_TOGETHER:
+        raise TooLarge(
+            f"the namespace {record.name!r} has more than {MAX_SESSIONS_TOGETHER} sessions: list them page by page, "
+            "with limit and cursor"
+        )
     return SessionNamespaceStateExtended(
-        base=namespaces.state_of(record),
-        sessions=[state_of(found, now_ms) for found in atoll.sessions.of_namespace(record.name)],
+        base=namespaces.state_of(record), sessions=[state_of(each, now_ms) for each in found]
     )

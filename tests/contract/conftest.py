@@ -1,4 +1,4 @@
-"""One local stack for all contract tests, keys of different reach, and Coral's document."""
+"""A local stack for each module of contract tests, keys of different reach, and Coral's document."""
 
 import re
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from tests.client import Client
 from tests.contract import coral
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stack() -> Iterator[LocalStack]:
     with LocalStack(port=0, agents=[SLEEPER]) as running:
         api_keys.put(running.atoll, "narrow", "one tenant's", ["tenant", "tenant-*"])

@@ -1,4 +1,4 @@
-"""One local stack for the tests of the REST API, and clients whose keys reach differently far."""
+"""A local stack for each module of tests of the REST API, and clients whose keys reach differently far."""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from tests.agents import SLEEPER
 from tests.client import Client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stack() -> Iterator[LocalStack]:
     with LocalStack(port=0, agents=[SLEEPER]) as running:
         api_keys.put(running.atoll, "narrow", "one tenant's", ["tenant", "tenant-*"])

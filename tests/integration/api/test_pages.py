@@ -230,6 +230,21 @@ def test_a_page_ends_early_only_for_who_asked_for_pages(client: Client, namespac
     assert [len(part) for part in pages(client, listing, 10)] == [1, 1]
 
 
+def test_a_namespace_of_more_sessions_than_an_answer_holds_says_how_to_page(
+    client: Client, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chalicelib.domain.sessions.MAX_SESSIONS_TOGETHER", 2)
+    listing = f"{NAMESPACE}/extended?annotations=full:{namespace}"
+    client.call("POST", NAMESPACE, {"name": namespace, "annotations": {"full": namespace}})
+    for _ in range(2):
+        deferred(client, namespace)
+    assert [len(each["sessions"]) for each in client.call("GET", listing).body] == [2]
+    deferred(client, namespace)
+    answer = client.call("GET", listing)
+    assert answer.status == 413
+    assert "page by page" in answer.body["message"]
+
+
 def test_reading_costs_few_calls(client: Client, namespace: str) -> None:
     path = deferred(client, namespace)
     expected = {
