@@ -1,11 +1,13 @@
 """The state machines of ``infra/``, run as they are."""
 
 import datetime
+import json
 import time
 from typing import Any
 
 import pytest
 
+from infra.local.stack import INFRA
 from tests.integration.local.conftest import StandIns, eventually
 
 ENDED_LONG_AGO = {"holdUntil": "2020-01-01T00:00:00Z"}
@@ -117,18 +119,24 @@ def test_a_run_that_fails_is_tried_again(stand_ins: StandIns, lifecycle: Lifecyc
     assert lifecycle.of("close_session")[0][1]["error"] == ""
 
 
+def _retries_of(state: str) -> int:
+    machine = json.loads((INFRA / "session-lifecycle.asl.json").read_text())
+    return machine["States"][state]["Retry"][0]["MaxAttempts"]
+
+
 def test_a_run_that_cannot_be_ends_in_closing(
     stand_ins: StandIns, lifecycle: Lifecycle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
 
     monkeypatch.setattr(retrier_decl.time, "sleep", lambda _: None)
-    lifecycle.answers["run_agents"] = [ValueError("never") for _ in range(7)]
+    tries = 1 + _retries_of("RunAgents")
+    lifecycle.answers["run_agents"] = [ValueError("never") for _ in range(tries)]
 
     execution = lifecycle.start()
 
     assert stand_ins.finished(execution) == "SUCCEEDED"
-    assert len(lifecycle.of("run_agents")) == 7
+    assert len(lifecycle.of("run_agents")) == tries
     assert lifecycle.of("close_session")[0][1]["error"] == "ValueError"
 
 
