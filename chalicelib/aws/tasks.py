@@ -124,6 +124,9 @@ class Tasks:
             )
         except ClientError as error:
             code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
+            if code == "ConflictException" and (arns := self.started_by(started_by)):
+                # This launch is a repetition, and its agent was registered anew in between: the first one holds.
+                return arns[0]
             if code in _FINAL and "apacity" not in message:
                 raise TaskRefused(f"{code}: {message}") from error
             raise

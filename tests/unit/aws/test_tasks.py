@@ -1,0 +1,67 @@
+"""What ECS says to `RunTask`, and what Atoll makes of it."""
+
+from collections.abc import Iterator
+
+import boto3
+import pytest
+from botocore.stub import ANY, Stubber
+
+from chalicelib.aws.tasks import NoCapacity, TaskRefused, Tasks
+from chalicelib.settings import Settings
+
+FIRST = "arn:aws:ecs:us-east-1:123456789012:task/atoll-dev/1"
+
+
+@pytest.fixture
+def ecs() -> Iterator[Stubber]:
+    client = boto3.client("ecs", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
+    with Stubber(client) as stubber:
+        yield stubber
+
+
+def run(ecs: Stubber) -> str:
+    return Tasks(ecs.client, Settings()).run("echo:2", {"A": "b"}, started_by="s/0")
+
+
+def test_a_repeated_launch_of_an_agent_registered_anew_is_the_task_that_runs(ecs: Stubber) -> None:
+    ecs.add_client_error("run_task", "ConflictException", "The clientToken is in use with another request.")
+    ecs.add_response(
+        "list_tasks", {"taskArns": [FIRST]}, {"cluster": "atoll-dev", "startedBy": "s/0", "desiredStatus": "RUNNING"}
+    )
+    assert run(ecs) == FIRST
+
+
+def test_a_repeated_launch_whose_task_has_ended_is_refused(ecs: Stubber) -> None:
+    ecs.add_client_error("run_task", "ConflictException", "The clientToken is in use with another request.")
+    ecs.add_response("list_tasks", {"taskArns": []})
+    with pytest.raises(TaskRefused, match="clientToken"):
+        run(ecs)
+
+
+def test_what_no_repetition_mends_is_refused(ecs: Stubber) -> None:
+    ecs.add_client_error("run_task", "InvalidParameterException", "No such subnet.")
+    with pytest.raises(TaskRefused, match="No such subnet"):
+        run(ecs)
+
+
+def test_a_cluster_without_room_may_have_some_later(ecs: Stubber) -> None:
+    ecs.add_response("run_task", {"tasks": [], "failures": [{"reason": "RESOURCE:MEMORY"}]})
+    with pytest.raises(NoCapacity, match="RESOURCE:MEMORY"):
+        run(ecs)
+
+
+def test_the_client_token_follows_from_the_agent(ecs: Stubber) -> None:
+    wanted = {
+        name: ANY for name in ("cluster", "taskDefinition", "launchType", "count", "networkConfiguration", "overrides")
+    }
+    seen: list[str] = []
+    ecs.client.meta.events.register(
+        "provide-client-params.ecs.RunTask", lambda params, **_: seen.append(params["clientToken"])
+    )
+    for _ in range(2):
+        ecs.add_response(
+            "run_task", {"tasks": [{"taskArn": FIRST}]}, {**wanted, "startedBy": "s/0", "clientToken": ANY}
+        )
+        run(ecs)
+    assert seen[0] == seen[1]
+    assert len(seen[0]) == 64  # as long as ECS allows
