@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from botocore.exceptions import ClientError
 
@@ -124,9 +124,10 @@ class Tasks:
             )
         except ClientError as error:
             code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
-            if code == "ConflictException" and (arns := self.started_by(started_by)):
-                # This launch is a repetition, and its agent was registered anew in between: the first one holds.
-                return arns[0]
+            if code == "ConflictException" and (there := _existing(error)):
+                # This launch is a repetition, and its agent was registered anew in between: the first one holds
+                # (ECS API reference, "RunTask": the tasks that have the client token).
+                return there
             if code in _FINAL and "apacity" not in message:
                 raise TaskRefused(f"{code}: {message}") from error
             raise
@@ -172,6 +173,11 @@ class Tasks:
                 for task in answer["tasks"]
             ]
         return found
+
+
+def _existing(error: ClientError) -> str | None:
+    found = cast(list[str], error.response.get("resourceIds", []))
+    return found[0] if found else None
 
 
 def _ms(time: datetime | None) -> int | None:

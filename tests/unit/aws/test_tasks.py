@@ -24,16 +24,12 @@ def run(ecs: Stubber) -> str:
 
 
 def test_a_repeated_launch_of_an_agent_registered_anew_is_the_task_that_runs(ecs: Stubber) -> None:
-    ecs.add_client_error("run_task", "ConflictException", "The clientToken is in use with another request.")
-    ecs.add_response(
-        "list_tasks", {"taskArns": [FIRST]}, {"cluster": "atoll-dev", "startedBy": "s/0", "desiredStatus": "RUNNING"}
-    )
+    ecs.add_client_error("run_task", "ConflictException", "In use.", modeled_fields={"resourceIds": [FIRST]})
     assert run(ecs) == FIRST
 
 
-def test_a_repeated_launch_whose_task_has_ended_is_refused(ecs: Stubber) -> None:
+def test_a_conflict_with_no_task_is_refused(ecs: Stubber) -> None:
     ecs.add_client_error("run_task", "ConflictException", "The clientToken is in use with another request.")
-    ecs.add_response("list_tasks", {"taskArns": []})
     with pytest.raises(TaskRefused, match="clientToken"):
         run(ecs)
 
@@ -51,9 +47,9 @@ def test_a_cluster_without_room_may_have_some_later(ecs: Stubber) -> None:
 
 
 def test_the_client_token_follows_from_the_agent(ecs: Stubber) -> None:
-    wanted = {
-        name: ANY for name in ("cluster", "taskDefinition", "launchType", "count", "networkConfiguration", "overrides")
-    }
+    wanted = dict.fromkeys(
+        ("cluster", "taskDefinition", "launchType", "count", "networkConfiguration", "overrides"), ANY
+    )
     seen: list[str] = []
     ecs.client.meta.events.register(
         "provide-client-params.ecs.RunTask", lambda params, **_: seen.append(params["clientToken"])
