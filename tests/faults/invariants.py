@@ -31,6 +31,10 @@ class Witness:
         self.reasons: set[str] = set()
         #: Answers that are right though they refuse: (method, status).
         self.right_refusals: set[tuple[str, int]] = set()
+        #: How long it may take until all is over and nothing is left to happen.
+        self.longest_ms = 2 * HOUR_MS
+        #: How long a task may live on when its session is closed.
+        self.outlives_ms = HOUR_MS // 12
         #: The items of each session as they were before the first was removed.
         self.last_items: dict[str, list[dict[str, Any]]] = {}
         world.before_call.append(self._before_call)
@@ -45,8 +49,11 @@ class Witness:
 
     def broken(self) -> list[str]:
         """Let the world come to rest and return what was not kept, in words."""
+        begun_ms = self.world.now_ms
         self.world.run()
+        lasted_ms = self.world.now_ms - begun_ms
         return [
+            *([f"it took {lasted_ms // HOUR_MS} hours to end"] if lasted_ms > self.longest_ms else []),
             *self._answers(),
             *self._errors(),
             *self._sessions(),
@@ -145,6 +152,13 @@ class Witness:
 
     def _tasks(self) -> list[str]:
         found = [f"the task {task['startedBy']} is left running" for task in self.world.ecs.running()]
+        for session_id, record in self._executed().items():
+            last_ms = record.get("closingAtMs", 1 << 60) + self.outlives_ms
+            found += [
+                f"the task {task['startedBy']} outlived its session"
+                for task in self.world.ecs.tasks.values()
+                if task["startedBy"].startswith(session_id) and task.get("stoppedAt", 0) > last_ms
+            ]
         if self.undisturbed:
             found += [
                 f"the task {task['startedBy']} was stopped before its end"

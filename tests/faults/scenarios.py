@@ -133,6 +133,7 @@ def namespace_deleted(world: World, witness: Witness) -> None:
     """A namespace is deleted with a session that runs, one that is held and one that is pending."""
     world.in_window = False
     witness.reasons = {"namespace_deleted", "agents_exited"}
+    witness.longest_ms = 25 * 3_600_000  # the lifecycle of what was held wakes when the hold would have ended
     world.ecs.lives_ms = {"c": 100}
     create(world, witness, session(sleeper("c"), webhooks=WEBHOOKS, persistenceMode={**HOLD, "duration": DAY_MS}))
     world.run_for(5_000)

@@ -146,3 +146,17 @@ def test_only_the_delivery_is_left_two_days_after_the_end(emulator: Emulator) ->
     world.now_ms += 29 * DAY_MS
     world.expire()
     assert not world.items("deliveries")
+
+
+def test_the_secrets_of_a_session_are_dead_as_soon_as_its_end_is_answered(emulator: Emulator) -> None:
+    world, witness = begin(emulator)
+    witness.reasons = {"closed_by_user"}
+    path = create(world, witness, two_agents(world, persistenceMode=HOLD))
+    world.run_for(5_000)
+    hello = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"name": "tools/list"}}
+    assert world.agent_request(world.secret_of("a"), hello)[0] == 200
+    witness.right_refusals = {("MCP", 401)}
+    assert world.request("DELETE", path)[0] == 200
+    # Nothing has reacted to it yet: no time has passed.
+    assert world.agent_request(world.secret_of("a"), hello)[0] == 401
+    assert not witness.broken()

@@ -42,6 +42,7 @@ def test_a_session_waits_for_a_service_and_then_runs(emulator: Emulator, operati
 def test_a_closed_session_waits_for_a_service_and_then_ends(emulator: Emulator, operations: tuple[str, ...]) -> None:
     world, witness = begin(emulator)
     witness.reasons = {"closed_by_user"}
+    witness.outlives_ms = 30 * MINUTE_MS
     path = create(world, witness, two_agents(world))
     world.run_for(5_000)
     world.outage = away(*operations)

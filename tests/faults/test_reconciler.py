@@ -17,6 +17,7 @@ from tests.faults.platform import Emulator, World
 from tests.faults.scenarios import DAY_MS, HOLD, NAMESPACES, begin, create, two_agents
 
 MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
 
 
 def reconcile(world: World) -> dict[str, int]:
@@ -40,6 +41,8 @@ def losing(world: World, table: str) -> Iterator[None]:
 def made(emulator: Emulator) -> Iterator[tuple[World, Witness]]:
     world, witness = begin(emulator)
     witness.reasons = {"agents_exited", "ttl", "closed_by_user", "namespace_deleted"}
+    witness.longest_ms = 31 * DAY_MS  # some of what is left behind here, and replaced, wakes only then
+    witness.outlives_ms = HOUR_MS
     with patch.object(reconciler, "ITEM_PARTS", 1):
         yield world, witness
 
