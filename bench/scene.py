@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -61,9 +61,14 @@ class Scene:
         self.meter = Meter()
         self.meter.follow(atoll.dynamodb)
 
-    def rest(self, method: str, resource: str, body: Any = None, **parameters: str) -> Any:
+    def rest(
+        self, method: str, resource: str, body: Any = None, *, query: dict[str, str] | None = None, **parameters: str
+    ) -> Any:
         """Make a request of the REST API and return the body of its answer."""
         request = event(method, resource.format(**parameters), resource, **parameters)
+        if query:
+            request["queryStringParameters"] = query
+            request["multiValueQueryStringParameters"] = {name: [value] for name, value in query.items()}
         request["body"] = json.dumps(body) if body is not None else None
         request["headers"]["authorization"] = f"Bearer {KEY}"
         request["multiValueHeaders"]["authorization"] = [f"Bearer {KEY}"]
@@ -71,6 +76,10 @@ class Scene:
         if answer["statusCode"] != 200:
             raise RuntimeError(f"{method} {resource}: {answer['statusCode']} {answer['body']}")
         return json.loads(answer["body"]) if answer["body"] else None
+
+    def know_key(self) -> None:
+        """Look the key up, as the process does once a minute."""
+        api_keys.authenticate(self.atoll, KEY)
 
     def create(self, namespace: str = "bench", agents: int = 3, **execution: Any) -> str:
         """Create a session and return its id."""
@@ -124,11 +133,13 @@ def session(namespace: str = "bench", agents: int = 3, **execution: Any) -> dict
 
 
 @contextmanager
-def scene() -> Iterator[Scene]:
-    """Make an empty deployment."""
+def scene(dynamodb_url: str | None = None) -> Iterator[Scene]:
+    """Make an empty deployment, on moto or on a DynamoDB of that address."""
     template = load(ROOT / "infra" / "stack.yaml")
     environment = {name: value for name, value in ENVIRONMENT.items() if name != "AWS_LAMBDA_FUNCTION_NAME"}
-    with patch.dict(os.environ, environment), mock_aws():
+    if dynamodb_url is not None:
+        environment["AWS_ENDPOINT_URL_DYNAMODB"] = dynamodb_url
+    with patch.dict(os.environ, environment), mock_aws() if dynamodb_url is None else nullcontext():
         clock = SkippingClock()
         settings = Settings(stage="bench", api_url="https://api.example", mcp_url="https://door.example")
         atoll = deployment.Deployment(settings, clock)
