@@ -107,7 +107,7 @@ def _by_messages(here: Scene) -> list[Growth]:
         ("state", later(lambda session: here.rest("GET", SESSION, **session.where)), ROUNDS),
         ("extended state", later(lambda session: here.rest("GET", SESSION + "/extended", **session.where)), 3),
     ]
-    found = [_measured(here, name, MESSAGES, sessions, ready, rounds) for name, ready, rounds in operations]
+    found = [_measured(here, name, MESSAGES, sessions, ready, rounds=rounds) for name, ready, rounds in operations]
     records = {session.id: here.atoll.sessions.find("bench", session.id) for session in sessions}
 
     def open_again(session: _Session) -> Callable[[], Any]:
@@ -116,7 +116,7 @@ def _by_messages(here: Scene) -> list[Growth]:
         here.atoll.sessions.put(record.to_item())
         return lambda: here.rest("DELETE", SESSION, **session.where)
 
-    return [*found, _measured(here, "close", MESSAGES, sessions, open_again, ROUNDS)]
+    return [*found, _measured(here, "close", MESSAGES, sessions, open_again, rounds=ROUNDS)]
 
 
 def _by_sessions(here: Scene) -> list[Growth]:
@@ -135,7 +135,7 @@ def _by_sessions(here: Scene) -> list[Growth]:
         return lambda: here.create(name)
 
     return [
-        _measured(here, f"{what}, by sessions of the namespace", SESSIONS, names, call, ROUNDS)
+        _measured(here, f"{what}, by sessions of the namespace", SESSIONS, names, call, rounds=ROUNDS)
         for what, call in (("list a page of one", page), ("state", state), ("create", create))
     ]
 
@@ -208,6 +208,7 @@ def _measured(
     sizes: tuple[int, ...],
     subjects: list[Any],
     ready: Callable[[Any], Callable[[], Any]],
+    *,
     rounds: int,
 ) -> Growth:
     items, units = [], []
