@@ -21,6 +21,9 @@ demo: $(VENV)/.installed ## watch one session from its POST to its signed end re
 test: lint ## everything CI checks
 	$(PY) -m pytest -n 2 --dist loadgroup
 
+bench: $(VENV)/.installed ## measure everything; `make bench ONLY="calls money"` measures that
+	@exec $(PY) -m bench $(ONLY)
+
 lint: $(VENV)/.installed
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .

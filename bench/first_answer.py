@@ -6,12 +6,26 @@ from bench import memory
 
 
 def main(which: str) -> None:
-    """Import ``atoll`` or ``floor`` and answer one request."""
+    """Import ``atoll``, the agents' ``door`` or the ``floor`` and answer one request."""
     memory.answer_from_memory({"GetItem": memory.get_item, "BatchGetItem": memory.batch_get_item})
     if which == "floor":
         from bench.floor import app
 
         event = memory.event("GET", f"/item/{memory.SESSION}", "/item/{key}", key=memory.SESSION)
+    elif which == "door":
+        import json
+
+        from chalicelib.domain import agent_secrets
+        from chalicelib.workers.mcp import mcp as app
+
+        secret = agent_secrets.mint("key", memory.NAMESPACE, memory.SESSION, "agent-0")
+        memory.add_agent("agent-0", agent_secrets.hash_of(secret))
+        event = {
+            "rawPath": f"/mcp/v1/{secret}/mcp",
+            "requestContext": {"http": {"method": "POST"}},
+            "headers": {"content-type": "application/json", "mcp-protocol-version": "2025-06-18"},
+            "body": json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}),
+        }
     else:
         from app import app
 

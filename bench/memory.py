@@ -85,6 +85,23 @@ _ITEMS: dict[str, dict[str, Any]] = {
 }
 
 
+def add_agent(name: str, secret_hash: str) -> None:
+    """Have the session's items hold an agent with this secret."""
+    _ITEMS["session-items"] = {
+        "sessionId": {"S": SESSION},
+        "item": {"S": f"AGENT#{name}"},
+        "namespace": {"S": NAMESPACE},
+        "name": {"S": name},
+        "position": {"N": "0"},
+        "runtime": {"S": "docker"},
+        "registryAgentIdentifier": {"M": {}},
+        "expiresAt": {"N": _NEVER},
+        "status": {"S": "running"},
+        "connectedAtMs": {"N": _NOW_MS},
+        "secretHash": {"S": secret_hash},
+    }
+
+
 def item_of(table: str) -> dict[str, Any]:
     """Return the item that a table answers with, by the full name of the table."""
     return _ITEMS[table.removeprefix("atoll-bench-")]

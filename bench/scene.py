@@ -133,7 +133,7 @@ def session(namespace: str = "bench", agents: int = 3, **execution: Any) -> dict
 
 
 @contextmanager
-def scene(dynamodb_url: str | None = None) -> Iterator[Scene]:
+def scene(dynamodb_url: str | None = None, *, wait_limit_ms: int = 25_000) -> Iterator[Scene]:
     """Make an empty deployment, on moto or on a DynamoDB of that address."""
     template = load(ROOT / "infra" / "stack.yaml")
     environment = {name: value for name, value in ENVIRONMENT.items() if name != "AWS_LAMBDA_FUNCTION_NAME"}
@@ -141,7 +141,12 @@ def scene(dynamodb_url: str | None = None) -> Iterator[Scene]:
         environment["AWS_ENDPOINT_URL_DYNAMODB"] = dynamodb_url
     with patch.dict(os.environ, environment), mock_aws() if dynamodb_url is None else nullcontext():
         clock = SkippingClock()
-        settings = Settings(stage="bench", api_url="https://api.example", mcp_url="https://door.example")
+        settings = Settings(
+            stage="bench",
+            api_url="https://api.example",
+            mcp_url="https://door.example",
+            mcp_wait_limit_ms=wait_limit_ms,
+        )
         atoll = deployment.Deployment(settings, clock)
         for resource in template["Resources"].values():
             if resource["Type"] == "AWS::DynamoDB::Table":

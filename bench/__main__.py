@@ -1,0 +1,258 @@
+"""`make bench`: measure everything, print one table, keep it in bench/results/latest.json.
+
+    python -m bench [section ...]
+
+Without sections all are measured. Exits with 0 whether the goals hold or not: it measures, tests judge.
+"""
+
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+RESULTS = Path(__file__).parent / "results" / "latest.json"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    what: str
+    seen: str
+    goal: str = ""
+    #: Whether the goal holds; `None` where there is none.
+    holds: bool | None = None
+
+
+#: A section's rows, and what is kept of it.
+Section = tuple[list[Row], Any]
+
+
+def cold_start() -> Section:
+    """Cold starts."""
+    from bench import cold_start
+
+    found = cold_start.measure()
+    floor, atoll, door = found["floor"], found["atoll"], found["door"]
+    cpu, memory = atoll.cpu_ms / floor.cpu_ms, atoll.peak_mib / floor.peak_mib
+    rows = [
+        Row("CPU of a first GET", f"{atoll.cpu_ms:.0f} ms: {cpu:.2f}x of {floor.cpu_ms:.0f} ms", "≤ 1.4x", cpu <= 1.4),
+        Row(
+            "peak memory",
+            f"{atoll.peak_mib:.0f} MiB: {memory:.2f}x of {floor.peak_mib:.0f} MiB",
+            "≤ 1.5x",
+            memory <= 1.5,
+        ),
+        Row("the agents' door, its first tools/list", f"{door.cpu_ms:.0f} ms, {door.peak_mib:.0f} MiB"),
+    ]
+    return rows, {name: asdict(one) for name, one in found.items()}
+
+
+def calls() -> Section:
+    """AWS calls."""
+    from bench import calls
+
+    found = calls.measure()
+    rows = []
+    for one in found:
+        counted, limit = one.counted, one.limit
+        seen = f"{len(counted.calls)} calls, {counted.read_units:g} read and {counted.write_units:g} write units"
+        holds = None if limit is None else len(counted.calls) <= limit
+        rows.append(Row(one.name, seen, f"≤ {limit} calls" if limit else "", holds))
+    return rows, {one.name: one.counted.row() for one in found}
+
+
+def handlers() -> Section:
+    """Handlers' CPU."""
+    from bench import handlers
+
+    found = handlers.measure()
+    rows = [
+        Row(
+            one.name,
+            f"{one.atoll_ms:.2f} ms: {one.atoll_ms / one.floor_ms:.2f}x of {one.floor_ms:.2f} ms",
+            "≤ 1.5x",
+            one.atoll_ms <= 1.5 * one.floor_ms,
+        )
+        for one in found
+    ]
+    return rows, [asdict(one) for one in found]
+
+
+def growth() -> Section:
+    """Growth."""
+    from bench import growth
+
+    try:
+        found = growth.measure()
+    except growth.NotThere as error:
+        return [Row("growth", f"not measured: {error}", "≤ 1.1x", False)], None
+    rows = []
+    for one in found:
+        units, ms = one.factor(one.units), one.factor(one.ms)
+        seen = " / ".join(f"{each:g}" for each in one.units)
+        took = " / ".join(f"{each:.1f}" for each in one.ms)
+        sizes = " / ".join(f"{size:,}" for size in one.sizes)
+        if one.name == "extended state":
+            slope = (one.ms[-1] - one.ms[0]) / (one.sizes[-1] - one.sizes[0]) * 1000
+            per = (one.units[-1] - one.units[0]) / (one.sizes[-1] - one.sizes[0]) * 1000
+            rows.append(
+                Row(f"{one.name} at {sizes}", f"{took} ms: {slope:.0f} ms and {per:.0f} units for 1,000 messages")
+            )
+        else:
+            rows.append(Row(f"{one.name} at {sizes}", f"units {seen}: {units:.2f}x", "≤ 1.1x", units <= 1.1))
+            rows.append(Row("    in time, on dynalite", f"{took} ms: {ms:.2f}x", "≤ 1.1x", ms <= 1.1))
+    return rows, [asdict(one) for one in found]
+
+
+def timers() -> Section:
+    """Timers and wake-ups."""
+    from bench import timers
+
+    found, crowd = timers.measure()
+    rows = [
+        Row(
+            one.name,
+            f"median {one.median:.0f} ms, p99 {one.p99:.0f} ms",
+            ", ".join(
+                f"{what} ≤ {limit:,.0f} ms"
+                for what, limit in (("median", one.median_limit), ("all", one.worst_limit))
+                if limit
+            ),
+            one.holds if one.median_limit or one.worst_limit else None,
+        )
+        for one in found
+    ]
+    seen = f"{crowd.acknowledged} of {crowd.sent} acknowledged, places 1 to {crowd.places[-1]}"
+    rows.append(Row(f"{crowd.senders} senders at once in one thread", seen, "none lost, no hole", crowd.whole))
+    cost = crowd.long_ms / crowd.empty_ms
+    seen = f"{crowd.long_ms:.1f} ms: {cost:.2f}x of {crowd.empty_ms:.1f} ms"
+    rows.append(Row("sending to a thread of 10,000 messages", seen, "as to an empty one", cost <= 1.1))
+    return rows, {"times": [asdict(one) for one in found], "crowd": {**asdict(crowd), "places": len(crowd.places)}}
+
+
+def throughput() -> Section:
+    """Throughput of the local stack."""
+    from bench import throughput
+
+    found, memory, missing = throughput.measure()
+    rows = []
+    for one in found:
+        seen = f"{one.atoll['per_s']:.0f}/s"
+        ahead = None
+        if one.peer:
+            seen += f", the peer {one.peer['per_s']:.0f}/s"
+            seen += f" ({one.peer['wrong']} failed)" if one.peer["wrong"] else ""
+            ahead = one.atoll["per_s"] > one.peer["per_s"] and not one.atoll["wrong"]
+        rows.append(Row(f"{one.name}, {one.connections} connections", seen, "ahead of ADK", ahead))
+    seen = ", ".join(f"{'the peer' if who == 'peer' else 'Atoll'} {mib:.0f} MiB" for who, mib in memory.items())
+    rows.append(Row("memory after that", seen if missing is None else f"{seen}; no peer: {missing}"))
+    return rows, {"rows": [asdict(one) for one in found], "memory_mib": memory, "missing": missing}
+
+
+def money() -> Section:
+    """Money, in us-east-1."""
+    from bench import money
+
+    found = money.measure()
+    shape = f"{money.AGENTS} agents, {money.MESSAGES} messages, {money.MINUTES} minutes"
+    waiting = sum(dollars for part, dollars in found.by_part.items() if part.startswith("waiting"))
+    rows = [
+        Row(f"1,000 sessions of {shape}", f"${found.session * 1000:.2f}, of it waiting ${waiting * 1000:.2f}"),
+        Row("the same with their Fargate tasks", f"${found.session_with_tasks * 1000:.2f}"),
+        Row("a month at rest", f"${found.at_rest_month:.2f}"),
+        Row(
+            f"break-even with a server of ${found.server_month:.2f} a month",
+            f"{found.break_even:,.0f} sessions a month",
+        ),
+        Row(
+            "an hour of the smallest Fargate task",
+            f"${found.task_hours['x86']:.5f}; Arm ${found.task_hours['arm']:.5f}",
+        ),
+    ]
+    for way in found.ways:
+        share, judged = found.share(way), way.name in (money.DEPLOYED, money.RECOMMENDED)
+        which = {money.DEPLOYED: " (deployed)", money.RECOMMENDED: " (recommended)"}.get(way.name, "")
+        seen = f"${way.hour:.5f}: {share:.2f}x of the task's; hears after {way.latency}"
+        goal = "≤ 0.25x" if judged else ""
+        rows.append(Row(f"an hour of waiting: {way.name}{which}", seen, goal, share <= 0.25 if judged else None))
+    kept = {**asdict(found), "break_even_sessions_a_month": found.break_even}
+    return rows, kept
+
+
+def scale() -> Section:
+    """Scale on paper."""
+    from bench import money, scale
+
+    counts = money.count()
+    life = counts.life.counted
+    events = sum(call == "events:PutEvents" for call in life.calls)
+    every = scale.quotas(len(life.calls), counts.life.transitions, events, life.write_units)
+    found = scale.measure(every)
+    rows = []
+    for rate in scale.RATES:
+        first, second, *_ = [one for one in found if one.per_minute == rate]
+        seen = f"{first.quota.name}: {first.load:,.2f}x"
+        seen += f"; then {second.quota.name}: {second.load:,.2f}x"
+        rows.append(Row(f"{rate:,} sessions a minute: fullest", seen))
+    limits = sorted(scale.broken_at(every).items(), key=lambda one: one[1])
+    return rows, {
+        "outcomes": [{**asdict(one), "quota": one.quota.name} for one in found],
+        "breaks_at_per_minute": dict(limits),
+    }
+
+
+SECTIONS: list[Callable[[], Section]] = [cold_start, calls, handlers, growth, timers, throughput, money, scale]
+
+
+def machine() -> str:
+    """Name this machine."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    cpu = f"{len(models)} CPUs: {models[0]}" if models else platform.processor()
+    return f"{cpu}, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
+
+
+def main(wanted: list[str]) -> int:
+    """Measure the wanted sections, print them, keep them."""
+    console = Console(width=None if sys.stdout.isatty() else 150)
+    kept: dict[str, Any] = json.loads(RESULTS.read_text()) if wanted and RESULTS.exists() else {}
+    table = Table(title=f"Atoll, measured on {machine()}", title_justify="left", show_lines=False)
+    for column in ("", "what", "seen", "goal"):
+        table.add_column(column, overflow="fold")
+    for name, rows in _measured(console, wanted, kept):
+        table.add_section()
+        table.add_row("", f"[bold]{name}[/]", "", "")
+        for row in rows:
+            mark = {True: "[green]holds[/]", False: "[red]missed[/]", None: ""}[row.holds]
+            table.add_row(mark, row.what, row.seen, row.goal)
+    console.print(table)
+    kept |= {"machine": machine(), "date": datetime.now(UTC).isoformat(timespec="seconds")}
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+    return 0
+
+
+def _measured(console: Console, wanted: list[str], kept: dict[str, Any]) -> Iterator[tuple[str, list[Row]]]:
+    for section in SECTIONS:
+        if wanted and section.__name__ not in wanted:
+            continue
+        started = time.monotonic()
+        with console.status(f"{section.__doc__}"):
+            rows, figures = section()
+        took_s = time.monotonic() - started
+        console.print(f"[dim]{section.__name__}: {took_s:.0f} s[/]")
+        kept[section.__name__] = {"rows": [asdict(row) for row in rows], "figures": figures, "took_s": round(took_s, 1)}
+        yield (section.__doc__ or "").rstrip("."), rows
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,370 @@
+"""Money: what sessions, waiting and standing still cost, from counted calls and the prices in docs/costs.md."""
+
+import json
+import math
+import re
+import time
+import urllib.request
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.meter import Counted, Meter
+from bench.scene import scene
+from bench.timers import SLEEPER
+from infra.local.stack import LocalStack
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "costs.md"
+
+#: The shape of a session.
+AGENTS, MESSAGES, MINUTES = 3, 50, 10
+#: How long one wait lasts at most, behind the Function URL.
+WAIT_S = 60
+#: The smallest Fargate task.
+TASK_VCPU, TASK_GB = 0.25, 0.5
+HOURS_OF_MONTH = 730
+
+#: A Lambda has one vCPU at this memory, and less in proportion below it (Lambda Developer Guide, "Memory").
+MB_OF_ONE_VCPU = 1769
+#: Our own CPU for one AWS call and all around it (what `bench.handlers` measures, rounded up), and how long AWS takes.
+CPU_MS_OF_CALL, NETWORK_MS_OF_CALL = 1.0, 6.0
+CPU_MS_OF_REQUEST = 0.5
+#: What a request writes to its log, in bytes.
+LOG_BYTES = 600
+
+
+def prices() -> dict[str, float]:
+    """Read the table of prices."""
+    rows = re.findall(r"^\| `(\w+)` \| ([0-9.]+) \|", PAGE.read_text(), re.MULTILINE)
+    return {key: float(price) for key, price in rows}
+
+
+@dataclass(frozen=True)
+class Life:
+    """What a session does besides its messages and waits: from its POST until it is gone."""
+
+    counted: Counted
+    #: Invocations by the function's name.
+    invocations: dict[str, int]
+    transitions: int
+
+
+@dataclass(frozen=True)
+class Counts:
+    """All that was counted for the money."""
+
+    life: Life
+    first_request: Counted
+    thread: Counted
+    send: Counted
+    short_wait: Counted
+    long_wait: Counted
+
+
+def count() -> Counts:
+    """Count a session's life on the local stack, and what its agents do on moto."""
+    return Counts(_life(), *_door())
+
+
+def _door() -> tuple[Counted, Counted, Counted, Counted, Counted]:
+    with scene(wait_limit_ms=WAIT_S * 1000) as here:
+        secrets = here.admit(here.create(agents=AGENTS))
+        one, two, three = secrets.values()
+        names = list(secrets)
+        counted: list[Counted] = []
+
+        def note(call: Any) -> Any:
+            with here.meter.counting() as found:
+                result = call()
+            counted.append(found)
+            return result
+
+        def wait(secret: str, from_ms: int, max_ms: int) -> Any:
+            return here.tool(secret, "coral_wait_for_mention", currentUnixTime=from_ms, maxWaitMs=max_ms)
+
+        note(lambda: here.mcp(one, "tools/list"))
+        thread = note(lambda: here.tool(one, "coral_create_thread", threadName="t", participantNames=names[1:]))
+        send = {"threadId": thread["thread"]["id"], "content": "x" * 500, "mentions": [names[1]]}
+        note(lambda: here.tool(one, "coral_send_message", **send))
+        note(lambda: wait(two, here.clock.now_ms() - 5_000, WAIT_S * 1000))
+        note(lambda: wait(three, here.clock.now_ms(), WAIT_S * 1000))
+        first, opened, sent, short, long = counted
+        return first, opened, sent, short, long
+
+
+def _life() -> Life:
+    meter = Meter()
+    invoked: Counter[str] = Counter()
+    with LocalStack(agents=[SLEEPER]) as stack:
+        for service in ("dynamodb", "ecs", "events", "stepfunctions"):
+            meter.follow(stack.atoll.client(service))
+        stack.functions.serve(
+            {name: _counting(name, handler, invoked) for name, handler in stack.functions._handlers.items()}
+        )
+        with meter.counting() as counted:
+            session = _run(stack)
+        states = stack.atoll.client("stepfunctions")
+        arn = stack.atoll.settings.state_machine_arn("session-lifecycle").replace(":stateMachine:", ":execution:")
+        history = states.get_execution_history(executionArn=f"{arn}:{session}", maxResults=1000)["events"]
+    return Life(counted, dict(invoked), sum(event["type"].endswith("StateEntered") for event in history))
+
+
+def _counting(name: str, handler: Any, invoked: Counter[str]) -> Any:
+    def counting(event: Any, context: Any) -> Any:
+        invoked[name] += 1
+        return handler(event, context)
+
+    return counting
+
+
+def _run(stack: LocalStack) -> str:
+    agent = {
+        "id": {"name": "sleeper", "version": "1.0.0", "registrySourceId": {"type": "local"}},
+        "provider": {"type": "local", "runtime": "executable"},
+        "options": {"SECONDS_TO_LIVE": {"type": "f64", "value": 1.5}},
+    }
+    names = [f"agent-{number}" for number in range(AGENTS)]
+    body = {
+        "agentGraphRequest": {"agents": [{**agent, "name": name} for name in names], "groups": [names]},
+        "namespaceProvider": {"type": "create_if_not_exists", "namespaceRequest": {"name": "money"}},
+    }
+    request = urllib.request.Request(f"{stack.url}/api/v1/local/session", json.dumps(body).encode(), method="POST")
+    request.add_header("Authorization", f"Bearer {stack.key}")
+    request.add_header("Content-Type", "application/json")
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        session = str(json.load(answer)["sessionId"])
+    deadline = time.monotonic() + 30
+    while (
+        stack.atoll.client("dynamodb")
+        .get_item(
+            TableName=stack.atoll.settings.table("sessions"),
+            Key={"namespace": {"S": "money"}, "sessionId": {"S": session}},
+        )
+        .get("Item")
+    ):
+        if time.monotonic() > deadline:
+            raise RuntimeError("the session does not end")
+        time.sleep(0.5)
+    time.sleep(0.5)
+    return session
+
+
+@dataclass(frozen=True)
+class Lambda:
+    """A function's memory and architecture."""
+
+    memory_mb: int
+    architecture: str
+
+    def duration(self, seconds: float, price: dict[str, float]) -> float:
+        """Return what so many seconds cost."""
+        return seconds * self.memory_mb / 1024 * price[f"lambda_gb_s_{self.architecture}"]
+
+    def request(self, counted: Counted, price: dict[str, float]) -> float:
+        """Return what one request costs that makes these calls: its time, itself, its units and its log."""
+        calls = len(counted.calls)
+        cpu_ms = (CPU_MS_OF_REQUEST + CPU_MS_OF_CALL * calls) * max(1.0, MB_OF_ONE_VCPU / self.memory_mb)
+        return (
+            self.duration((cpu_ms + NETWORK_MS_OF_CALL * calls) / 1000, price)
+            + price["lambda_request"]
+            + units(counted, price)
+            + LOG_BYTES / 1e9 * price["log_gb"]
+        )
+
+
+def units(counted: Counted, price: dict[str, float]) -> float:
+    """Return what DynamoDB charges."""
+    return counted.read_units * price["dynamodb_read"] + counted.write_units * price["dynamodb_write"]
+
+
+def of_wait(counted: Counted, function: Lambda, seconds: float, price: dict[str, float]) -> float:
+    """Return what one wait costs that lasts so long: its function is there all the time."""
+    return function.duration(seconds, price) + price["lambda_request"] + units(counted, price)
+
+
+#: The functions as they are deployed (.chalice/config.json): the REST API's and the workers', and the agents' door.
+REST, WORKER = Lambda(1024, "x86"), Lambda(512, "x86")
+DOOR = Lambda(256, "x86")
+
+#: What that is called among the ways to wait.
+DEPLOYED = "a function that polls, 256 MB, x86"
+
+
+def of_session(counts: Counts, price: dict[str, float]) -> dict[str, float]:
+    """Return what one session of the stated shape costs, by what it pays for; Fargate apart."""
+    life = counts.life.counted
+    waited_s = AGENTS * MINUTES * 60
+    long_waits = waited_s / WAIT_S
+    lambdas = sum(counts.life.invocations.values())
+    calls_each = Counted(calls=["?"] * math.ceil(len(life.calls) / max(1, lambdas)))
+    workers = lambdas * WORKER.request(calls_each, price)
+    requests = AGENTS * DOOR.request(counts.first_request, price) + DOOR.request(counts.thread, price)
+    return {
+        "API Gateway and its function": 2 * (price["api_gateway_request"] + REST.request(Counted(["?"] * 4), price)),
+        "its life: functions and DynamoDB": workers + units(life, price),
+        "its life: state transitions": counts.life.transitions * price["transition"],
+        "its life: events": sum(call == "events:PutEvents" for call in life.calls) * price["event"],
+        "messages": requests + MESSAGES * DOOR.request(counts.send, price),
+        "waits that a message ends": MESSAGES * DOOR.request(counts.short_wait, price),
+        "waiting: the function": DOOR.duration(waited_s, price) + long_waits * price["lambda_request"],
+        "waiting: DynamoDB": long_waits * units(counts.long_wait, price),
+    }
+
+
+def of_tasks(price: dict[str, float], architecture: str = "x86") -> float:
+    """Return what the session's Fargate tasks cost, with the public address that each has by default."""
+    return AGENTS * MINUTES / 60 * (task_hour(price, architecture) + price["public_ipv4_hour"])
+
+
+def task_hour(price: dict[str, float], architecture: str) -> float:
+    """Return an hour of the smallest Fargate task, without its address."""
+    vcpu, memory = price[f"fargate_vcpu_hour_{architecture}"], price[f"fargate_gb_hour_{architecture}"]
+    return TASK_VCPU * vcpu + TASK_GB * memory
+
+
+#: The way that is recommended.
+RECOMMENDED = "the agent's task asks, its pause growing from 0.5 s to 5 s"
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to let an agent wait: cost of an hour, how late it hears, what it takes to build."""
+
+    name: str
+    hour: float
+    latency: str
+    complexity: str
+
+
+def ways_to_wait(counts: Counts, price: dict[str, float]) -> list[Way]:
+    """Return the ways to let an agent wait for an hour."""
+    long, short = counts.long_wait, counts.short_wait
+    rounds = 3600 / WAIT_S
+    ways = [
+        Way(
+            f"a function that polls, {memory} MB, {name}",
+            rounds * of_wait(long, Lambda(memory, architecture), WAIT_S, price),
+            "0.2 s",
+            "there" if (memory, architecture) == (DOOR.memory_mb, DOOR.architecture) else "a setting",
+        )
+        for memory in (1024, 512, 256, 128)
+        for architecture, name in (("x86", "x86"), ("arm", "Arm"))
+    ]
+    smallest = Lambda(128, "arm")
+    rare = Counted(read_units=2 + WAIT_S / 2, write_units=3)
+    ways.append(
+        Way(
+            "the same, 128 MB, Arm, polling every 2 s",
+            rounds * of_wait(rare, smallest, WAIT_S, price),
+            "1 s",
+            "a constant",
+        )
+    )
+    ways += [
+        Way(
+            f"the agent's task asks every {pause_s} s, and no function waits",
+            3600 / pause_s * smallest.request(short, price),
+            f"{pause_s / 2} s",
+            "a loop around the call in the agent's library; clients of MCP that poll have it",
+        )
+        for pause_s in (1, 2, 5)
+    ]
+    asked = 10 + (3600 - 28) / 5
+    ways.append(
+        Way(RECOMMENDED, asked * smallest.request(short, price), "0.25 s while they talk, 2.5 s later", "the same loop")
+    )
+    lean = Counted(calls=["?"] * 2, read_units=3)
+    ways += [
+        Way(
+            "the same every 1 s, with a call that only says whether there is anything",
+            3600 * smallest.request(lean, price),
+            "0.5 s",
+            "a route of its own, and a client that knows it",
+        ),
+        Way(
+            "the agent's task holds a WebSocket, and each message is pushed",
+            60 * price["websocket_minute"]
+            + MESSAGES * 6 / AGENTS * (2 * price["websocket_message"] + smallest.request(lean, price)),
+            "0.1 s",
+            "a WebSocket API, a stream on the items, a table of connections, a client in every task",
+        ),
+        Way(
+            "one Fargate task that waits for 100 agents (Arm)",
+            task_hour(price, "arm") / 100 + rounds * units(long, price),
+            "0.2 s",
+            "a service to deploy, to scale and to pay for at rest",
+        ),
+    ]
+    return ways
+
+
+def at_rest(price: dict[str, float]) -> float:
+    """Return what a month costs in which nothing runs."""
+    template = (ROOT / "infra" / "stack.yaml").read_text() + (ROOT / "infra" / "events.yaml").read_text()
+    alarms = template.count("Type: AWS::CloudWatch::Alarm")
+    secrets = template.count("Type: AWS::SecretsManager::Secret")
+    return alarms * price["alarm_month"] + secrets * price["secret_month"]
+
+
+def server_month(price: dict[str, float]) -> float:
+    """Return what a server costs that is always on: the smallest that runs a JVM and Docker, its disk, its address."""
+    return HOURS_OF_MONTH * (price["server_hour"] + price["public_ipv4_hour"]) + 20 * price["disk_gb_month"]
+
+
+@dataclass(frozen=True)
+class Money:
+    """All of it, in dollars."""
+
+    by_part: dict[str, float]
+    session: float
+    session_with_tasks: float
+    at_rest_month: float
+    server_month: float
+    ways: list[Way]
+    task_hours: dict[str, float]
+    life: dict[str, Any]
+
+    @property
+    def break_even(self) -> float:
+        """Sessions a month, their tasks apart, from which the server is cheaper."""
+        return max(0.0, self.server_month - self.at_rest_month) / self.session
+
+    def share(self, way: Way) -> float:
+        """Return an hour of waiting as a share of an hour of the smallest task."""
+        return way.hour / self.task_hours["x86"]
+
+
+def measure() -> Money:
+    """Count, and compute."""
+    price, counts = prices(), count()
+    parts = of_session(counts, price)
+    session = sum(parts.values())
+    return Money(
+        by_part=parts,
+        session=session,
+        session_with_tasks=session + of_tasks(price),
+        at_rest_month=at_rest(price),
+        server_month=server_month(price),
+        ways=ways_to_wait(counts, price),
+        task_hours={architecture: task_hour(price, architecture) for architecture in ("x86", "arm")},
+        life={
+            **counts.life.counted.row(),
+            "invocations": counts.life.invocations,
+            "transitions": counts.life.transitions,
+            "long_wait": counts.long_wait.row(),
+        },
+    )
+
+
+if __name__ == "__main__":
+    money = measure()
+    for part, dollars in money.by_part.items():
+        print(f"{part:40} {dollars:.7f}")
+    print(
+        money.session * 1000, money.session_with_tasks * 1000, money.at_rest_month, money.server_month, money.break_even
+    )
+    for way in money.ways:
+        print(f"{way.name:80} {way.hour:.5f} {money.share(way):.2f}")
+    print(money.life)
