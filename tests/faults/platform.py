@@ -23,6 +23,7 @@ from botocore.validate import ParamValidator
 from chalice.config import Config
 from chalice.local import LocalGateway, LocalGatewayException
 from moto import mock_aws
+from moto.core.serialize import AttributePicker
 from moto.dynamodb.models import dynamodb_backends
 
 from chalicelib import deployment
@@ -171,6 +172,23 @@ class WorldDeployment(deployment.Deployment):
         return self._emulator.client(service)
 
 
+#: How DynamoDB tags a value by its type.
+_TAGS = {"S", "N", "B", "BOOL", "NULL", "M", "L", "SS", "NS", "BS"}
+
+
+def _quick_answers() -> contextlib.AbstractContextManager[Any]:
+    """Spare moto the search for other spellings of a tag in each value of each item: half of the time of an answer."""
+    pick = AttributePicker.__call__
+
+    def picked(picker: AttributePicker, context: Any) -> Any:
+        value = context.obj
+        if type(value) is dict and len(value) == 1 and next(iter(value)) in _TAGS:
+            return value.get(context.key)
+        return pick(picker, context)
+
+    return patch.object(AttributePicker, "__call__", picked)
+
+
 class Emulator:
     """The emulated account: made once, emptied for each world."""
 
@@ -188,6 +206,7 @@ class Emulator:
         for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN"):
             os.environ.pop(name, None)
         undo.enter_context(mock_aws())
+        undo.enter_context(_quick_answers())
         undo.callback(deployment.use, None)
         self._make_api_call = botocore.client.BaseClient._make_api_call
         undo.enter_context(patch.object(botocore.client.BaseClient, "_make_api_call", self._intercept()))

@@ -37,17 +37,22 @@ def losing(world: World, table: str) -> Iterator[None]:
     stream.held = False
 
 
-@pytest.fixture
-def made(emulator: Emulator) -> Iterator[tuple[World, Witness]]:
+Made = tuple[World, Witness]
+
+
+def stranded(emulator: Emulator) -> Made:
+    """Make a world for something to be stranded in."""
     world, witness = begin(emulator)
     witness.reasons = {"agents_exited", "ttl", "closed_by_user", "namespace_deleted"}
     witness.longest_ms = 31 * DAY_MS  # some of what is left behind here, and replaced, wakes only then
     witness.outlives_ms = HOUR_MS
+    return world, witness
+
+
+@pytest.fixture
+def made(emulator: Emulator) -> Iterator[Made]:
     with patch.object(reconciler, "ITEM_PARTS", 1):
-        yield world, witness
-
-
-Made = tuple[World, Witness]
+        yield stranded(emulator)
 
 
 def running(world: World, witness: Witness, **settings: Any) -> str:

@@ -18,7 +18,6 @@ from tests.agents import CRASHER, MISSING, SLEEPER
 from tests.client import Client, agent, eventually, session, sleeper
 from tests.faults import test_reconciler
 from tests.faults.platform import Emulator, World
-from tests.faults.scenarios import begin
 
 pytestmark = pytest.mark.xdist_group("least-privilege")
 
@@ -254,9 +253,7 @@ def repairs() -> set[permissions.Use]:
     assert len(tests) > 10
     with Emulator() as emulator, patch.object(reconciler, "ITEM_PARTS", 1), permissions.recorded(World) as found:
         for test in tests:
-            world, witness = begin(emulator)
-            witness.reasons = {"agents_exited", "ttl", "closed_by_user", "namespace_deleted"}
-            test((world, witness))
+            test(test_reconciler.stranded(emulator))
     return {use for use in found if use.function == "reconcile"}
 
 
