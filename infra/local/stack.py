@@ -20,7 +20,7 @@ from moto.core.common_models import BaseModel
 
 from chalicelib import deployment
 from chalicelib.settings import Settings
-from infra.local import dynamodb
+from infra.local import dynamodb, shortcut
 from infra.local.background import Background
 from infra.local.bus import Bus
 from infra.local.foreign_streams import ForeignStream
@@ -88,6 +88,7 @@ class LocalDeployment(deployment.Deployment):
                 client = super().client(service)
                 if service == "dynamodb":
                     self._watches.follow(client)
+                    shortcut.Shortcut(ACCOUNT, REGION).follow(client)
                 self._clients[service] = client
             return self._clients[service]
 
@@ -224,7 +225,7 @@ class LocalStack:
             tell=self._tell,
         )
         self._tasks = tasks = Tasks(ACCOUNT, REGION, background, put_event=self._put_event, show=self._show)
-        for part in (*tables.patches(), *machines.patches(), *bus.patches(), *tasks.patches()):
+        for part in (*tables.patches(), *shortcut.patches(), *machines.patches(), *bus.patches(), *tasks.patches()):
             undo.enter_context(part)
         for part in self.functions.behind_lambda_api():
             undo.enter_context(part)
