@@ -41,7 +41,11 @@ def measure() -> list[HandlerTime]:
             ["-m", "bench.recording", str(tape)],
             ["-m", "bench.handlers", "-o", str(results), "--quiet", "--inherit-environ", ",".join(environment)],
         ):
-            subprocess.run([sys.executable, *arguments], cwd=ROOT, env=environment, check=True, capture_output=True)
+            done = subprocess.run(
+                [sys.executable, *arguments], cwd=ROOT, env=environment, check=False, capture_output=True, text=True
+            )
+            if done.returncode:
+                raise RuntimeError(f"{' '.join(arguments[:2])}: {(done.stdout + done.stderr)[-1000:]}")
         medians = {one.get_name(): one.median() * 1000 for one in pyperf.BenchmarkSuite.load(str(results))}
     names = [name.removeprefix("atoll: ") for name in medians if name.startswith("atoll: ")]
     return [HandlerTime(name, medians[f"atoll: {name}"], medians[f"floor: {name}"]) for name in names]
