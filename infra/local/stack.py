@@ -88,7 +88,8 @@ class LocalDeployment(deployment.Deployment):
                 client = super().client(service)
                 if service == "dynamodb":
                     self._watches.follow(client)
-                    shortcut.Shortcut(ACCOUNT, REGION).follow(client)
+                    if "AWS_ENDPOINT_URL_DYNAMODB" not in os.environ:  # else its calls go elsewhere, by HTTP
+                        shortcut.Shortcut(ACCOUNT, REGION).follow(client)
                 self._clients[service] = client
             return self._clients[service]
 
