@@ -362,14 +362,14 @@ class Tasks:
 
     def _changed(self, task: Task) -> None:
         task.version += 1
-        self._put_event(
-            {
-                "Source": "aws.ecs",
-                "DetailType": "ECS Task State Change",
-                "Resources": [task.arn],
-                "Detail": json.dumps(_in_event(self._describe(task), task.version)),
-            }
-        )
+        entry = {
+            "Source": "aws.ecs",
+            "DetailType": "ECS Task State Change",
+            "Resources": [task.arn],
+            "Detail": json.dumps(_in_event(self._describe(task), task.version)),
+        }
+        # As on AWS nobody who asked ECS for something waits until the event of it is on the bus.
+        self._background.run(self._put_event, entry)
 
     def _describe(self, task: Task) -> dict[str, Any]:
         description: dict[str, Any] = {
