@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from chalicelib.aws.tasks import NoCapacity
-from chalicelib.domain import agents, namespaces, reports
+from chalicelib.domain import agents, reports
 from chalicelib.domain.outages import is_of_aws
 from chalicelib.store.log import SESSION_CLOSING
 from chalicelib.store.sessions import SessionRecord
@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 
 #: Items that one RemoveSession deletes: 100 BatchWriteItem calls, a few seconds.
 PURGE_SLICE = 2_500
+
+#: Reason of a session that ends with its namespace: it is not held.
+NAMESPACE_DELETED = "namespace_deleted"
 
 _REASONS = {"": "agents_exited", "States.Timeout": "ttl"}
 
@@ -110,7 +113,7 @@ def _hold(atoll: "Deployment", session: SessionRecord) -> int:
 def hold_until_ms(session: SessionRecord) -> int:
     """Return until when (epoch ms) a closed session is held: the contract's persistence modes."""
     closed_ms = session.closing_at_ms or session.created_at_ms
-    if session.close_reason == namespaces.DELETED:
+    if session.close_reason == NAMESPACE_DELETED:
         return closed_ms
     mode = SessionRuntimeSettings.model_validate(session.runtime_settings or {}).persistence_mode
     if isinstance(mode, HoldAfterExit):

@@ -19,9 +19,6 @@ from chalicelib.wire.namespaces import SessionNamespaceRequest, SessionNamespace
 if TYPE_CHECKING:
     from chalicelib.deployment import Deployment
 
-#: Reason of a session that ends with its namespace: it is not held.
-DELETED = "namespace_deleted"
-
 #: Pause between two looks at a namespace that is going away.
 _LOOK_EVERY_S = 0.05
 

@@ -72,9 +72,9 @@ def end_with_namespace(atoll: "Deployment", session: SessionRecord) -> None:
     if session.status == "pending_execution" and atoll.sessions.remove(*where, status="pending_execution"):
         return
     now_ms = atoll.clock.now_ms()
-    if atoll.sessions.close(*where, now_ms=now_ms, reason=namespaces.DELETED):
+    if atoll.sessions.close(*where, now_ms=now_ms, reason=lifecycle.NAMESPACE_DELETED):
         return
-    if not atoll.sessions.forgo_hold(*where, reason=namespaces.DELETED):
+    if not atoll.sessions.forgo_hold(*where, reason=lifecycle.NAMESPACE_DELETED):
         while not lifecycle.remove_session(atoll, *where):
             pass
 

