@@ -23,15 +23,16 @@ from botocore.validate import ParamValidator
 from chalice.config import Config
 from chalice.local import LocalGateway, LocalGatewayException
 from moto import mock_aws
-from moto.core.serialize import AttributePicker
 from moto.dynamodb.models import dynamodb_backends
 
 from chalicelib import deployment
 from chalicelib.aws.http import Answer
 from chalicelib.clock import Clock
 from chalicelib.settings import Settings
+from infra.local import shortcut
 from infra.local.functions import Context
 from infra.local.provision import Provision
+from infra.local.shortcut import Shortcut
 from infra.local.streams import Mapping
 from infra.local.tables import Tables
 from tests.faults.services import Ecs, EventBridge, StepFunctions, refused
@@ -172,23 +173,6 @@ class WorldDeployment(deployment.Deployment):
         return self._emulator.client(service)
 
 
-#: How DynamoDB tags a value by its type.
-_TAGS = {"S", "N", "B", "BOOL", "NULL", "M", "L", "SS", "NS", "BS"}
-
-
-def _quick_answers() -> contextlib.AbstractContextManager[Any]:
-    """Spare moto the search for other spellings of a tag in each value of each item: half of the time of an answer."""
-    pick = AttributePicker.__call__
-
-    def picked(picker: AttributePicker, context: Any) -> Any:
-        value = context.obj
-        if type(value) is dict and len(value) == 1 and next(iter(value)) in _TAGS:
-            return value.get(context.key)
-        return pick(picker, context)
-
-    return patch.object(AttributePicker, "__call__", picked)
-
-
 class Emulator:
     """The emulated account: made once, emptied for each world."""
 
@@ -206,7 +190,8 @@ class Emulator:
         for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN"):
             os.environ.pop(name, None)
         undo.enter_context(mock_aws())
-        undo.enter_context(_quick_answers())
+        for part in shortcut.patches():
+            undo.enter_context(part)
         undo.callback(deployment.use, None)
         self._make_api_call = botocore.client.BaseClient._make_api_call
         undo.enter_context(patch.object(botocore.client.BaseClient, "_make_api_call", self._intercept()))
@@ -232,7 +217,9 @@ class Emulator:
         if service not in self._clients:
             import boto3
 
-            self._clients[service] = boto3.client(service)
+            self._clients[service] = client = boto3.client(service)
+            if service == "dynamodb":
+                Shortcut(ACCOUNT, REGION).follow(client)
         return self._clients[service]
 
     def new_world(self) -> "World":
