@@ -93,7 +93,7 @@ def send_together(doors: list[str], thread: str, each: int, results: Any) -> Non
 
 
 class Session:
-    """An executed session of agents that are not programs: only their secrets are there."""
+    """An executed session of agents that have connected and are not programs: only their secrets are there."""
 
     def __init__(self, stack: LocalStack, agents: int) -> None:
         self.atoll: Deployment = stack.atoll
@@ -105,7 +105,7 @@ class Session:
         self.secrets = {name: agent_secrets.mint(key, NAMESPACE, self.id, name) for name in self.names}
         self.doors = {name: f"{stack.url}/mcp/v1/{secret}/mcp" for name, secret in self.secrets.items()}
         self.atoll.namespaces.create(NamespaceRecord(name=NAMESPACE, created_at_ms=now_ms))
-        self.atoll.agents.create_all([self._agent(name, expires_at) for name in self.names], {})
+        self.atoll.agents.create_all([self._agent(name, now_ms, expires_at) for name in self.names], {})
         self.atoll.sessions.create(
             SessionRecord(
                 namespace=NAMESPACE,
@@ -119,7 +119,7 @@ class Session:
             )
         )
 
-    def _agent(self, name: str, expires_at: int) -> AgentRecord:
+    def _agent(self, name: str, connected_at_ms: int, expires_at: int) -> AgentRecord:
         return AgentRecord(
             session_id=self.id,
             namespace=NAMESPACE,
@@ -129,6 +129,7 @@ class Session:
             runtime="executable",
             expires_at=expires_at,
             status="running",
+            connected_at_ms=connected_at_ms,
             links=[other for other in self.names if other != name],
             secret_hash=agent_secrets.hash_of(self.secrets[name]),
         )

@@ -1,7 +1,7 @@
-"""The way from botocore to moto's DynamoDB without HTTP between: on one machine that is half of what a call costs.
+"""The way from botocore to moto without HTTP between, for the calls that are made most: items, and events.
 
-A call is taken where botocore would sign and send it, and given to moto's handler as moto's own dispatch would. What
-comes back is JSON in both worlds.
+On one machine HTTP and its dispatch are most of what such a call costs. A call is taken where botocore would sign and
+send it, and given to moto's own handler; what comes back is JSON in both worlds.
 """
 
 import functools
@@ -12,26 +12,54 @@ from contextlib import AbstractContextManager
 from typing import Any
 from unittest.mock import patch
 
+from botocore import xform_name
 from botocore.awsrequest import AWSResponse
 from botocore.client import BaseClient
 from botocore.parsers import create_parser
-from moto.core import responses as moto_responses
+from moto.core.exceptions import ServiceException
+from moto.core.responses import ActionResult
 from moto.dynamodb.comparisons import ConditionExpressionParser
+from moto.dynamodb.exceptions import ItemSizeTooLarge
+from moto.dynamodb.models.dynamo_type import DynamoType, Item, LimitedSizeDict
+from moto.dynamodb.models.utilities import bytesize, dynamo_json_dump
 from moto.dynamodb.parsing.expressions import UpdateExpressionParser
 from moto.dynamodb.responses import DynamoHandler
+from moto.events.models import events_backends
+from werkzeug.exceptions import HTTPException
 
-from infra.local.tables import ITEM_OPERATIONS
+from infra.local.tables import ITEM_OPERATIONS, Tables
+
+#: Largest item that moto takes, in bytes.
+LARGEST_ITEM = 405_000
+
+#: Most entries of one PutEvents (EventBridge quotas).
+MOST_ENTRIES = 10
 
 _parser = create_parser("json")
 
+_Answer = tuple[AWSResponse, dict[str, Any]]
+
 
 def patches() -> Iterable[AbstractContextManager[Any]]:
-    """Return the patches that let moto read each expression once: the same few come with every call."""
+    """Return the patches that let moto do once what it does again and again.
+
+    It reads each expression once (the same few come with every call), and weighs an item once, not once more with each
+    of its attributes.
+    """
     lex = ConditionExpressionParser._lex_condition_expression
 
     @functools.lru_cache(1_000)
     def lexed(expression: str) -> tuple[Any, ...]:
         return tuple(lex(ConditionExpressionParser(expression, {}, {})))
+
+    def make_item(item: Item, hash_key: DynamoType, range_key: DynamoType | None, attrs: dict[str, Any]) -> None:
+        item.hash_key = hash_key
+        item.range_key = range_key
+        item.attrs = LimitedSizeDict({name: DynamoType(value) for name, value in attrs.items()})
+        # As JSON it is never smaller, and that is known sooner.
+        if len(dynamo_json_dump(attrs)) > LARGEST_ITEM:
+            if sum(bytesize(name) + value.size() for name, value in item.attrs.items()) > LARGEST_ITEM:
+                raise ItemSizeTooLarge
 
     return [
         patch.object(
@@ -41,39 +69,67 @@ def patches() -> Iterable[AbstractContextManager[Any]]:
         ),
         # moto copies what it parsed before it changes it.
         patch.object(UpdateExpressionParser, "make", functools.lru_cache(1_000)(UpdateExpressionParser.make)),
-        patch.object(
-            moto_responses, "method_names_from_class", functools.cache(moto_responses.method_names_from_class)
-        ),
+        patch.object(Item, "__init__", make_item),
     ]
 
 
 class Shortcut:
-    """Answers a client's calls that read and write items."""
+    """Answers the calls of clients that read and write items, and that put events."""
 
-    def __init__(self, account: str, region: str) -> None:
+    def __init__(self, tables: Tables, account: str, region: str) -> None:
+        self._tables = tables
         self._account = account
         self._region = region
 
     def follow(self, client: BaseClient) -> None:
-        """Answer the calls of a DynamoDB client."""
-        for operation in ITEM_OPERATIONS:
-            client.meta.events.register(f"before-call.dynamodb.{operation}", self._answer)
+        """Answer the calls of a client of DynamoDB or of EventBridge."""
+        client._ruleset_resolver = None  # else its one endpoint is worked out anew for each call
+        if client.meta.service_model.service_name == "events":
+            client.meta.events.register("before-call.eventbridge.PutEvents", self._put_events)
+        else:
+            for operation in ITEM_OPERATIONS:
+                client.meta.events.register(f"before-call.dynamodb.{operation}", self._answer)
 
-    def _answer(self, model: Any, params: dict[str, Any], **_: Any) -> tuple[AWSResponse, dict[str, Any]] | None:
-        if _has_binary(params["body"].decode()):
+    def _answer(self, model: Any, params: dict[str, Any], **_: Any) -> _Answer | None:
+        text = params["body"].decode()
+        if _has_binary(text):
             return None  # by HTTP, as ever
-        handler = _Handler(self._account, self._region, model.name, json.loads(params["body"]))
-        status, headers, body = handler.call_action()
-        http = AWSResponse(params["url"], status, headers, None)
-        metadata = {"HTTPStatusCode": status, "HTTPHeaders": headers, "RetryAttempts": 0}
-        if status < 300 and not _has_binary(body):
-            return http, {**json.loads(body), "ResponseMetadata": metadata}
-        raw = {"status_code": status, "headers": headers, "body": body.encode()}
-        parsed = _parser.parse(raw, model.output_shape)
-        shape = model.service_model.shape_for_error_code(parsed["Error"]["Code"]) if status >= 300 else None
-        if shape is not None:
-            parsed.update(_parser.parse(raw, shape))
-        return http, {**parsed, "ResponseMetadata": metadata}
+        handler = _Handler(self._account, self._region, model.name, json.loads(text))
+        try:
+            body = self._tables.alone(handler.perform)
+        except (ServiceException, HTTPException) as error:
+            return _refused(handler, error, model, params["url"])
+        if not _has_binary(body):
+            return _accepted(json.loads(body), params["url"])
+        parsed = _parser.parse({"status_code": 200, "headers": {}, "body": body.encode()}, model.output_shape)
+        return _accepted(parsed, params["url"])
+
+    def _put_events(self, params: dict[str, Any], **_: Any) -> _Answer | None:
+        asked = json.loads(params["body"])["Entries"]
+        if len(asked) > MOST_ENTRIES:
+            return None  # for moto to refuse
+        entries = events_backends[self._account][self._region].put_events(asked)
+        failed = sum("ErrorCode" in entry for entry in entries)
+        return _accepted({"FailedEntryCount": failed, "Entries": entries}, params["url"])
+
+
+def _accepted(parsed: dict[str, Any], url: str) -> _Answer:
+    parsed["ResponseMetadata"] = {"HTTPStatusCode": 200, "HTTPHeaders": {}, "RetryAttempts": 0}
+    return AWSResponse(url, 200, {}, None), parsed
+
+
+def _refused(handler: "_Handler", error: ServiceException | HTTPException, model: Any, url: str) -> _Answer:
+    if isinstance(error, HTTPException):
+        status, headers, body = error.code, dict(error.get_headers()), error.description
+    else:
+        status, headers, body = handler.serialized(ActionResult(error))
+    raw = {"status_code": status, "headers": headers, "body": body.encode() if isinstance(body, str) else body}
+    parsed = _parser.parse(raw, model.output_shape)
+    shape = model.service_model.shape_for_error_code(parsed["Error"]["Code"])
+    if shape is not None:
+        parsed.update(_parser.parse(raw, shape))
+    parsed["ResponseMetadata"] = {"HTTPStatusCode": status, "HTTPHeaders": headers, "RetryAttempts": 0}
+    return AWSResponse(url, status, headers, None), parsed
 
 
 def _has_binary(text: str) -> bool:
@@ -86,7 +142,7 @@ class _Handler(DynamoHandler):
 
     def __init__(self, account: str, region: str, operation: str, params: dict[str, Any]) -> None:
         super().__init__()
-        self.params = params
+        self.params = self.body = params
         self.region = region
         self.partition = "aws"
         self.headers = {"X-Amz-Target": f"DynamoDB_20120810.{operation}", "Content-Type": "application/x-amz-json-1.0"}
@@ -94,7 +150,12 @@ class _Handler(DynamoHandler):
         self.querystring: dict[str, Any] = {}
         self.uri_match: dict[str, Any] = {}
         self._account = account
+        self._operation = operation
 
     @property
     def current_account(self) -> str:
         return self._account
+
+    def perform(self) -> str:
+        """Do what is asked, and return the answer as JSON; moto raises what it refuses."""
+        return dynamo_json_dump(getattr(self, xform_name(self._operation))().result)

@@ -28,6 +28,7 @@ from infra.local.functions import Functions, Handler
 from infra.local.gateway import Gateway
 from infra.local.machines import Machines
 from infra.local.provision import Provision
+from infra.local.shortcut import Shortcut
 from infra.local.streams import Mapping as StreamMapping
 from infra.local.streams import Pump
 from infra.local.tables import Tables
@@ -75,9 +76,10 @@ Event = dict[str, Any]
 class LocalDeployment(deployment.Deployment):
     """The deployment that the handlers act on: its clients are made once, and its waits end when something happens."""
 
-    def __init__(self, settings: Settings, watches: Watches) -> None:
+    def __init__(self, settings: Settings, watches: Watches, shortcut: Shortcut) -> None:
         super().__init__(settings)
         self._watches = watches
+        self._shortcut = shortcut
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()
 
@@ -88,8 +90,9 @@ class LocalDeployment(deployment.Deployment):
                 client = super().client(service)
                 if service == "dynamodb":
                     self._watches.follow(client)
-                    if "AWS_ENDPOINT_URL_DYNAMODB" not in os.environ:  # else its calls go elsewhere, by HTTP
-                        shortcut.Shortcut(ACCOUNT, REGION).follow(client)
+                # A service that is elsewhere is called by HTTP.
+                if service in ("dynamodb", "events") and f"AWS_ENDPOINT_URL_{service.upper()}" not in os.environ:
+                    self._shortcut.follow(client)
                 self._clients[service] = client
             return self._clients[service]
 
@@ -195,7 +198,8 @@ class LocalStack:
         undo.callback(_forget_secrets)
 
         self.watches = Watches()
-        self.atoll = LocalDeployment(self._settings(), self.watches)
+        self._tables = Tables(ACCOUNT, REGION, self._stream)
+        self.atoll = LocalDeployment(self._settings(), self.watches, Shortcut(self._tables, ACCOUNT, REGION))
         undo.callback(deployment.use, None)
         deployment.use(self.atoll)
         app = self._app or _load_app()
@@ -216,7 +220,6 @@ class LocalStack:
         undo = self._undo
         self.functions = Functions(self.atoll.settings.prefix, f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:")
         self._background = background = Background("background", BACKGROUND_THREADS)
-        self._tables = tables = Tables(ACCOUNT, REGION, self._stream)
         machines = Machines()
         self._bus = bus = Bus(
             background,
@@ -226,8 +229,9 @@ class LocalStack:
             tell=self._tell,
         )
         self._tasks = tasks = Tasks(ACCOUNT, REGION, background, put_event=self._put_event, show=self._show)
-        for part in (*tables.patches(), *shortcut.patches(), *machines.patches(), *bus.patches(), *tasks.patches()):
-            undo.enter_context(part)
+        for patches in (self._tables.patches, shortcut.patches, machines.patches, bus.patches, tasks.patches):
+            for part in patches():
+                undo.enter_context(part)
         for part in self.functions.behind_lambda_api():
             undo.enter_context(part)
         # The other way round from here: agents end first, then whoever waits, then what reacts to them.

@@ -8,13 +8,16 @@ import uuid
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 from unittest.mock import patch
 
+from moto.core.responses import ActionResult
 from moto.dynamodb.models import dynamodb_backends
 from moto.dynamodb.models.table import StreamShard, Table
-from moto.dynamodb.models.utilities import dynamo_json_dump
+from moto.dynamodb.models.utilities import dynamo_json_dump, dynamo_to_dict
 from moto.dynamodb.responses import DynamoHandler, DynamoResult
+
+T = TypeVar("T")
 
 #: Takes a table's name and one record of its stream.
 RecordSink = Callable[[str, dict[str, Any]], None]
@@ -94,15 +97,7 @@ class Tables:
         query = Table.query
 
         def call_alone(handler: DynamoHandler) -> Any:
-            with self._lock:
-                self._pending.clear()
-                answer = call_action(handler)
-                # A refused transaction is undone by moto, and so are its records.
-                if answer[0] < 300:
-                    for table, record in self._pending:
-                        self._sink(table, record)
-                self._pending.clear()
-                return answer
+            return self.alone(lambda: call_action(handler), succeeded=lambda answer: bool(answer[0] < 300))
 
         def query_partition(table: Table, hash_key: Any, comparison: Any, values: Any, *rest: Any, **named: Any) -> Any:
             """Query with only the wanted part of the partition in sight: moto walks and copies the whole table."""
@@ -112,19 +107,34 @@ class Tables:
             part.items = {hash_key: _in_range(table.items.get(hash_key, {}), comparison, values)}  # type: ignore[assignment]
             return query(part, hash_key, comparison, values, *rest, **named)
 
-        execute_result = DynamoResult.execute_result
+        execute_result = ActionResult.execute_result
 
         def answer_items(result: DynamoResult, context: Any) -> Any:
-            """Write items as the JSON they are: moto's serializer looks at each attribute for every type's name."""
+            """Write items as the JSON they are: moto rebuilds each, and looks at it for every type's name."""
             if context.operation_model.name not in ITEM_OPERATIONS:
-                return execute_result(result, context)
+                return execute_result(ActionResult(dynamo_to_dict(result.result)), context)
             return 200, {"Content-Type": "application/x-amz-json-1.0"}, dynamo_json_dump(result.result)
 
         return [
             patch.object(DynamoHandler, "call_action", call_alone),
             patch.object(DynamoResult, "execute_result", answer_items),
+            patch.object(DynamoResult, "__init__", ActionResult.__init__),
             patch.object(Table, "query", query_partition),
         ]
+
+    def alone(self, call: Callable[[], T], *, succeeded: Callable[[T], bool] = lambda _: True) -> T:
+        """Make one call with nobody beside it; its records go out when it has succeeded."""
+        with self._lock:
+            self._pending.clear()
+            try:
+                answer = call()
+                # A refused transaction is undone by moto, and so are its records.
+                if succeeded(answer):
+                    for table, record in self._pending:
+                        self._sink(table, record)
+            finally:
+                self._pending.clear()
+            return answer
 
     def stream(self, name: str) -> None:
         """Send the stream of a table to the sink from here on."""

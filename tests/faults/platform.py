@@ -219,7 +219,7 @@ class Emulator:
 
             self._clients[service] = client = boto3.client(service)
             if service == "dynamodb":
-                Shortcut(ACCOUNT, REGION).follow(client)
+                Shortcut(self.tables, ACCOUNT, REGION).follow(client)
         return self._clients[service]
 
     def new_world(self) -> "World":
