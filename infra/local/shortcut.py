@@ -21,7 +21,7 @@ from moto.core.responses import ActionResult
 from moto.dynamodb.comparisons import ConditionExpressionParser
 from moto.dynamodb.exceptions import ItemSizeTooLarge
 from moto.dynamodb.models.dynamo_type import DynamoType, Item, LimitedSizeDict
-from moto.dynamodb.models.utilities import bytesize, dynamo_json_dump
+from moto.dynamodb.models.utilities import dynamo_json_dump
 from moto.dynamodb.parsing.expressions import UpdateExpressionParser
 from moto.dynamodb.responses import DynamoHandler
 from moto.events.models import events_backends
@@ -57,9 +57,8 @@ def patches() -> Iterable[AbstractContextManager[Any]]:
         item.range_key = range_key
         item.attrs = LimitedSizeDict({name: DynamoType(value) for name, value in attrs.items()})
         # As JSON it is never smaller, and that is known sooner.
-        if len(dynamo_json_dump(attrs)) > LARGEST_ITEM:
-            if sum(bytesize(name) + value.size() for name, value in item.attrs.items()) > LARGEST_ITEM:
-                raise ItemSizeTooLarge
+        if len(dynamo_json_dump(attrs)) > LARGEST_ITEM and item.size() > LARGEST_ITEM:
+            raise ItemSizeTooLarge
 
     return [
         patch.object(

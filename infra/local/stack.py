@@ -20,7 +20,7 @@ from moto.core.common_models import BaseModel
 
 from chalicelib import deployment
 from chalicelib.settings import Settings
-from infra.local import dynamodb, shortcut
+from infra.local import dynamodb, lean, shortcut  # noqa: F401
 from infra.local.background import Background
 from infra.local.bus import Bus
 from infra.local.foreign_streams import ForeignStream
