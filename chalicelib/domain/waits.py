@@ -15,6 +15,9 @@ from that stamp would never see the other. So the agent's record keeps what its 
 
 - what was stamped before that wait's last poll, or before the latest message given, and was not to be seen then;
 - when it asks from the millisecond after the latest message that it was given, others of that same millisecond.
+
+A wait may be *paused* (`Paused`): nobody holds it open any more, and the client comes back for it with all that it has
+seen so far. Nothing is written for that, and to the agent it is one wait.
 """
 
 import dataclasses
@@ -29,6 +32,7 @@ from chalicelib.store.log import OVERLAP_MS, SESSION_CLOSING, Follower, LogEntry
 from chalicelib.store.threads import ThreadRecord
 from chalicelib.wire.events import AgentWaitStart, AgentWaitStop, FromFilter, MentionsFilter
 from chalicelib.wire.threads import MAX_WAIT_MS, SessionThreadMessage
+from chalicelib.wire.waits import HeardOfLog, PausedWait
 
 if TYPE_CHECKING:
     from chalicelib.deployment import Deployment
@@ -41,31 +45,57 @@ LONGEST_PAUSE_S = 0.4
 #: How much longer than its deadline a wait is believed in, if it does not say that it has ended.
 BELIEVED_MS = 2_000
 
+#: How long a paused wait is left alone, in ms: a quarter of the time that it has lasted, within these.
+SHORTEST_REST_MS, LONGEST_REST_MS = 500, 5_000
+
 #: How many messages of the last moments an agent's record lists.
 _MOST_IDS = 64
 
 Filter = FromFilter | MentionsFilter
 
 
-def for_message(atoll: "Deployment", actor: Actor, *, from_ms: int, max_wait_ms: int) -> SessionThreadMessage | None:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Terms:
+    """How long a wait may last, and from when on messages count."""
+
+    #: Messages stamped at or after this (epoch ms).
+    from_ms: int
+    max_wait_ms: int
+    #: After which time it is paused; ``None`` for a client that does not come back for it.
+    hold_ms: int | None = None
+
+
+class Paused(Exception):
+    """A wait that the client comes back for, in ``rest_ms``."""
+
+    def __init__(self, wait: PausedWait, rest_ms: int) -> None:
+        super().__init__("the wait is paused")
+        self.wait = wait
+        self.rest_ms = rest_ms
+
+
+def for_message(atoll: "Deployment", actor: Actor, terms: Terms) -> SessionThreadMessage | None:
     """Wait for any message; ``None`` when the time is over (see `_Wait.run` for what is raised)."""
-    return _Wait(atoll, actor, from_ms, []).run(max_wait_ms)
+    return _Wait(atoll, actor, terms.from_ms, []).run(terms)
 
 
-def for_mention(atoll: "Deployment", actor: Actor, *, from_ms: int, max_wait_ms: int) -> SessionThreadMessage | None:
+def for_mention(atoll: "Deployment", actor: Actor, terms: Terms) -> SessionThreadMessage | None:
     """Wait for a message that mentions the actor; ``None`` when the time is over."""
-    return _Wait(atoll, actor, from_ms, [MentionsFilter(name=actor.name)]).run(max_wait_ms)
+    return _Wait(atoll, actor, terms.from_ms, [MentionsFilter(name=actor.name)]).run(terms)
 
 
-def for_agent(
-    atoll: "Deployment", actor: Actor, sender: str, *, from_ms: int, max_wait_ms: int
-) -> SessionThreadMessage | None:
+def for_agent(atoll: "Deployment", actor: Actor, sender: str, terms: Terms) -> SessionThreadMessage | None:
     """Wait for a message by one agent; ``None`` when the time is over. Raises `NotFound` for an unknown agent."""
     if sender == actor.name:
         raise BadRequest(f"the agent {sender!r} cannot wait for itself")
     if sender not in actor.agent.links and atoll.agents.find(actor.session_id, sender) is None:
         raise NotFound(f"not in this session: {sender!r}")
-    return _Wait(atoll, actor, from_ms, [FromFilter(name=sender)]).run(max_wait_ms)
+    return _Wait(atoll, actor, terms.from_ms, [FromFilter(name=sender)]).run(terms)
+
+
+def resume(atoll: "Deployment", actor: Actor, paused: PausedWait) -> SessionThreadMessage | None:
+    """Look once more for what a paused wait is for; ``None`` when its time is over, `Paused` when it is not."""
+    return _Wait(atoll, actor, paused.heard.until_ms, list(paused.filters), paused).resume()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -174,26 +204,49 @@ class Hearing:
 class _Wait:
     """One wait of one agent."""
 
-    def __init__(self, atoll: "Deployment", actor: Actor, from_ms: int, filters: list[Filter]) -> None:
+    def __init__(
+        self,
+        atoll: "Deployment",
+        actor: Actor,
+        from_ms: int,
+        filters: list[Filter],
+        paused: PausedWait | None = None,
+    ) -> None:
         self._atoll = atoll
         self._actor = actor
         self._from_ms = from_ms
         self._filters = filters
-        self._id = f"w{uuid.uuid4().hex}"
-        self._noted = False
-        self._heard = Heard.of(actor.agent.heard)
-        #: Messages seen so far and their stamps.
+        self._paused = paused
+        self._id = paused.id if paused else f"w{uuid.uuid4().hex}"
+        self._noted = paused is not None
+        self._heard = Heard.of(paused.heard.to_wire() if paused else actor.agent.heard)
+        self._started_ms = paused.started_ms if paused else atoll.clock.now_ms()
+        #: Messages seen so far, and changes that made the agent take part in a thread, and their stamps.
         self._visible: dict[str, int] = {}
 
-    def run(self, max_wait_ms: int) -> SessionThreadMessage | None:
+    def run(self, terms: Terms) -> SessionThreadMessage | None:
         """Return the first message that counts; ``None`` when ``max_wait_ms`` or the door's limit is over.
 
-        Raises `Conflict` when the session closes or the agent is stopped meanwhile.
+        Raises `Conflict` when the session closes or the agent is stopped meanwhile, `Paused` when it has been held as
+        long as it is to be: then the door's limit is no matter.
         """
+        limit_ms = min(terms.max_wait_ms, MAX_WAIT_MS)
+        if terms.hold_ms is not None:
+            return self._run(self._started_ms + limit_ms, self._started_ms + terms.hold_ms)
+        deadline_ms = self._started_ms + min(limit_ms, self._atoll.settings.mcp_wait_limit_ms)
+        return self._run(deadline_ms, deadline_ms)
+
+    def resume(self) -> SessionThreadMessage | None:
+        """Poll once; see `run`."""
+        assert self._paused is not None
         now_ms = self._atoll.clock.now_ms()
-        limit_ms = min(max_wait_ms, MAX_WAIT_MS, self._atoll.settings.mcp_wait_limit_ms)
+        return self._run(min(self._paused.deadline_ms, now_ms + MAX_WAIT_MS), now_ms)
+
+    def _run(self, deadline_ms: int, hold_until_ms: int) -> SessionThreadMessage | None:
         try:
-            entry = self._first(now_ms, now_ms + limit_ms)
+            entry = self._first(deadline_ms, hold_until_ms)
+        except Paused:
+            raise
         except BaseException:
             if self._noted:
                 self._atoll.agents.end_wait(self._actor.agent, self._id, heard=None)
@@ -209,8 +262,9 @@ class _Wait:
             self._tell(AgentWaitStop(timestamp=self._atoll.clock.now_ms(), name=self._actor.name, message=message))
         return message
 
-    def _first(self, now_ms: int, deadline_ms: int) -> LogEntry | None:
+    def _first(self, deadline_ms: int, hold_until_ms: int) -> LogEntry | None:
         clock, session_id = self._atoll.clock, self._actor.session_id
+        now_ms = clock.now_ms()
         hearing = Hearing(self._actor.name, self._atoll.threads.of_session(session_id))
         read_from_ms = min(self._from_ms, now_ms - OVERLAP_MS, self._heard.from_ms or now_ms)
         follower = Follower(self._atoll.log, clock, session_id, read_from_ms)
@@ -229,7 +283,10 @@ class _Wait:
                 return None
             if not self._noted:
                 self._note(deadline_ms)
-            watch.wait(pause_s, remaining_ms / 1000)
+            held_ms = min(deadline_ms, hold_until_ms) - clock.now_ms()
+            if held_ms <= 0:
+                raise self._pause(deadline_ms)
+            watch.wait(pause_s, held_ms / 1000)
             pause_s = min(pause_s * PAUSE_GROWTH, LONGEST_PAUSE_S)
             counts = _always
 
@@ -242,13 +299,16 @@ class _Wait:
         as they were read. Of later ones all are noted first, since their order is that of their writers' clocks.
         """
         recent: list[LogEntry] = []
+        joined: list[str] = []
         started_ms = self._atoll.clock.now_ms()
         for entry in follower.poll():
+            if self._joined_while_paused(entry, hearing):
+                joined.append(entry.event["threadId"])
             if entry.at_ms >= settled_ms:
                 recent.append(entry)
             elif self._matches(entry, hearing) and counts(entry):
                 return entry
-        joined = [thread_id for entry in recent if (thread_id := self._note_entry(entry, hearing)) is not None]
+        joined += [thread_id for entry in recent if (thread_id := self._note_entry(entry, hearing)) is not None]
         found = next((entry for entry in recent if self._matches(entry, hearing) and counts(entry)), None)
         for thread_id in joined:
             found = self._first_of_past(thread_id, hearing) or found
@@ -260,11 +320,35 @@ class _Wait:
         event = entry.event
         if event["type"] == "thread_message_sent" and not self._heard.overlooked(entry):
             self._visible[entry.id] = entry.at_ms
+        if event["type"] == "thread_participant_added":
+            self._visible[entry.id] = entry.at_ms
         if event["type"] == SESSION_CLOSING:
             raise Conflict(f"the session {self._actor.session_id!r} is closing")
         if event["type"] == "runtime_stopped" and event["name"] == self._actor.name:
             raise Conflict(f"the agent {self._actor.name!r} was stopped: {event.get('reason', 'ended')}")
         return hearing.note(entry)
+
+    def _joined_while_paused(self, entry: LogEntry, hearing: Hearing) -> bool:
+        """Tell whether an entry adds the agent to a thread since the last poll before a pause.
+
+        The threads were read after the pause and know of it: `Hearing.note` finds nothing new in it.
+        """
+        event = entry.event
+        if self._paused is None or event["type"] != "thread_participant_added" or event["name"] != self._actor.name:
+            return False
+        return self._counts_at_first(entry) and hearing.hears(event["threadId"])
+
+    def _pause(self, deadline_ms: int) -> Paused:
+        now_ms = self._atoll.clock.now_ms()
+        rest_ms = min(max((now_ms - self._started_ms) // 4, SHORTEST_REST_MS), LONGEST_REST_MS, deadline_ms - now_ms)
+        paused = PausedWait(
+            id=self._id,
+            filters=list(self._filters),
+            started_ms=self._started_ms,
+            deadline_ms=deadline_ms,
+            heard=HeardOfLog.model_validate(self._heard.to_item()),
+        )
+        return Paused(paused, rest_ms)
 
     def _first_of_past(self, thread_id: str, hearing: Hearing) -> LogEntry | None:
         thread = self._atoll.threads.find(self._actor.session_id, thread_id)
@@ -276,6 +360,8 @@ class _Wait:
         )
 
     def _counts_at_first(self, entry: LogEntry) -> bool:
+        if self._paused is not None:  # the clock of what was seen already may be ahead of ours
+            return entry.at_ms >= self._heard.from_ms and entry.id not in self._heard.ids
         return entry.at_ms >= self._from_ms or self._heard.overlooked(entry) or self._heard.beside(entry, self._from_ms)
 
     def _cares(self, event: dict[str, Any]) -> bool:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, get_args
 from mcp_types import (
     INVALID_PARAMS,
     METHOD_NOT_FOUND,
-    CallToolResult,
     DiscoverResult,
     EmptyResult,
     InitializeResult,
@@ -52,6 +51,8 @@ class Call:
         self._actor = actor
         #: Until when (epoch ms) an answer may be waited for.
         self._deadline_ms = deadline_ms
+        #: How long a wait is held open; ``None`` as long as it lasts.
+        self.hold_ms: int | None = None
         self._connected = actor.agent.connected_at_ms is not None
 
     def connect(self) -> None:
@@ -120,8 +121,7 @@ class Call:
     def call_tool(self, params: Params, _stateless: bool) -> Result:
         """Call a tool. What is wrong with the arguments is the result's to say, so that a model can mend them."""
         name, arguments = _tool_call(params)
-        result: CallToolResult = tools.call(self._atoll, self._actor, name, arguments, self._deadline_ms)
-        return result
+        return tools.call(self._atoll, self._actor, name, arguments, self._deadline_ms, hold_ms=self.hold_ms)
 
     def list_resources(self, params: Params, _stateless: bool) -> Result:
         """List the two resources."""

@@ -19,6 +19,7 @@ from chalicelib.mcp.protocol import ProtocolError
 from chalicelib.store.agents import AgentRecord
 from chalicelib.wire import threads as wire
 from chalicelib.wire.base import WireModel
+from chalicelib.wire.waits import PausedWait
 
 if TYPE_CHECKING:
     from chalicelib.deployment import Deployment
@@ -32,10 +33,14 @@ class Invocation:
     actor: Actor
     #: Until when (epoch ms) it may wait.
     deadline_ms: int
+    #: How long a wait is held open for a client that comes back for it; ``None`` for any other client.
+    hold_ms: int | None
 
-    def wait_ms(self, wanted_ms: int) -> int:
-        """Return how long a wait may last: what was asked for, or less where the door closes earlier."""
-        return max(0, min(wanted_ms, self.deadline_ms - self.atoll.clock.now_ms()))
+    def terms(self, given: wire.WaitInput) -> waits.Terms:
+        """Return what a wait was asked for; it is shorter where the door closes earlier."""
+        left_ms = max(0, self.deadline_ms - self.atoll.clock.now_ms())
+        wanted_ms = given.max_wait_ms if self.hold_ms is not None else min(given.max_wait_ms, left_ms)
+        return waits.Terms(from_ms=given.current_unix_time, max_wait_ms=wanted_ms, hold_ms=self.hold_ms)
 
 
 def _create_thread(at: Invocation, given: wire.CreateThreadInput) -> WireModel:
@@ -65,31 +70,15 @@ def _send_message(at: Invocation, given: wire.SendMessageInput) -> WireModel:
 
 
 def _wait_for_message(at: Invocation, given: wire.WaitInput) -> WireModel:
-    return _waited(
-        waits.for_message(
-            at.atoll, at.actor, from_ms=given.current_unix_time, max_wait_ms=at.wait_ms(given.max_wait_ms)
-        )
-    )
+    return _waited(waits.for_message(at.atoll, at.actor, at.terms(given)))
 
 
 def _wait_for_mention(at: Invocation, given: wire.WaitInput) -> WireModel:
-    return _waited(
-        waits.for_mention(
-            at.atoll, at.actor, from_ms=given.current_unix_time, max_wait_ms=at.wait_ms(given.max_wait_ms)
-        )
-    )
+    return _waited(waits.for_mention(at.atoll, at.actor, at.terms(given)))
 
 
 def _wait_for_agent(at: Invocation, given: wire.WaitForAgentInput) -> WireModel:
-    return _waited(
-        waits.for_agent(
-            at.atoll,
-            at.actor,
-            given.agent_name,
-            from_ms=given.current_unix_time,
-            max_wait_ms=at.wait_ms(given.max_wait_ms),
-        )
-    )
+    return _waited(waits.for_agent(at.atoll, at.actor, given.agent_name, at.terms(given)))
 
 
 def _waited(message: wire.SessionThreadMessage | None) -> WireModel:
@@ -214,11 +203,20 @@ def custom_schema(agent: AgentRecord, name: str) -> dict[str, Any]:
     return tool.tool_schema.to_wire() if tool else {}
 
 
-def call(atoll: "Deployment", actor: Actor, name: str, arguments: dict[str, Any], deadline_ms: int) -> CallToolResult:
-    """Call a tool; raise `ProtocolError` when the agent has none of this name."""
-    for tool in coral_tools_of(actor.agent):
-        if tool.name == name:
-            return _call_coral(tool, Invocation(atoll, actor, deadline_ms), arguments)
+def call(
+    atoll: "Deployment",
+    actor: Actor,
+    name: str,
+    arguments: dict[str, Any],
+    deadline_ms: int,
+    *,
+    hold_ms: int | None = None,
+) -> CallToolResult:
+    """Call a tool; raise `ProtocolError` when the agent has none of this name, `waits.Paused` with ``hold_ms`` only."""
+    tool = next((tool for tool in coral_tools_of(actor.agent) if tool.name == name), None)
+    if tool is not None:
+        at = Invocation(atoll, actor, deadline_ms, hold_ms)
+        return _result_of(lambda: tool.run(at, tool.takes.model_validate(arguments)))
     custom = custom_tools.of(actor.agent).get(name)
     if custom is None:
         raise ProtocolError(INVALID_PARAMS, f"Unknown tool: {name[:64]}")
@@ -226,28 +224,34 @@ def call(atoll: "Deployment", actor: Actor, name: str, arguments: dict[str, Any]
     try:
         text = custom_tools.call(atoll, actor, name, custom, arguments, limit_ms=limit_ms)
     except errors.AtollError as error:
-        return _refused(str(error))
+        return refused(str(error))
     return CallToolResult(content=[TextContent(text=text)])
 
 
-def _call_coral(tool: CoralTool, at: Invocation, arguments: dict[str, Any]) -> CallToolResult:
+def resume(atoll: "Deployment", actor: Actor, paused: PausedWait) -> CallToolResult:
+    """Go on with the paused wait of a tool; raise `waits.Paused` when it is not over yet."""
+    return _result_of(lambda: _waited(waits.resume(atoll, actor, paused)))
+
+
+def refused(message: str) -> CallToolResult:
+    """Return the result of a call that cannot be honoured."""
+    error = {"error": message}
+    return CallToolResult(content=[TextContent(text=_json(error))], structured_content=error, is_error=True)
+
+
+def _result_of(run: Callable[[], WireModel]) -> CallToolResult:
     try:
-        answer = tool.run(at, tool.takes.model_validate(arguments)).to_wire()
+        answer = run().to_wire()
     except ValidationError as error:
-        return _refused("; ".join(_said(fault) for fault in error.errors()[:5]))
+        return refused("; ".join(_said(fault) for fault in error.errors()[:5]))
     except errors.AtollError as error:
-        return _refused(str(error))
+        return refused(str(error))
     return CallToolResult(content=[TextContent(text=_json(answer))], structured_content=answer)
 
 
 def _said(fault: Any) -> str:
     where = ".".join(map(str, fault["loc"])) or "arguments"
     return f"{where}: {fault['msg'].removeprefix('Value error, ')}"
-
-
-def _refused(message: str) -> CallToolResult:
-    error = {"error": message}
-    return CallToolResult(content=[TextContent(text=_json(error))], structured_content=error, is_error=True)
 
 
 def _json(value: Any) -> str:

@@ -108,7 +108,7 @@ class Threads(RuleBasedStateMachine):
     @rule(name=names)
     def hear(self, name: str) -> None:
         """A wait from the beginning gives the first message that the agent may read, in the order of sending."""
-        got = waits.for_message(self.here.atoll, self._actor(name), from_ms=0, max_wait_ms=0)
+        got = waits.for_message(self.here.atoll, self._actor(name), waits.Terms(from_ms=0, max_wait_ms=0))
         heard = [m for m in self.models if m.summary is None and name in m.participants]
         own = {
             entry.event["message"]["id"]: entry

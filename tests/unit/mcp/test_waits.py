@@ -22,6 +22,8 @@ from chalicelib.store.log import WRITE_LIMIT_MS, Log
 from chalicelib.store.sessions import SessionRecord
 from chalicelib.store.threads import ThreadRecord
 from chalicelib.wire.base import iso_from_ms
+from chalicelib.wire.threads import SessionThreadMessage
+from chalicelib.wire.waits import PausedWait
 from tests.mcp_world import NEVER_S, TestClock
 
 #: Differences of the writers' clocks (ms) that the overlap leaves room for.
@@ -45,9 +47,13 @@ class MemoryLog(Log):
 
 
 class Memory:
-    """As much of a deployment as a wait uses, with one agent ``bob`` in two threads."""
+    """As much of a deployment as a wait uses, with one agent ``bob`` in two threads.
 
-    def __init__(self) -> None:
+    With ``hold_ms`` its waits are paused, and bob comes back for them.
+    """
+
+    def __init__(self, hold_ms: int | None = None) -> None:
+        self.hold_ms = hold_ms
         self.clock = TestClock()
         self.settings = Settings(mcp_wait_limit_ms=60_000)
         self.log = MemoryLog(self.clock)
@@ -108,6 +114,18 @@ class Memory:
         event = {"type": "thread_message_sent", "timestamp": stamp, "message": message}
         self.log.append("s", event, at_ms=stamp_ms, expires_at=NEVER_S, seq=number)
 
+    def wait(self, from_ms: int) -> SessionThreadMessage | None:
+        """Wait for up to 6 s."""
+        terms = waits.Terms(from_ms=from_ms, max_wait_ms=6_000, hold_ms=self.hold_ms)
+        go_on = partial(waits.for_message, terms=terms)
+        while True:
+            try:
+                return go_on(self, self.bob())  # type: ignore[arg-type]
+            except waits.Paused as paused:
+                self.clock.sleep(paused.rest_ms / 1000)
+                carried = PausedWait.model_validate_json(paused.wait.model_dump_json(by_alias=True))
+                go_on = partial(waits.resume, paused=carried)
+
     def given(self, thinks_ms: list[int]) -> Iterator[tuple[int, int]]:
         """Wait as the instruction says, from after the latest stamp, until nothing comes any more.
 
@@ -115,7 +133,7 @@ class Memory:
         """
         latest_ms = self.clock.now_ms() - 1 - SKEW_MS
         for pause_ms in itertools.cycle(thinks_ms):
-            message = waits.for_message(self, self.bob(), from_ms=latest_ms + 1, max_wait_ms=6_000)  # type: ignore[arg-type]
+            message = self.wait(latest_ms + 1)
             if message is None:
                 return
             yield int(message.text), self.clock.now_ms()
@@ -148,12 +166,15 @@ WRITES = st.lists(
 THINKS_MS = st.lists(st.one_of(st.integers(0, 60), st.integers(0, 3_000)), min_size=1, max_size=5)
 
 
-@given(WRITES, THINKS_MS)
+HOLDS_MS = st.one_of(st.none(), st.integers(0, 2_000))
+
+
+@given(WRITES, THINKS_MS, HOLDS_MS)
 @settings(max_examples=300, deadline=None)
 def test_an_agent_that_waits_again_and_again_is_given_every_message_once(
-    writes: list[Write], thinks_ms: list[int]
+    writes: list[Write], thinks_ms: list[int], hold_ms: int | None
 ) -> None:
-    here = Memory()
+    here = Memory(hold_ms)
     started_ms = here.clock.start_ms
     for number, write in enumerate(writes):
         stamp_ms = started_ms + write.at_ms + write.skew_ms

@@ -1,0 +1,83 @@
+"""Answers that come later: the stream of a wait ends before its answer does, and the client comes back for it.
+
+Specification 2025-11-25, "Streamable HTTP", "Sending Messages to the Server" and "Resumability and Redelivery": a
+server may end a stream after an event that has an id and no data, and says with ``retry`` when the client is to come
+back, with a GET and ``Last-Event-ID``. Here the id is the wait itself, so nobody remembers anything in between: a
+waiting agent costs a short request now and then, not a function that stands there for as long.
+"""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field, ValidationError
+
+from chalicelib.domain.actors import Actor
+from chalicelib.domain.waits import Paused
+from chalicelib.mcp import envelope, protocol, tools
+from chalicelib.wire.base import WireModel
+from chalicelib.wire.waits import PausedWait
+
+if TYPE_CHECKING:
+    from chalicelib.deployment import Deployment
+
+#: Versions whose clients come back for an answer.
+VERSIONS = ("2025-11-25",)
+EVENTS = "text/event-stream"
+LAST_EVENT_ID = "last-event-id"
+
+#: Longest id of a request, and longest id of an event: API Gateway takes headers of 10,240 bytes in all.
+MAX_REQUEST_ID_CHARACTERS = 256
+MAX_EVENT_ID_CHARACTERS = 8_000
+
+
+class _Event(WireModel):
+    """What the id of an event says."""
+
+    request_id: Annotated[str, Field(max_length=MAX_REQUEST_ID_CHARACTERS)] | int
+    wait: PausedWait
+
+
+def hold_ms(atoll: "Deployment", headers: Mapping[str, str], request_id: protocol.Id) -> int | None:
+    """Return how long a wait is held open for its client; ``None`` when that does not come back for it."""
+    comes_back = headers.get(envelope.VERSION_HEADER) in VERSIONS and EVENTS in headers.get("accept", "").lower()
+    fits = len(str(request_id)) <= MAX_REQUEST_ID_CHARACTERS
+    return atoll.settings.mcp_wait_hold_ms if comes_back and fits else None
+
+
+def later(request_id: protocol.Id, paused: Paused) -> bytes:
+    """Return the stream that tells a client to come back."""
+    event = _Event(request_id=request_id, wait=paused.wait)
+    event_id = base64.urlsafe_b64encode(event.model_dump_json(by_alias=True).encode()).decode().rstrip("=")
+    return f"id: {event_id}\nretry: {paused.rest_ms}\ndata:\n\n".encode()
+
+
+def answer(atoll: "Deployment", actor: Actor, event_id: str) -> bytes:
+    """Return the stream that a client comes back for; raise ``ValueError`` for an id that was not given here."""
+    event = _read(event_id)
+    try:
+        result = tools.resume(atoll, actor, event.wait)
+    except Paused as paused:
+        return later(event.request_id, paused)
+    return message(protocol.answer_of(event.request_id, result, stateless=False))
+
+
+def over(event_id: str) -> bytes:
+    """Return the stream that ends a wait whose agent is nobody any more: its session has closed, or it was stopped."""
+    result = tools.refused("the session is closing, or the agent was stopped")
+    return message(protocol.answer_of(_read(event_id).request_id, result, stateless=False))
+
+
+def message(answered: protocol.Message) -> bytes:
+    """Return the stream of one message."""
+    return b"event: message\ndata: " + protocol.encoded(answered) + b"\n\n"
+
+
+def _read(event_id: str) -> _Event:
+    try:
+        if len(event_id) > MAX_EVENT_ID_CHARACTERS:
+            raise ValueError
+        return _Event.model_validate_json(base64.urlsafe_b64decode(event_id + "=" * (-len(event_id) % 4)))
+    except (binascii.Error, ValidationError, ValueError):
+        raise ValueError("Last-Event-ID is none that was given here") from None
