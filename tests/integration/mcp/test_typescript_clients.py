@@ -7,9 +7,12 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from chalicelib.clock import Clock
+from chalicelib.mcp import resumption
 from tests.mcp_http import serving
 from tests.mcp_world import World
 
@@ -55,3 +58,19 @@ def test_two_agents_talk(here: World, node: str, asking: str, answering: str) ->
     assert said["ann"]["sawItsQuestion"]
     assert "nope" in said["bob"]["refused"]
     assert len(said["ann"]["tools"]) == len(said["bob"]["tools"]) == 8
+
+
+@pytest.mark.xdist_group("npm")
+def test_the_official_client_comes_back_for_its_waits(here: World, node: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every wait is paused at once; the client notices nothing."""
+    returns = []
+
+    def answer(*given: Any) -> bytes:
+        returns.append(given)
+        return resumption_answer(*given)
+
+    resumption_answer = resumption.answer
+    monkeypatch.setattr(resumption, "answer", answer)
+    with here.on(Clock(), mcp_wait_hold_ms=0):
+        test_two_agents_talk(here, node, "sdk", "sdk")
+    assert returns
