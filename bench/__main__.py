@@ -168,10 +168,12 @@ def money() -> Section:
     rows = [
         Row(f"1,000 sessions of {shape}", f"${found.session * 1000:.2f}, of it waiting ${waiting * 1000:.2f}"),
         Row("the same with their Fargate tasks", f"${found.session_with_tasks * 1000:.2f}"),
+        Row("1,000 sessions, their waits paused", f"${found.session_paused * 1000:.2f}"),
         Row("a month at rest", f"${found.at_rest_month:.2f}"),
         Row(
             f"break-even with a server of ${found.server_month:.2f} a month",
-            f"{found.break_even:,.0f} sessions a month",
+            f"{found.break_even(found.session):,.0f} sessions a month; "
+            f"{found.break_even(found.session_paused):,.0f} with paused waits",
         ),
         Row(
             "an hour of the smallest Fargate task",
@@ -184,7 +186,7 @@ def money() -> Section:
         seen = f"${way.hour:.5f}: {share:.2f}x of the task's; hears after {way.latency}"
         goal = "≤ 0.25x" if judged else ""
         rows.append(Row(f"an hour of waiting: {way.name}{which}", seen, goal, share <= 0.25 if judged else None))
-    kept = {**asdict(found), "break_even_sessions_a_month": found.break_even}
+    kept = {**asdict(found), "break_even_sessions_a_month": found.break_even(found.session)}
     return rows, kept
 
 
@@ -195,7 +197,7 @@ def scale() -> Section:
     counts = money.count()
     life = counts.life.counted
     events = sum(call == "events:PutEvents" for call in life.calls)
-    every = scale.quotas(len(life.calls), counts.life.transitions, events, life.write_units)
+    every = scale.quotas(len(life.calls), counts.life.transitions, events, life.write_units, len(counts.paused_wait))
     found = scale.measure(every)
     rows = []
     for rate in scale.RATES:

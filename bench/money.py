@@ -13,6 +13,7 @@ from typing import Any
 from bench.meter import Counted, Meter
 from bench.scene import scene
 from bench.timers import SLEEPER
+from chalicelib.mcp import endpoint
 from infra.local.stack import LocalStack
 
 ROOT = Path(__file__).parents[1]
@@ -22,6 +23,8 @@ PAGE = ROOT / "docs" / "costs.md"
 AGENTS, MESSAGES, MINUTES = 3, 50, 10
 #: How long one wait lasts at most, behind the Function URL.
 WAIT_S = 60
+#: How long a wait is held at first where it is paused then (`Settings.mcp_wait_hold_ms`).
+HOLD_MS = 2_000
 #: The smallest Fargate task.
 TASK_VCPU, TASK_GB = 0.25, 0.5
 HOURS_OF_MONTH = 730
@@ -61,15 +64,40 @@ class Counts:
     send: Counted
     short_wait: Counted
     long_wait: Counted
+    #: A wait that is paused: its first request, and each with which the client comes back.
+    paused_wait: list[Counted]
 
 
 def count() -> Counts:
     """Count a session's life on the local stack, and what its agents do on moto."""
-    return Counts(_life(), *_door())
+    return Counts(_life(), *_door(), _paused_wait())
+
+
+def _paused_wait() -> list[Counted]:
+    """Wait for nothing for as long as one may, on a door that holds no wait for long."""
+    with scene(mcp_wait_hold_ms=HOLD_MS) as here:
+        [secret] = here.admit(here.create(agents=1)).values()
+        here.mcp(secret, "tools/list")
+        requests: list[Counted] = []
+        arguments = {"currentUnixTime": here.clock.now_ms(), "maxWaitMs": WAIT_S * 1000}
+        params = {"name": "coral_wait_for_mention", "arguments": arguments}
+        accepted = {"accept": "application/json, text/event-stream", "mcp-protocol-version": "2025-11-25"}
+        with here.meter.counting() as counted:
+            answer = here.post(secret, "tools/call", params, **accepted)
+        requests.append(counted)
+        while told := re.search(r"id: (\S+)\nretry: (\d+)\n", answer.body.decode()):
+            here.clock.sleep(int(told[2]) / 1000)
+            request = endpoint.Request("GET", secret, {**accepted, "last-event-id": told[1]})
+            with here.meter.counting() as counted:
+                answer = endpoint.handle(here.atoll, request)
+            requests.append(counted)
+        if b"Timeout reached" not in answer.body:
+            raise RuntimeError(f"the wait does not end: {answer}")
+        return requests
 
 
 def _door() -> tuple[Counted, Counted, Counted, Counted, Counted]:
-    with scene(wait_limit_ms=WAIT_S * 1000) as here:
+    with scene(mcp_wait_limit_ms=WAIT_S * 1000) as here:
         secrets = here.admit(here.create(agents=AGENTS))
         one, two, three = secrets.values()
         names = list(secrets)
@@ -224,8 +252,8 @@ def task_hour(price: dict[str, float], architecture: str) -> float:
     return TASK_VCPU * vcpu + TASK_GB * memory
 
 
-#: The way that is recommended.
-RECOMMENDED = "the agent's task asks, its pause growing from 0.5 s to 5 s"
+#: The way that is recommended, on the function as it is deployed.
+RECOMMENDED = f"a function that holds it for {HOLD_MS / 1000:g} s, then the client comes back, 256 MB, x86"
 
 
 @dataclass(frozen=True)
@@ -236,6 +264,12 @@ class Way:
     hour: float
     latency: str
     complexity: str
+
+
+def paused(counts: Counts, function: Lambda, price: dict[str, float]) -> float:
+    """Return what one wait costs that is held at first and paused then."""
+    requests = sum(function.request(each, price) for each in counts.paused_wait)
+    return function.duration(HOLD_MS / 1000, price) + requests
 
 
 def ways_to_wait(counts: Counts, price: dict[str, float]) -> list[Way]:
@@ -253,10 +287,14 @@ def ways_to_wait(counts: Counts, price: dict[str, float]) -> list[Way]:
         for architecture, name in (("x86", "x86"), ("arm", "Arm"))
     ]
     smallest = Lambda(128, "arm")
+    for function, name in ((DOOR, RECOMMENDED), (smallest, RECOMMENDED.replace("256 MB, x86", "128 MB, Arm"))):
+        cost = rounds * paused(counts, function, price)
+        late = "0.2 s, after 2 s within a quarter of the time it has waited (5 s at most)"
+        ways.append(Way(name, cost, late, "there: a setting, for clients of MCP 2025-11-25"))
     rare = Counted(read_units=2 + WAIT_S / 2, write_units=3)
     ways.append(
         Way(
-            "the same, 128 MB, Arm, polling every 2 s",
+            "a function that polls every 2 s, 128 MB, Arm",
             rounds * of_wait(rare, smallest, WAIT_S, price),
             "1 s",
             "a constant",
@@ -271,14 +309,10 @@ def ways_to_wait(counts: Counts, price: dict[str, float]) -> list[Way]:
         )
         for pause_s in (1, 2, 5)
     ]
-    asked = 10 + (3600 - 28) / 5
-    ways.append(
-        Way(RECOMMENDED, asked * smallest.request(short, price), "0.25 s while they talk, 2.5 s later", "the same loop")
-    )
     lean = Counted(calls=["?"] * 2, read_units=3)
     ways += [
         Way(
-            "the same every 1 s, with a call that only says whether there is anything",
+            "the agent's task asks every 1 s, with a call that only says whether there is anything",
             3600 * smallest.request(lean, price),
             "0.5 s",
             "a route of its own, and a client that knows it",
@@ -320,16 +354,17 @@ class Money:
     by_part: dict[str, float]
     session: float
     session_with_tasks: float
+    #: The session with waits that are paused, as is recommended.
+    session_paused: float
     at_rest_month: float
     server_month: float
     ways: list[Way]
     task_hours: dict[str, float]
     life: dict[str, Any]
 
-    @property
-    def break_even(self) -> float:
-        """Sessions a month, their tasks apart, from which the server is cheaper."""
-        return max(0.0, self.server_month - self.at_rest_month) / self.session
+    def break_even(self, session: float) -> float:
+        """Return from how many such sessions a month on, their tasks apart, the server is cheaper."""
+        return max(0.0, self.server_month - self.at_rest_month) / session
 
     def share(self, way: Way) -> float:
         """Return an hour of waiting as a share of an hour of the smallest task."""
@@ -341,10 +376,13 @@ def measure() -> Money:
     price, counts = prices(), count()
     parts = of_session(counts, price)
     session = sum(parts.values())
+    waiting = sum(dollars for part, dollars in parts.items() if part.startswith("waiting"))
+    waits = AGENTS * MINUTES * 60 / WAIT_S
     return Money(
         by_part=parts,
         session=session,
         session_with_tasks=session + of_tasks(price),
+        session_paused=session - waiting + waits * paused(counts, DOOR, price),
         at_rest_month=at_rest(price),
         server_month=server_month(price),
         ways=ways_to_wait(counts, price),
@@ -356,15 +394,3 @@ def measure() -> Money:
             "long_wait": counts.long_wait.row(),
         },
     )
-
-
-if __name__ == "__main__":
-    money = measure()
-    for part, dollars in money.by_part.items():
-        print(f"{part:40} {dollars:.7f}")
-    print(
-        money.session * 1000, money.session_with_tasks * 1000, money.at_rest_month, money.server_month, money.break_even
-    )
-    for way in money.ways:
-        print(f"{way.name:80} {way.hour:.5f} {money.share(way):.2f}")
-    print(money.life)

@@ -8,7 +8,7 @@ when the time is over is what broke.
 import math
 from dataclasses import dataclass
 
-from bench.money import AGENTS, CPU_MS_OF_CALL, MESSAGES, MINUTES, NETWORK_MS_OF_CALL
+from bench.money import AGENTS, CPU_MS_OF_CALL, HOLD_MS, MESSAGES, MINUTES, NETWORK_MS_OF_CALL, WAIT_S
 
 RATES = (10, 1_000, 100_000)
 SIMULATED_S = 3 * MINUTES * 60
@@ -36,10 +36,11 @@ class Quota:
         return (per_s * self.held_s if self.held_s else per_s) / self.limit
 
 
-def quotas(calls: int, transitions: int, events: int, writes: float) -> list[Quota]:
+def quotas(calls: int, transitions: int, events: int, writes: float, requests_of_wait: int) -> list[Quota]:
     """Return the quotas that sessions meet, with what one session takes as it was counted."""
     life_s = MINUTES * 60.0
     request_s = 4 * (CPU_MS_OF_CALL + NETWORK_MS_OF_CALL) / 1000
+    held = (HOLD_MS / 1000 + requests_of_wait * request_s) / WAIT_S
     return [
         Quota(
             "Fargate: vCPUs at once (a new account has few)",
@@ -67,8 +68,17 @@ def quotas(calls: int, transitions: int, events: int, writes: float) -> list[Quo
             0,
             life_s,
             "the door answers 429, clients of MCP try again; the REST API keeps its own concurrency",
-            "reserved concurrency of `mcp` in .chalice/config.json, and the account's concurrency; or let agents wait "
-            "in their tasks (docs/costs.md)",
+            "ATOLL_MCP_WAIT_HOLD_MS, which pauses waits (docs/costs.md); reserved concurrency of `mcp` in "
+            ".chalice/config.json, and the account's concurrency",
+        ),
+        Quota(
+            "Lambda: waits at once where they are paused",
+            AGENTS * held,
+            500,
+            0,
+            life_s,
+            "the same",
+            "reserved concurrency of `mcp`, and the account's concurrency",
         ),
         Quota(
             "Lambda: other functions at once",
@@ -204,8 +214,3 @@ def _simulated(quota: Quota, per_minute: float) -> float:
 def broken_at(every: list[Quota]) -> dict[str, float]:
     """Return, by quota, from how many sessions a minute it cannot keep up."""
     return {quota.name: 1 / quota.load(1) for quota in every if quota.each}
-
-
-if __name__ == "__main__":
-    for outcome in measure(quotas(76, 6, 6, 44)):
-        print(f"{outcome.per_minute:7} {outcome.load:10.4f} {outcome.delay_s:10.0f} {outcome.quota.name}")

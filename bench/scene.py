@@ -96,12 +96,16 @@ class Scene:
             secrets[agent.name] = secret
         return secrets
 
+    def post(self, secret: str, method: str, params: Any, **headers: str) -> endpoint.Response:
+        """Make an MCP request."""
+        message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        sent = {"content-type": "application/json", "accept": "application/json"}
+        sent |= {"mcp-protocol-version": "2025-06-18", **headers}
+        return endpoint.handle(self.atoll, endpoint.Request("POST", secret, sent, json.dumps(message).encode()))
+
     def mcp(self, secret: str, method: str, **params: Any) -> Any:
         """Make an MCP request and return its result."""
-        message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
-        headers = {"content-type": "application/json", "accept": "application/json"}
-        headers["mcp-protocol-version"] = "2025-06-18"
-        answer = endpoint.handle(self.atoll, endpoint.Request("POST", secret, headers, json.dumps(message).encode()))
+        answer = self.post(secret, method, params)
         result = json.loads(answer.body).get("result")
         if result is None or result.get("isError"):
             raise RuntimeError(f"{method} {params}: {answer.status} {answer.body!r}")
@@ -133,7 +137,7 @@ def session(namespace: str = "bench", agents: int = 3, **execution: Any) -> dict
 
 
 @contextmanager
-def scene(dynamodb_url: str | None = None, *, wait_limit_ms: int = 25_000) -> Iterator[Scene]:
+def scene(dynamodb_url: str | None = None, **settings: Any) -> Iterator[Scene]:
     """Make an empty deployment, on moto or on a DynamoDB of that address."""
     template = load(ROOT / "infra" / "stack.yaml")
     environment = {name: value for name, value in ENVIRONMENT.items() if name != "AWS_LAMBDA_FUNCTION_NAME"}
@@ -141,13 +145,8 @@ def scene(dynamodb_url: str | None = None, *, wait_limit_ms: int = 25_000) -> It
         environment["AWS_ENDPOINT_URL_DYNAMODB"] = dynamodb_url
     with patch.dict(os.environ, environment), mock_aws() if dynamodb_url is None else nullcontext():
         clock = SkippingClock()
-        settings = Settings(
-            stage="bench",
-            api_url="https://api.example",
-            mcp_url="https://door.example",
-            mcp_wait_limit_ms=wait_limit_ms,
-        )
-        atoll = deployment.Deployment(settings, clock)
+        addresses = {"api_url": "https://api.example", "mcp_url": "https://door.example"}
+        atoll = deployment.Deployment(Settings(stage="bench", **addresses, **settings), clock)
         for resource in template["Resources"].values():
             if resource["Type"] == "AWS::DynamoDB::Table":
                 _make(atoll, resource["Properties"])
