@@ -21,6 +21,11 @@ CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 90
 
 
+# Pauses before a request is made again that was refused for now: the endpoint is at a limit, or its database is.
+PAUSES_S = (0.5, 1, 2, 4, 8, 15, 30)
+FOR_NOW = (429, 503)
+
+
 class ToolRefused(Exception):
     """The session would not do what a tool call asked for; the text is its reason."""
 
@@ -57,6 +62,21 @@ def say(line: str) -> None:
 async def sleep_ms(duration_ms: int) -> None:
     """Do nothing for so many milliseconds."""
     await asyncio.sleep(duration_ms / 1000)
+
+
+class PatientTransport(httpx2.AsyncHTTPTransport):
+    """HTTP that makes a request again which was refused for now: nothing of it was done that anybody saw."""
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Return the first answer that is none of `FOR_NOW`, or the last one."""
+        for pause_s in PAUSES_S:
+            response = await super().handle_async_request(request)
+            if response.status_code not in FOR_NOW:
+                return response
+            await response.aclose()
+            wanted = response.headers.get("retry-after", "")
+            await asyncio.sleep(max(pause_s, int(wanted) if wanted.isdigit() else 0))
+        return await super().handle_async_request(request)
 
 
 class Session:
@@ -101,7 +121,7 @@ async def connect(url: str) -> AsyncIterator[Session]:
         timeout=httpx2.Timeout(CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S),
         event_hooks={"response": [check]},
         # Loading the certificate authorities takes a tenth of this agent's start: only where there is TLS.
-        verify=url.startswith("https:"),
+        transport=PatientTransport(verify=url.startswith("https:")),
     )
     async with http, Client(streamable_http_client(url, http_client=http)) as client:
         yield Session(client)

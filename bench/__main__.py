@@ -18,7 +18,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-RESULTS = Path(__file__).parent / "results" / "latest.json"
+from bench import short
+from bench.short import RESULTS
 
 
 @dataclass(frozen=True)
@@ -240,6 +241,7 @@ def main(wanted: list[str]) -> int:
     kept |= {"machine": machine(), "date": datetime.now(UTC).isoformat(timespec="seconds")}
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+    short.write()
     return 0
 
 

@@ -31,6 +31,8 @@ class StandIn:
         self.threads: list[dict[str, Any]] = []
         self.messages: list[dict[str, Any]] = []
         self.ended = False
+        #: Statuses that the next requests are refused with.
+        self.busy: list[int] = []
         self._newest_ms = 0
         self._handed_over: list[tuple[str, str]] = []
         self.wait_limit_ms = 60_000
@@ -150,7 +152,9 @@ class StandIn:
 
     def _door(self, app: ASGIApp) -> ASGIApp:
         async def door(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] == "http" and self.ended:
+            if scope["type"] == "http" and self.busy:
+                await JSONResponse({"message": "busy"}, self.busy.pop(), {"Retry-After": "1"})(scope, receive, send)
+            elif scope["type"] == "http" and self.ended:
                 await JSONResponse({"message": "unknown agent secret"}, 401)(scope, receive, send)
             else:
                 await app(scope, receive, send)

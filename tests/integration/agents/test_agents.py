@@ -102,6 +102,16 @@ def test_seed_makes_its_threads_and_messages_and_exits(session: StandIn, start: 
     assert sent == [(f"t{thread}", f"message {message}", ["a"]) for thread in range(2) for message in range(3)]
 
 
+def test_an_agent_asks_again_when_it_is_refused_for_now(session: StandIn, start: Start) -> None:
+    session.busy = [503, 429]
+    seed = start("seed", SEED_MESSAGE_COUNT="1")
+    until(lambda: not session.busy, "it does not ask again")
+    session.busy = [503]
+
+    assert seed.exit_status() == 0
+    assert [message["text"] for message in session.messages] == ["message 0"]
+
+
 def test_seed_without_options_makes_one_empty_thread(session: StandIn, start: Start) -> None:
     assert start("seed").exit_status() == 0
     assert [thread["participants"] for thread in session.threads] == [["seed"]]
