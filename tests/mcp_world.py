@@ -16,6 +16,7 @@ from moto.dynamodb.responses import DynamoHandler
 from chalicelib.clock import Clock
 from chalicelib.deployment import Deployment
 from chalicelib.domain import actors, agent_secrets
+from chalicelib.domain.agents import state_of
 from chalicelib.mcp.endpoint import Request, Response, handle
 from chalicelib.settings import Settings
 from chalicelib.store.agents import AgentRecord
@@ -146,6 +147,14 @@ class World:
         """Send a message and return it."""
         answer = self.tool(sender, "coral_send_message", threadId=thread, content=content, mentions=list(mentions))
         found: dict[str, Any] = answer["message"]
+        return found
+
+    def communication(self, name: str) -> str | None:
+        """Return what an agent is seen doing."""
+        agent = self.atoll.agents.find(SESSION, name)
+        assert agent is not None
+        status = state_of(agent, self.atoll.clock.now_ms()).to_wire()["status"]
+        found: str | None = status["connectionStatus"].get("communicationStatus", {}).get("type")
         return found
 
     @contextmanager

@@ -4,6 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from chalicelib.deployment import Deployment
+from chalicelib.domain.actors import Actor
+from chalicelib.mcp import resumption
 from tests.mcp_world import World, world
 
 
@@ -24,3 +27,17 @@ def here(_deployment: World) -> World:
     _deployment.clear()
     _deployment.session("ann", "bob", "cem")
     return _deployment
+
+
+@pytest.fixture
+def comebacks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The event ids with which clients come back for their waits, as they do."""
+    ids: list[str] = []
+    answer = resumption.answer
+
+    def noted(atoll: Deployment, actor: Actor, event_id: str) -> bytes:
+        ids.append(event_id)
+        return answer(atoll, actor, event_id)
+
+    monkeypatch.setattr(resumption, "answer", noted)
+    return ids

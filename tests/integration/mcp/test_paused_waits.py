@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from chalicelib.domain import waits
-from chalicelib.domain.agents import state_of
 from chalicelib.mcp.endpoint import Request, Response, handle
 from tests.mcp_world import SESSION, TestClock, World
 
@@ -115,21 +114,15 @@ def test_nobody_is_told_to_come_back_unless_the_deployment_says_so(here: World, 
 
 
 def test_it_is_one_wait_to_whoever_looks(there: World, clock: TestClock) -> None:
-    def communication() -> Any:
-        agent = there.atoll.agents.find(SESSION, "bob")
-        assert agent is not None
-        status = state_of(agent, clock.now_ms()).to_wire()["status"]
-        return status["connectionStatus"]["communicationStatus"]["type"]
-
     thread = there.thread("ann", "bob")
     stream = Stream.of(begin(there, "bob"))
     clock.pass_ms(stream.rest_ms)
     stream = Stream.of(come_back(there, "bob", stream.event_id))
-    assert communication() == "waiting_message"
+    assert there.communication("bob") == "waiting_message"
     clock.pass_ms(stream.rest_ms)
     there.send("ann", thread, "now")
     assert Stream.of(come_back(there, "bob", stream.event_id)).answer
-    assert communication() == "thinking"
+    assert there.communication("bob") == "thinking"
     events = [entry.event["type"] for entry in there.atoll.log.since(SESSION, 0)]
     assert (events.count("agent_wait_start"), events.count("agent_wait_stop")) == (1, 1)
 

@@ -8,7 +8,6 @@ import pytest
 from mcp import Client
 
 from chalicelib.clock import Clock
-from chalicelib.mcp import resumption
 from tests.mcp_http import serving
 from tests.mcp_world import SESSION, World
 
@@ -64,19 +63,11 @@ def test_two_agents_talk(here: World, ann: str, bob: str) -> None:
     assert sorted(event["name"] for event in told) == ["ann", "bob"]
 
 
-def test_a_client_comes_back_for_its_waits(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_comes_back_for_its_waits(here: World, comebacks: list[str]) -> None:
     """Every wait is paused at once; the client notices nothing."""
-    returns = []
-
-    def answer(*given: Any) -> bytes:
-        returns.append(given)
-        return resumption_answer(*given)
-
-    resumption_answer = resumption.answer
-    monkeypatch.setattr(resumption, "answer", answer)
     with here.on(Clock(), mcp_wait_hold_ms=0):
         test_two_agents_talk(here, "legacy", "legacy")
-    assert returns
+    assert comebacks
 
 
 def test_a_client_that_may_choose_takes_the_newest_version(here: World) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from chalicelib.domain import errors, threads, waits
-from chalicelib.domain.agents import state_of
 from chalicelib.store.log import OVERLAP_MS
 from chalicelib.wire.base import iso_from_ms
 from tests.mcp_world import NEVER_S, SESSION, TestClock, World
@@ -27,14 +26,6 @@ def there(here: World, clock: TestClock) -> Iterator[World]:
 def wait(there: World, name: str, wait_ms: int = 60_000, *, kind: str = "message", **more: Any) -> Any:
     more.setdefault("currentUnixTime", there.atoll.clock.now_ms())
     return there.tool(name, f"coral_wait_for_{kind}", maxWaitMs=wait_ms, **more)
-
-
-def communication(there: World, name: str) -> str | None:
-    agent = there.atoll.agents.find(SESSION, name)
-    assert agent is not None
-    status = state_of(agent, there.atoll.clock.now_ms()).to_wire()["status"]
-    found: str | None = status["connectionStatus"].get("communicationStatus", {}).get("type")
-    return found
 
 
 def test_a_message_sent_meanwhile_ends_the_wait(there: World, clock: TestClock) -> None:
@@ -131,11 +122,11 @@ def test_an_agent_that_is_stopped_waits_no_longer(there: World, clock: TestClock
 def test_an_agent_is_seen_waiting_as_long_as_it_waits(there: World, clock: TestClock) -> None:
     thread = there.thread("ann", "bob")
     seen: list[str | None] = []
-    assert communication(there, "bob") is None
-    clock.plan(1_000, lambda: seen.append(communication(there, "bob")))
+    assert there.communication("bob") is None
+    clock.plan(1_000, lambda: seen.append(there.communication("bob")))
     clock.plan(2_000, lambda: there.send("ann", thread, "hello"))
     wait(there, "bob")
-    assert (seen, communication(there, "bob")) == (["waiting_message"], "thinking")
+    assert (seen, there.communication("bob")) == (["waiting_message"], "thinking")
 
 
 def test_several_waits_of_one_agent_end_each_by_itself(there: World, clock: TestClock) -> None:
@@ -144,13 +135,13 @@ def test_several_waits_of_one_agent_end_each_by_itself(there: World, clock: Test
 
     def inner() -> None:
         seen.append(wait(there, "bob", 1_000, kind="mention"))
-        seen.append(communication(there, "bob"))
+        seen.append(there.communication("bob"))
 
     clock.plan(500, inner)
     clock.plan(5_000, lambda: there.send("ann", thread, "for the outer one"))
     assert wait(there, "bob")["message"]["text"] == "for the outer one"
     assert seen == [{"status": "Timeout reached"}, "waiting_message"]
-    assert communication(there, "bob") == "thinking"
+    assert there.communication("bob") == "thinking"
 
 
 def test_a_wait_that_crashed_is_believed_only_for_its_time(there: World, clock: TestClock) -> None:
@@ -161,9 +152,9 @@ def test_a_wait_that_crashed_is_believed_only_for_its_time(there: World, clock: 
     with pytest.raises(KeyboardInterrupt):
         wait(there, "bob", 10_000)
     there.before_call = lambda name, params: None
-    assert communication(there, "bob") == "waiting_message"
+    assert there.communication("bob") == "waiting_message"
     clock.pass_ms(10_000 + waits.BELIEVED_MS)
-    assert communication(there, "bob") == "thinking"
+    assert there.communication("bob") == "thinking"
     wait(there, "bob", 1)
     agent = there.atoll.agents.find(SESSION, "bob")
     assert agent is not None
