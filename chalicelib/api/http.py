@@ -100,6 +100,7 @@ def route(
     status: int = 200,
     documented: bool = True,
     filtered: bool = True,
+    limited: bool = True,
 ) -> Callable[[Handler], Handler]:
     """Register a handler of the REST API.
 
@@ -109,7 +110,7 @@ def route(
     them, ``None`` for an empty 200, or a Chalice ``Response`` as it is.
 
     The OpenAPI document is made of all this; ``raises`` names errors that do not follow from what the handler asks
-    for, ``status`` a success that is not 200.
+    for, ``status`` a success that is not 200. A handler that is not ``limited`` looks at the size of its body itself.
     """
 
     def register(handler: Handler) -> Handler:
@@ -132,10 +133,13 @@ def route(
                     arguments["paging"] = Paging.of(request, caller, current().clock, listing, filtered=filtered)
             if "request" in wanted:
                 arguments["request"] = request
+            raw = _bounded_body(request) if limited else b""
             if "body" in wanted:
                 _check_content_type(request, content_types)
-                raw, parse = _bounded_body(request), registered.parse
-                arguments["body"] = parse(_checked_json(raw), strict=True) if parse else raw
+                parse = registered.parse
+                arguments["body"] = (
+                    parse(_checked_json(raw), strict=True, by_alias=True, by_name=False) if parse else raw
+                )
             return answer(handler(**arguments))
 
         view.__name__ = handler.__name__
@@ -254,7 +258,11 @@ def _telling_of(blueprint: Blueprint, view: Handler) -> Handler:
 
 
 def _refusal_of(error: errors.AtollError) -> Response:
-    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, errors.TryLater) else None
+    headers: dict[str, str | list[str]] = {}
+    if isinstance(error, errors.TryLater):
+        headers["Retry-After"] = str(error.retry_after_s)
+    if isinstance(error, errors.TooLarge) and error.next_cursor is not None:
+        headers[CURSOR_HEADER] = error.next_cursor
     return refusal(status_of(type(error)), str(error), headers)
 
 
@@ -286,6 +294,8 @@ def _token(request: Request) -> str:
 
 def _check_path_parts(parts: Mapping[str, str]) -> None:
     for name, value in parts.items():
+        if not value:
+            raise errors.NotFound(f"{name}: nothing has an empty name")
         if len(value.encode()) > MAX_PATH_PART_BYTES:
             raise errors.NotFound(f"{name}: nothing has a name of more than {MAX_PATH_PART_BYTES} bytes")
 
@@ -322,10 +332,11 @@ def _checked_json(raw: bytes) -> bytes:
 
 
 def _refuse_twice(pairs: list[tuple[str, Any]]) -> None:
-    names = [name for name, _ in pairs]
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice!r} comes twice in one object")
+    seen = set()
+    for name, _ in pairs:
+        if name in seen:
+            raise ValueError(f"the key {name[:80]!r} comes twice in one object")
+        seen.add(name)
 
 
 def _no_constant(name: str) -> None:

@@ -10,19 +10,19 @@ routes = Blueprint(__name__)
 _DOOR = "/mcp/v1/{agentSecret}/mcp"
 
 
-@route(routes, "POST", _DOOR, authenticated=False, documented=False)
+@route(routes, "POST", _DOOR, authenticated=False, documented=False, limited=False)
 def post_to_mcp(agent_secret: str, request: Request) -> Response:
     """Serve an agent's MCP message."""
     return _serve(agent_secret, request)
 
 
-@route(routes, "GET", _DOOR, authenticated=False, documented=False)
+@route(routes, "GET", _DOOR, authenticated=False, documented=False, limited=False)
 def get_from_mcp(agent_secret: str, request: Request) -> Response:
     """Refuse a stream."""
     return _serve(agent_secret, request)
 
 
-@route(routes, "DELETE", _DOOR, authenticated=False, documented=False)
+@route(routes, "DELETE", _DOOR, authenticated=False, documented=False, limited=False)
 def delete_from_mcp(agent_secret: str, request: Request) -> Response:
     """End a session of the transport, of which there is none."""
     return _serve(agent_secret, request)

@@ -6,7 +6,7 @@ from chalicelib.api.http import route
 from chalicelib.api.paging import MAX_ANSWER_BYTES, Page, Paging
 from chalicelib.deployment import current
 from chalicelib.domain import api_keys, namespaces, sessions
-from chalicelib.domain.errors import Forbidden
+from chalicelib.domain.errors import Forbidden, NotFound
 from chalicelib.store.api_keys import ApiKeyRecord
 from chalicelib.wire.namespaces import SessionNamespaceRequest, SessionNamespaceStateBase
 from chalicelib.wire.sessions import SessionNamespaceStateExtended, SessionStateBase, SessionStateExtended
@@ -70,6 +70,13 @@ def get_session_states_extended(namespace: str, paging: Paging) -> Page[SessionS
         position=lambda record: record.session_id,
         annotations=lambda record: record.annotations,
     )
+
+
+@route(routes, "DELETE", f"{_NAMESPACES}/extended", raises=(Forbidden, NotFound))
+def delete_namespace_extended(caller: ApiKeyRecord) -> None:
+    """Delete the namespace of that name: its path is that of a listing, which only a GET means."""
+    api_keys.check_reach(caller, "extended")
+    namespaces.delete(current(), "extended")
 
 
 @route(routes, "DELETE", _NAMESPACE)

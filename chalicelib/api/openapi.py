@@ -15,7 +15,9 @@ from aws_lambda_powertools.event_handler.openapi.models import OpenAPI
 from chalice.app import Response
 from pydantic import TypeAdapter
 from pydantic.alias_generators import to_camel
+from pydantic.json_schema import GenerateJsonSchema
 
+from chalicelib.api.auth import DEFAULT_TARGET, MAX_TARGET_LENGTH
 from chalicelib.api.http import COOKIE, ROUTES, Route, status_of
 from chalicelib.api.paging import CURSOR_HEADER, MAX_LIMIT, Page
 from chalicelib.domain import errors
@@ -79,6 +81,18 @@ _IDEMPOTENCY_KEY = {
 }
 
 
+_SIGN_IN = {"type": "object", "properties": {"token": {"type": "string"}}, "required": ["token"]}
+_SIGN_IN_TARGET = {
+    "name": "to",
+    "in": "query",
+    "description": f"Path of this host to go to; `{DEFAULT_TARGET}` when it is not given.",
+    "schema": {"type": "string", "maxLength": MAX_TARGET_LENGTH, "pattern": r"^/(?!/)[^\\\x00-\x1f\x7f]*$"},
+}
+_SIGNED_IN = {
+    "Location": {"description": "The path of `to`.", "schema": {"type": "string"}},
+    "Set-Cookie": {"description": f"`{COOKIE}`, the API key.", "schema": {"type": "string"}},
+}
+
 _EXAMPLE_SESSION = {
     "agentGraphRequest": {
         "agents": [
@@ -108,6 +122,17 @@ _LINKS = {
 }
 
 
+class _Schemas(GenerateJsonSchema):
+    """Schemas of answers in which a default is required, since it is written out, and a null is not: it is left out."""
+
+    def field_is_required(self, field: Any, total: bool) -> bool:
+        if self.mode == "serialization" and field["type"] == "model-field":
+            inner = field["schema"]
+            written = inner["type"] == "default" and ("default_factory" in inner or inner.get("default") is not None)
+            return written or super().field_is_required(field, total)
+        return super().field_is_required(field, total)
+
+
 @functools.cache
 def document() -> OpenAPI:
     """Return the document, but for the server that it is asked of."""
@@ -121,7 +146,9 @@ def document() -> OpenAPI:
     ]
     inputs += [((route, "answer"), "serialization", TypeAdapter(kind)) for route, kind in answers.items() if kind]
     inputs.append(((None, "error"), "serialization", TypeAdapter(RouteException)))
-    schemas, definitions = TypeAdapter.json_schemas(inputs, ref_template="#/components/schemas/{model}")
+    schemas, definitions = TypeAdapter.json_schemas(
+        inputs, ref_template="#/components/schemas/{model}", schema_generator=_Schemas
+    )
     by_place = {place: schema for (place, _), schema in schemas.items()}
     paths: dict[str, Part] = {}
     for route in routes:
@@ -163,6 +190,12 @@ def _operation(route: Route, schemas: dict[Any, Part]) -> Part:
             "required": True,
             "content": {content_type: {"schema": schema} for content_type in route.content_types},
         }
+    if route.handler.__name__ == "authenticate_token":
+        operation["parameters"].append(_SIGN_IN_TARGET)
+        operation["requestBody"]["content"] = {
+            content_type: {"schema": _SIGN_IN} for content_type in route.content_types
+        }
+        operation["responses"]["302"]["headers"] = _SIGNED_IN
     if route.handler.__name__ == "create_session":
         operation["parameters"].append(_IDEMPOTENCY_KEY)
         operation["requestBody"]["content"]["application/json"]["example"] = _EXAMPLE_SESSION

@@ -125,7 +125,12 @@ class Paging:
                 return Page(entries, self.sealed(last), texts)
             if self.clock.now_ms() > self.deadline_ms:
                 return self._ended(entries, last, texts, f"the listing takes more than {TIME_LIMIT_MS} ms")
-            entry = show(each) if annotations is None or self._wanted(annotations(each)) else None
+            try:
+                entry = show(each) if annotations is None or self._wanted(annotations(each)) else None
+            except TooLarge as error:
+                if self.asked and texts:  # the next page begins with it, and says so
+                    return Page(entries, self.sealed(last), texts)
+                raise TooLarge(f"{position(each)!r}: {error}", next_cursor=self.sealed(position(each))) from error
             if entry is not None:
                 text = _json(entry)
                 size += _weight(text) + 1

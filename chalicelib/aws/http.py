@@ -16,7 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
+
+from chalicelib.wire.urls import UrlParts
 
 #: Takes a host and a port and returns the numeric addresses of the host; raises ``OSError`` when there is none.
 Resolver = Callable[[str, int], Sequence[str]]
@@ -179,18 +181,10 @@ class _Target:
     @classmethod
     def of(cls, url: str) -> "_Target":
         try:
-            parts = urlsplit(url)
-            port = parts.port
-            host = (parts.hostname or "").encode("idna").decode("ascii")
-        except ValueError as error:  # UnicodeError of a name that cannot be one is a ValueError too
-            raise AddressRefused("this is not a URL that can be called") from error
-        if parts.scheme not in ("http", "https") or not host or port == 0:
-            raise AddressRefused("the URL must be http:// or https:// with a host")
-        if parts.username is not None or parts.password is not None:
-            raise AddressRefused("the URL must not carry credentials")
-        path = parts.path or "/"
-        text = f"{path}?{parts.query}" if parts.query else path
-        return cls(parts.scheme, host, port or (443 if parts.scheme == "https" else 80), quote(text, safe=_URL_SAFE))
+            parts = UrlParts.of(url)
+        except ValueError as error:
+            raise AddressRefused(str(error)) from error
+        return cls(parts.scheme, parts.host, parts.port, quote(parts.target, safe=_URL_SAFE))
 
     def connection(self, timeout_s: float) -> http.client.HTTPConnection:
         """Return a connection that is given its socket; its class only says which port goes without saying."""

@@ -26,7 +26,11 @@ class Conflict(AtollError):
 
 
 class TooLarge(AtollError):
-    """The request or its answer exceeds a stated limit (HTTP 413)."""
+    """The request or its answer exceeds a stated limit (HTTP 413); a listing goes on behind it at ``next_cursor``."""
+
+    def __init__(self, message: str, *, next_cursor: str | None = None) -> None:
+        super().__init__(message)
+        self.next_cursor = next_cursor
 
 
 class NotConfigured(AtollError):

@@ -11,6 +11,7 @@ from chalicelib.store.agents import AgentRecord
 from chalicelib.store.namespaces import NamespaceRecord
 from chalicelib.store.registry import RegistryAgentRecord
 from chalicelib.store.table import read_together, size_of
+from chalicelib.wire.custom_tools import CORAL_TOOL_NAMES
 from chalicelib.wire.graph import AgentGraphRequest, GraphAgentRequest, LocalProvider
 
 if TYPE_CHECKING:
@@ -100,6 +101,9 @@ def plan(atoll: "Deployment", graph: AgentGraphRequest, registered: Registered) 
         raise BadRequest(f"agent names must differ: {', '.join(map(repr, twice))} comes more than once")
     if (size := size_of(graph.groups)) > MAX_GROUPS_BYTES:
         raise TooLarge(f"the groups have {size} bytes: at most {MAX_GROUPS_BYTES} are stored")
+    for tool in graph.custom_tools:
+        if not tool or tool in CORAL_TOOL_NAMES:
+            raise BadRequest(f"customTools: a tool cannot have the name {tool!r}: it is empty, or one of Coral's own")
     for group in graph.groups:
         _refuse_unknown("a group", group, names)
     for agent in graph.agents:

@@ -11,7 +11,7 @@ import re
 import struct
 import tarfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import TypeAdapter
@@ -25,6 +25,7 @@ from chalicelib.wire.options import (
     OptionValue,
     StringAgentOptionValidation,
     ValidationFileSize,
+    shortest_f32,
 )
 
 if TYPE_CHECKING:
@@ -174,20 +175,21 @@ def _faults(option: Any, value: ResolvedOption, matching: "_Matching") -> Iterat
         elif isinstance(validation, BlobAgentOptionValidation):
             rules = _blob_rules(validation, entry)
         elif isinstance(validation, NumberValidation):
-            rules = _number_rules(validation, entry)
+            rules = _number_rules(validation, entry, shortest_f32 if value.scalar == "f32" else str)
         for rule in rules:
             yield prefix + rule
         variants = getattr(validation, "variants", None)
         if variants and entry not in variants:
+            write = shortest_f32 if value.scalar == "f32" else repr
             # The variants of a secret would tell what it may be.
-            yield prefix + ("be one of its variants" if secret else f"be one of {', '.join(map(repr, variants))}")
+            yield prefix + ("be one of its variants" if secret else f"be one of {', '.join(map(write, variants))}")
 
 
-def _number_rules(validation: NumberValidation[Any], number: float) -> Iterator[str]:
+def _number_rules(validation: NumberValidation[Any], number: float, write: Callable[[Any], str]) -> Iterator[str]:
     if validation.min is not None and number < validation.min:
-        yield f"be at least {validation.min}"
+        yield f"be at least {write(validation.min)}"
     if validation.max is not None and number > validation.max:
-        yield f"be at most {validation.max}"
+        yield f"be at most {write(validation.max)}"
 
 
 def _string_rules(validation: StringAgentOptionValidation, text: str, matching: "_Matching") -> Iterator[str]:
@@ -330,7 +332,7 @@ def _text(option: ResolvedOption, entry: Any) -> str:
         return "1" if entry else "0"
     if isinstance(entry, str):
         return base64.b64encode(entry.encode()).decode() if option.base64 else entry
-    return _shortest_f32(entry) if option.scalar == "f32" else str(entry)
+    return shortest_f32(entry) if option.scalar == "f32" else str(entry)
 
 
 def _content(option: ResolvedOption, entry: Any) -> bytes:
@@ -343,16 +345,3 @@ def _content(option: ResolvedOption, entry: Any) -> bytes:
     if option.scalar in _SIZE_OF_INTEGER:
         return int(entry).to_bytes(_SIZE_OF_INTEGER[option.scalar], "big", signed=option.scalar.startswith("i"))
     return struct.pack(">f" if option.scalar == "f32" else ">d", entry)
-
-
-def _shortest_f32(number: float) -> str:
-    """Write a 32-bit float in as few digits as still read as the same one (9 always do)."""
-    wanted = struct.pack(">f", number)
-    for digits in range(1, 10):
-        candidate = float(f"{number:.{digits}g}")
-        try:
-            if struct.pack(">f", candidate) == wanted:
-                return str(candidate)
-        except OverflowError:  # rounded up past the largest
-            continue
-    return str(number)

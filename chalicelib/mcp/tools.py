@@ -216,7 +216,7 @@ def call(
     tool = next((tool for tool in coral_tools_of(actor.agent) if tool.name == name), None)
     if tool is not None:
         at = Invocation(atoll, actor, deadline_ms, hold_ms)
-        return _result_of(lambda: tool.run(at, tool.takes.model_validate(arguments)))
+        return _result_of(lambda: tool.run(at, tool.takes.model_validate(arguments, by_alias=True, by_name=False)))
     custom = custom_tools.of(actor.agent).get(name)
     if custom is None:
         raise ProtocolError(INVALID_PARAMS, f"Unknown tool: {name[:64]}")

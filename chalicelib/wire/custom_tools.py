@@ -5,13 +5,29 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from chalicelib.wire.base import WireModel
+from chalicelib.wire.urls import CallableUrl
+
+#: Names of Coral's own tools, which a custom tool cannot have.
+CORAL_TOOL_NAMES = frozenset(
+    {
+        "coral_create_thread",
+        "coral_close_thread",
+        "coral_add_participant",
+        "coral_remove_participant",
+        "coral_send_message",
+        "coral_wait_for_message",
+        "coral_wait_for_mention",
+        "coral_wait_for_agent",
+        "coral_close_session",
+    }
+)
 
 
 class HttpToolTransport(WireModel):
     """A custom tool behind an HTTP endpoint."""
 
     type: Literal["http"]
-    url: Annotated[str, Field(min_length=1, max_length=2_048)]
+    url: CallableUrl
     signature_header: Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$")] | None = None
 
 

@@ -27,6 +27,12 @@ def _at_most(limit: int) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _no_nul(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("a NUL character cannot be handed to a process")
+    return value
+
+
 class LocalProvider(WireModel):
     """The agent runs here."""
 
@@ -82,7 +88,7 @@ class GraphAgentRequest(WireModel):
     name: Name
     description: Annotated[str, _at_most(MAX_DESCRIPTION_BYTES)] | None = None
     options: dict[str, OptionValue] = Field(default_factory=dict)
-    system_prompt: Annotated[str, _at_most(MAX_PROMPT_BYTES)] | None = None
+    system_prompt: Annotated[str, _at_most(MAX_PROMPT_BYTES), AfterValidator(_no_nul)] | None = None
     blocking: bool | None = None
     custom_tool_access: list[str] = Field(default_factory=list)
     plugins: list[CloseSessionTool] = Field(default_factory=list)

@@ -69,6 +69,19 @@ def _rounded_to_f32(value: float) -> float:
     return rounded
 
 
+def shortest_f32(number: float) -> str:
+    """Write a 32-bit float in as few digits as still read as the same one (9 always do)."""
+    wanted = struct.pack(">f", number)
+    for digits in range(1, 10):
+        candidate = float(f"{number:.{digits}g}")
+        try:
+            if struct.pack(">f", candidate) == wanted:
+                return str(candidate)
+        except OverflowError:  # rounded up past the largest
+            continue
+    return str(number)
+
+
 Text = Annotated[str, Field(strict=True), AfterValidator(_encodable)]
 Flag = Annotated[bool, Field(strict=True)]
 Blob = Annotated[
@@ -113,7 +126,12 @@ U64 = Annotated[
 #: A bound of a ``u64``, which Coral writes as a number.
 U64Bound = Annotated[int, Field(strict=True, ge=0, le=U64_MAX), BeforeValidator(_u64_int)]
 F64 = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-F32 = Annotated[float, Field(strict=True, allow_inf_nan=False), AfterValidator(_rounded_to_f32)]
+F32 = Annotated[
+    float,
+    Field(strict=True, allow_inf_nan=False),
+    AfterValidator(_rounded_to_f32),
+    PlainSerializer(lambda value: float(shortest_f32(value)), return_type=float, when_used="json"),
+]
 
 Type = TypeVar("Type", bound=str)
 Content = TypeVar("Content")

@@ -8,6 +8,7 @@ from chalicelib.wire.agents import SessionAgentState, SessionAgentUsageReport
 from chalicelib.wire.base import Timestamp, WireModel
 from chalicelib.wire.namespaces import SessionNamespaceStateBase
 from chalicelib.wire.threads import SessionThread
+from chalicelib.wire.urls import CallableUrl
 
 #: Atoll's limit of every duration in a request: 365 days.
 MAX_DURATION_MS = 365 * 24 * 3_600_000
@@ -41,7 +42,7 @@ SessionPersistenceMode = Annotated[NoPersistence | HoldAfterExit | MinimumTime, 
 class SessionEndWebhook(WireModel):
     """Where the end report goes."""
 
-    url: Annotated[str, Field(pattern=r"^https?://[^\s]+$", max_length=2_048)]
+    url: CallableUrl
 
 
 class SessionWebhooks(WireModel):
@@ -53,7 +54,7 @@ class SessionWebhooks(WireModel):
 class SessionRuntimeSettings(WireModel):
     """How a session runs and ends; times in milliseconds."""
 
-    ttl: Annotated[int, Field(ge=1, le=MAX_DURATION_MS)] | None = None
+    ttl: DurationMs | None = None
     extended_end_report: bool = False
     persistence_mode: SessionPersistenceMode = Field(default_factory=NoPersistence)
     webhooks: SessionWebhooks = Field(default_factory=SessionWebhooks)

@@ -245,6 +245,26 @@ def test_a_namespace_of_more_sessions_than_an_answer_holds_says_how_to_page(
     assert "page by page" in answer.body["message"]
 
 
+def test_a_listing_goes_on_behind_an_entry_that_no_answer_holds(
+    client: Client, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chalicelib.api.namespaces.MAX_ANSWER_BYTES", 1_000)
+    paths = sorted(deferred(client, namespace) for _ in range(3))
+    talk(client, paths[1], "x" * 2_000)
+    listing, found, cursor = f"{NAMESPACE}/{namespace}/extended?limit=3", [], ""
+    for _ in range(3):
+        answer = client.call("GET", listing + cursor)
+        if answer.status == 200:
+            found.append([each["base"]["id"] for each in answer.body])
+        else:
+            assert (answer.status, paths[1].rpartition("/")[2] in answer.body["message"]) == (413, True)
+            found.append([])
+        cursor = f"&cursor={quote(answer.headers.get('Next-Cursor', ''), safe='')}"
+    ids = [path.rpartition("/")[2] for path in paths]
+    assert found == [[ids[0]], [], [ids[2]]]
+    assert "Next-Cursor" not in answer.headers
+
+
 def test_reading_costs_few_calls(client: Client, namespace: str) -> None:
     path = deferred(client, namespace)
     expected = {

@@ -48,6 +48,8 @@ AGENT = "agentGraphRequest.agents.0"
 RUNTIME = "execution.runtimeSettings"
 YEAR_MS = 365 * 24 * 3_600_000
 
+TOOL = {"transport": {"type": "http", "url": "http://127.0.0.1:1/"}, "schema": {"type": "object"}}
+
 REFUSED = [
     ("namespaceProvider.namespaceRequest.name", "", "1 to 128"),
     ("namespaceProvider.namespaceRequest.name", "ü" * 65, "1 to 128"),
@@ -61,7 +63,6 @@ REFUSED = [
     ("annotations", {"a": "x" * 1_025}, "1024"),
     ("annotations", {"a": 7}, "string"),
     ("annotations", {str(each): "x" for each in range(51)}, "50"),
-    (f"{RUNTIME}.ttl", 0, "greater"),
     (f"{RUNTIME}.ttl", -1, "greater"),
     (f"{RUNTIME}.ttl", YEAR_MS + 1, "less"),
     (f"{RUNTIME}.ttl", 10**30, "less"),
@@ -73,8 +74,17 @@ REFUSED = [
     (f"{RUNTIME}.persistenceMode", {"mode": "minimum_time", "time": YEAR_MS + 1}, "less"),
     (f"{RUNTIME}.persistenceMode", {"mode": "minimum_time"}, "required"),
     (f"{RUNTIME}.persistenceMode", {"mode": "for_ever"}, "mode"),
-    (f"{RUNTIME}.webhooks", {"sessionEnd": {"url": "ftp://x"}}, "pattern"),
+    (f"{RUNTIME}.webhooks", {"sessionEnd": {"url": "ftp://x"}}, "http:// or https://"),
     (f"{RUNTIME}.webhooks", {"sessionEnd": {"url": "http://" + "x" * 2_048}}, "2048"),
+    (f"{RUNTIME}.webhooks", {"sessionEnd": {"url": "http://[::1"}}, "not a URL"),
+    (f"{RUNTIME}.webhooks", {"sessionEnd": {"url": "http://127.0.0.1:99999/"}}, "not a URL"),
+    (f"{RUNTIME}.webhooks", {"sessionEnd": {"url": f"http://{'a' * 300}.x/"}}, "not a URL"),
+    (f"{RUNTIME}.webhooks", {"sessionEnd": {"url": "http://:80"}}, "with a host"),
+    (f"{RUNTIME}.webhooks", {"sessionEnd": {"url": "http://user:secret@example.com/"}}, "credentials"),
+    (f"{RUNTIME}.webhooks", {"sessionEnd": {"url": "http://example.com/\0"}}, "control"),
+    ("agentGraphRequest.customTools", {"": TOOL}, "empty"),
+    ("agentGraphRequest.customTools", {"coral_send_message": TOOL}, "Coral's"),
+    ("agentGraphRequest.customTools", {"t": {**TOOL, "transport": {"type": "http", "url": "nope"}}}, "with a host"),
     ("execution", {"mode": "later"}, "mode"),
     ("agentGraphRequest.groups", [["a", "nobody"]], "'nobody'"),
     ("agentGraphRequest.groups", [["a"] * 101], "100"),
@@ -86,6 +96,7 @@ REFUSED = [
     (f"{AGENT}.name", "x" * 129, "1 to 128"),
     (f"{AGENT}.description", "x" * 1_025, "1024"),
     (f"{AGENT}.systemPrompt", "x" * 8_193, "8192"),
+    (f"{AGENT}.systemPrompt", "a\0b", "NUL"),
     (f"{AGENT}.customToolAccess", ["nothing"], "'nothing'"),
     (f"{AGENT}.plugins", [{"type": "other"}], "close_session_tool"),
     (f"{AGENT}.id.name", "", "1"),
@@ -114,6 +125,46 @@ def test_a_request_that_cannot_be_honoured_says_why(
     answer = refused(changed(session(sleeper(), namespace=namespace), path, value))
     assert answer.status == 400, answer
     assert reason in answer.body["message"]
+
+
+def test_names_of_python_are_unknown_keys_and_ignored(client: Client, namespace: str) -> None:
+    request = {"name": namespace, "delete_on_last_session_exit": "ignored", "annotations": {"mine": namespace}}
+    assert client.call("POST", NAMESPACE, request).status == 200
+    [found] = client.call("GET", f"{NAMESPACE}?annotations=mine:{namespace}").body
+    assert found["deleteOnLastSessionExit"] is True
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", f"{NAMESPACE}//extended"),
+        ("GET", f"{NAMESPACE}//deliveries"),
+        ("POST", f"{NAMESPACE}/x/deliveries//resend"),
+        ("GET", f"{SESSION}//x"),
+        ("GET", f"{SESSION}/x//extended"),
+        ("DELETE", "/api/v1/registry/local//1.0.0"),
+    ],
+)
+def test_nothing_has_an_empty_name(client: Client, method: str, path: str) -> None:
+    assert client.call(method, path).status == 404
+
+
+def test_a_body_that_nobody_asked_for_has_a_limit_too(client: Client, namespace: str) -> None:
+    path = client.create(session(sleeper(), namespace=namespace, defer=True))
+    answer = client.call("DELETE", path, b"x" * 1_100_000)
+    assert (answer.status, "1000000" in answer.body["message"]) == (413, True)
+    assert client.status(path) == "pending_execution"
+
+
+def test_a_namespace_of_the_name_of_a_listing_can_be_deleted(client: Client) -> None:
+    assert client.call("POST", NAMESPACE, {"name": "extended"}).status == 200
+    assert client.call("DELETE", f"{NAMESPACE}/extended").status == 200
+    assert client.call("DELETE", f"{NAMESPACE}/extended").status == 404
+
+
+def test_no_time_to_live_is_over_at_once(client: Client, namespace: str) -> None:
+    path = client.create(session(sleeper(), namespace=namespace, ttl=0))
+    client.wait_for_status(path, None)
 
 
 COST = {"type": "coral", "amount": 1.5}
