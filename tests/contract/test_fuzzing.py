@@ -35,7 +35,7 @@ def test_nothing_that_fits_or_breaks_the_document_breaks_atoll(echoing: LocalSta
         *("--config-file", str(HERE / "schemathesis.toml")),
         *("run", f"{echoing.url}/api_v1.json", "--url", echoing.url),
         *("--header", f"Authorization: Bearer {echoing.key}"),
-        *("--checks", "all", "--max-time", "25", *seed),
+        *("--max-time", "25", *seed),
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path)
     assert done.returncode == 0, "\n".join(line[:300] for line in done.stdout.splitlines()[-200:])
