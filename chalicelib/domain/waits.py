@@ -11,10 +11,11 @@ waiting agent takes part in, and
 Two more rules close the gap between one wait and the next. Writers stamp a message a little before it can be read, so
 the answer to one wait may be stamped later than a message that appears only after it, and an agent that goes on
 from that stamp would never see the other. So the agent's record keeps what its last wait could see of the last moments
-(`Heard`), and the next wait also returns
+(`Heard`) and which messages it was given lately, and the next wait also returns
 
 - what was stamped before that wait's last poll, or before the latest message given, and was not to be seen then;
-- when it asks from the millisecond after the latest message that it was given, others of that same millisecond.
+- when it asks from the millisecond after a message that it was given, others of that same millisecond, however long
+  ago that is.
 
 A wait may be *paused* (`Paused`): nobody holds it open any more, and the client comes back for it with all that it has
 seen so far. Nothing is written for that, and to the agent it is one wait.
@@ -105,9 +106,8 @@ class Heard:
     from_ms: int = 0
     until_ms: int = 0
     ids: frozenset[str] = frozenset()
-    #: The latest stamp of a message that it was given, and which of that stamp it was given.
+    #: The latest stamp of a message that it was given.
     given_ms: int = -1
-    given_ids: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, stored: dict[str, Any] | None) -> "Heard":
@@ -119,7 +119,6 @@ class Heard:
             until_ms=stored["untilMs"],
             ids=frozenset(stored["ids"]),
             given_ms=stored["givenMs"],
-            given_ids=frozenset(stored["givenIds"]),
         )
 
     def to_item(self) -> dict[str, Any]:
@@ -129,7 +128,6 @@ class Heard:
             "untilMs": self.until_ms,
             "ids": sorted(self.ids),
             "givenMs": self.given_ms,
-            "givenIds": sorted(self.given_ids),
         }
 
     def overlooked(self, entry: LogEntry) -> bool:
@@ -139,17 +137,9 @@ class Heard:
         """
         return self.from_ms <= entry.at_ms < max(self.until_ms, self.given_ms) and entry.id not in self.ids
 
-    def beside(self, entry: LogEntry, from_ms: int) -> bool:
-        """Tell whether an entry shares the millisecond of the last given one, from after which ``from_ms`` asks."""
-        return entry.at_ms == self.given_ms == from_ms - 1 and entry.id not in self.given_ids
-
     def with_given(self, entry: LogEntry) -> "Heard":
         """Add a message that the agent is given; one that it had overlooked is not the last of them."""
-        ids = self.ids | {entry.id}
-        if entry.at_ms < self.given_ms:
-            return dataclasses.replace(self, ids=ids)
-        same_ms = self.given_ids if entry.at_ms == self.given_ms else frozenset()
-        return dataclasses.replace(self, ids=ids, given_ms=entry.at_ms, given_ids=same_ms | {entry.id})
+        return dataclasses.replace(self, ids=self.ids | {entry.id}, given_ms=max(self.given_ms, entry.at_ms))
 
     def with_poll(self, started_ms: int, visible: dict[str, int]) -> "Heard":
         """Replace what was seen by what a poll that started then could see: ids of messages with their stamps."""
@@ -253,7 +243,8 @@ class _Wait:
             raise
         if entry is not None:
             self._heard = self._heard.with_given(entry)
-        self._atoll.agents.end_wait(self._actor.agent, self._id, heard=self._heard.to_item())
+        given = (entry.id, entry.at_ms) if entry is not None else None
+        self._atoll.agents.end_wait(self._actor.agent, self._id, heard=self._heard.to_item(), given=given)
         telemetry.count("Waits", outcome="timeout" if entry is None else "message")
         if entry is None:
             return None
@@ -266,7 +257,8 @@ class _Wait:
         clock, session_id = self._atoll.clock, self._actor.session_id
         now_ms = clock.now_ms()
         hearing = Hearing(self._actor.name, self._atoll.threads.of_session(session_id))
-        read_from_ms = min(self._from_ms, now_ms - OVERLAP_MS, self._heard.from_ms or now_ms)
+        from_ms = self._from_ms - 1 if self._asks_behind_given else self._from_ms
+        read_from_ms = min(from_ms, now_ms - OVERLAP_MS, self._heard.from_ms or now_ms)
         follower = Follower(self._atoll.log, clock, session_id, read_from_ms)
         watch = self._atoll.watch(session_id, self._cares)
         pause_s = FIRST_PAUSE_S
@@ -362,7 +354,16 @@ class _Wait:
     def _counts_at_first(self, entry: LogEntry) -> bool:
         if self._paused is not None:  # the clock of what was seen already may be ahead of ours
             return entry.at_ms >= self._heard.from_ms and entry.id not in self._heard.ids
-        return entry.at_ms >= self._from_ms or self._heard.overlooked(entry) or self._heard.beside(entry, self._from_ms)
+        return entry.at_ms >= self._from_ms or self._heard.overlooked(entry) or self._beside_given(entry)
+
+    @property
+    def _asks_behind_given(self) -> bool:
+        """Whether it asks from the millisecond after a message that the agent was given."""
+        return self._paused is None and self._from_ms - 1 in self._actor.agent.given.values()
+
+    def _beside_given(self, entry: LogEntry) -> bool:
+        """Tell whether an entry shares the millisecond of that message and was not given itself."""
+        return self._asks_behind_given and entry.at_ms == self._from_ms - 1 and entry.id not in self._actor.agent.given
 
     def _cares(self, event: dict[str, Any]) -> bool:
         """Tell whether an event may end the wait; with the next poll all others are noted too."""

@@ -19,7 +19,6 @@ class HeardOfLog(WireModel):
     until_ms: int
     ids: _Ids
     given_ms: int
-    given_ids: _Ids
 
 
 class PausedWait(WireModel):

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from chalicelib.domain import errors, threads, waits
+from chalicelib.store.agents import MOST_GIVEN
 from chalicelib.store.log import OVERLAP_MS
 from chalicelib.wire.base import iso_from_ms
 from tests.mcp_world import NEVER_S, SESSION, TestClock, World
@@ -57,6 +58,43 @@ def test_a_wait_counts_only_what_is_stamped_from_its_time_on(there: World, clock
     assert wait(there, "bob", 0, currentUnixTime=clock.start_ms)["message"] == first
     assert wait(there, "bob", 0, currentUnixTime=second_at)["message"]["text"] == "second"
     assert wait(there, "bob", 0, currentUnixTime=second_at + 1) == {"status": "Timeout reached"}
+
+
+def test_messages_of_one_millisecond_are_all_given_however_late_one_asks(there: World, clock: TestClock) -> None:
+    """The clock stands still: all three have one stamp."""
+    thread = there.thread("ann", "bob")
+    for text in ("first", "second", "third"):
+        there.send("ann", thread, text)
+    given, from_ms = [], clock.start_ms
+    for _ in range(3):
+        clock.pass_ms(2 * OVERLAP_MS)
+        given.append(wait(there, "bob", 0, currentUnixTime=from_ms)["message"]["text"])
+        from_ms = clock.start_ms + 1
+    assert sorted(given) == ["first", "second", "third"]
+    assert wait(there, "bob", 0, currentUnixTime=from_ms) == {"status": "Timeout reached"}
+
+
+def test_what_another_wait_was_given_does_not_hide_the_rest_of_a_millisecond(there: World, clock: TestClock) -> None:
+    thread = there.thread("ann", "bob", "cem")
+    there.send("ann", thread, "first")
+    there.send("ann", thread, "second")
+    one = wait(there, "bob", 0, kind="agent", agentName="ann", currentUnixTime=clock.start_ms)["message"]["text"]
+    clock.pass_ms(10)
+    there.send("cem", thread, "between")
+    wait(there, "bob", 0, kind="agent", agentName="cem", currentUnixTime=clock.start_ms)
+    other = wait(there, "bob", 0, kind="agent", agentName="ann", currentUnixTime=clock.start_ms + 1)["message"]["text"]
+    assert {one, other} == {"first", "second"}
+
+
+def test_an_agents_record_keeps_but_the_latest_that_it_was_given(there: World, clock: TestClock) -> None:
+    thread = there.thread("ann", "bob")
+    for number in range(MOST_GIVEN + 5):
+        there.send("ann", thread, str(number))
+        assert wait(there, "bob", 0, currentUnixTime=clock.now_ms())["message"]["text"] == str(number)
+        clock.pass_ms(1)
+    bob = there.atoll.agents.find(SESSION, "bob")
+    assert bob is not None
+    assert sorted(bob.given.values()) == [clock.now_ms() - ago for ago in range(MOST_GIVEN, 0, -1)]
 
 
 def test_own_messages_do_not_count(there: World, clock: TestClock) -> None:

@@ -60,6 +60,7 @@ class Memory:
         self.threads = self
         self.agents = self
         self.heard: dict[str, Any] | None = None
+        self.was_given: dict[str, int] = {}
 
     def watch(self, _session: str, _cares: object) -> TimedWatch:
         return TimedWatch(self.clock)
@@ -81,8 +82,16 @@ class Memory:
     def start_wait(self, *_: Any, **__: Any) -> None:
         pass
 
-    def end_wait(self, _agent: AgentRecord, _wait: str, *, heard: dict[str, Any] | None) -> None:
+    def end_wait(
+        self,
+        _agent: AgentRecord,
+        _wait: str,
+        *,
+        heard: dict[str, Any] | None,
+        given: tuple[str, int] | None = None,
+    ) -> None:
         self.heard = heard
+        self.was_given |= dict([given]) if given else {}
 
     def bob(self) -> Actor:
         agent = AgentRecord(
@@ -94,6 +103,7 @@ class Memory:
             runtime="executable",
             expires_at=NEVER_S,
             heard=self.heard,
+            given=self.was_given,
         )
         session = SessionRecord(
             namespace="ns", session_id="s", status="executed", created_at_ms=0, expires_at=NEVER_S, namespace_state={}
