@@ -43,6 +43,18 @@ _FINAL = {
 }
 
 
+#: What their messages have when they will pass all the same: there is no room, EC2 is throttling what ECS asks of it
+#: for the task's network, or the account's service-linked role has just been made.
+_PASSING = (
+    "capacity",
+    "request limit exceeded",
+    "requestlimitexceeded",
+    "rate exceeded",
+    "throttl",
+    "service linked role",
+)
+
+
 def overrides(
     environment: Mapping[str, str], options_environment: Mapping[str, str] | None = None
 ) -> "TaskOverrideTypeDef":
@@ -128,7 +140,7 @@ class Tasks:
                 # This launch is a repetition, and its agent was registered anew in between: the first one holds
                 # (ECS API reference, "RunTask": the tasks that have the client token).
                 return there
-            if code in _FINAL and "apacity" not in message:
+            if code in _FINAL and not any(word in message.lower() for word in _PASSING):
                 raise TaskRefused(f"{code}: {message}") from error
             raise
         if answer["tasks"]:

@@ -12,6 +12,7 @@ from chalicelib.store.agents import AgentRecord
 from chalicelib.store.log import LogEntry
 from chalicelib.store.threads import ThreadRecord
 from chalicelib.wire.base import iso_from_ms
+from chalicelib.wire.threads import SessionThread
 
 if TYPE_CHECKING:
     from chalicelib.deployment import Deployment
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 INSTRUCTION = "coral://instruction"
 STATE = "coral://state"
 
-#: How much of messages the state shows, the latest first, in bytes; how many threads, and how much of one text.
+#: How much of messages the state shows, the latest first, in bytes of JSON, and how much of threads besides; how many
+#: threads, and how much of one text.
 STATE_BYTES = 100_000
 STATE_THREADS = 100
 TEXT_BYTES = 20_000
@@ -139,16 +141,48 @@ def state(atoll: "Deployment", actor: Actor) -> str:
 def _threads(atoll: "Deployment", actor: Actor, mine: list[ThreadRecord]) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the agent's latest threads with their latest messages, and what is to be said of those left out."""
     notes = []
-    if len(mine) > STATE_THREADS:
-        notes.append(f"Of your {len(mine)} threads the {STATE_THREADS} latest are shown.")
-        mine = mine[-STATE_THREADS:]
+    latest = _latest_threads(mine)
+    if len(latest) < len(mine):
+        notes.append(f"Of your {len(mine)} threads the {len(latest)} latest are shown.")
+        mine = latest
     expected = sum(thread.message_count for thread in mine if thread.state == "open")
     entries = _latest_messages(atoll, actor.session_id, mine) if expected else []
-    views = [view.to_wire() for view in threads.with_messages(mine, reversed(entries))]
+    views = [_view(view) for view in threads.with_messages(mine, reversed(entries))]
     found = sum(len(view["messages"]) for view in views)
     if found < expected:
         notes.append(f"Of {expected} messages the {found} latest are shown.")
     return views, notes
+
+
+def _latest_threads(mine: list[ThreadRecord]) -> list[ThreadRecord]:
+    shown = 0
+    left = STATE_BYTES
+    for view in reversed(threads.with_messages(mine[-STATE_THREADS:], [])):
+        left -= _size(_view(view))
+        if left < 0:
+            break
+        shown += 1
+    return mine[len(mine) - shown :]
+
+
+def _view(thread: SessionThread) -> dict[str, Any]:
+    view = thread.to_wire()
+    if "summary" in view["state"]:
+        view["state"]["summary"] = _cut(view["state"]["summary"])
+    return view
+
+
+def _cut(text: str) -> str:
+    size = len(text.encode())
+    return (
+        text
+        if size <= TEXT_BYTES
+        else f"{text.encode()[:TEXT_BYTES].decode('utf-8', 'ignore')} […cut: {size} bytes in all]"
+    )
+
+
+def _size(value: Any) -> int:
+    return len(json.dumps(value, ensure_ascii=False, indent=2).encode())
 
 
 def _latest_messages(atoll: "Deployment", session_id: str, mine: list[ThreadRecord]) -> list[LogEntry]:
@@ -161,11 +195,8 @@ def _latest_messages(atoll: "Deployment", session_id: str, mine: list[ThreadReco
         message = entry.event.get("message")
         if entry.event["type"] != "thread_message_sent" or not message or message["threadId"] not in wanted:
             continue
-        size = len(message["text"].encode())
-        if size > TEXT_BYTES:
-            start = message["text"].encode()[:TEXT_BYTES].decode("utf-8", "ignore")
-            message["text"] = f"{start} […cut: {size} bytes in all]"
-        left -= min(size, TEXT_BYTES) + 200
+        message["text"] = _cut(message["text"])
+        left -= _size(message)
         if left > 0:
             found.append(entry)
     return found

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from chalicelib.wire.base import WireModel
 from chalicelib.wire.urls import CallableUrl
@@ -32,7 +32,9 @@ class HttpToolTransport(WireModel):
 
 
 class ToolSchema(WireModel):
-    """The input schema of a custom tool."""
+    """The input schema of a custom tool, with whatever else JSON Schema knows."""
+
+    model_config = ConfigDict(extra="allow")
 
     properties: dict[str, Any] | None = None
     required: list[str] | None = None

@@ -168,7 +168,7 @@ class WaitInput(WireModel):
     ]
     max_wait_ms: Annotated[
         int,
-        Field(ge=0, le=MAX_WAIT_MS, description="The longest time to wait in milliseconds, at most 60000."),
+        Field(ge=0, le=10**15, description="The longest time to wait in milliseconds; no wait is longer than 60000."),
     ] = MAX_WAIT_MS
 
 

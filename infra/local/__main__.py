@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 #: Coral's port.
 PORT = 5555
+MAX_PORT = 65_535
 
 
 def agent_folders(listed: str) -> list[Path]:
@@ -42,12 +43,17 @@ def main() -> int:
     from infra.local.console import show_agent_line
     from infra.local.stack import LocalStack
 
-    port = int(os.environ.get("PORT") or PORT)
+    given_port = os.environ.get("PORT") or str(PORT)
+    if not given_port.isdecimal() or int(given_port) > MAX_PORT:
+        console.print(Text(f"PORT is {given_port!r}: a port is a number from 0 to {MAX_PORT}.", style="bold red"))
+        return 1
+    port = int(given_port)
     given_secret = os.environ.get("ATOLL_WEBHOOK_SECRET") or None
     stack = LocalStack(
         port=port,
         api_key=os.environ.get("ATOLL_API_KEY") or "dev",
         webhook_secret=given_secret,
+        custom_tool_secret=os.environ.get("ATOLL_CUSTOM_TOOL_SECRET") or None,
         on_output=lambda agent, line: show_agent_line(console, agent, line),
     )
     try:
@@ -80,6 +86,7 @@ def _banner(url: str, key: str, made_secret: str | None, agents: list[tuple[str,
     if made_secret is not None:
         rows.add_row("webhook key", Text(made_secret))
         rows.add_row("", Text("made for this run; ATOLL_WEBHOOK_SECRET sets it", style="dim"))
+        rows.add_row("", Text("signs calls of custom tools too; ATOLL_CUSTOM_TOOL_SECRET sets another", style="dim"))
     names = ", ".join(f"{name} {version}" for name, version in agents)
     rows.add_row("agents", Text(names or "none: AGENTS lists folders of agents"))
     rows.add_row("to stop", Text("Ctrl-C"))

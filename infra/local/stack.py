@@ -112,6 +112,8 @@ class LocalStack:
         An API key for everything.
     webhook_secret : str
         What end reports are signed with.
+    custom_tool_secret : str
+        What calls of custom tools are signed with.
     atoll : chalicelib.deployment.Deployment
         What the handlers act on.
     agents : list of (str, str)
@@ -126,6 +128,7 @@ class LocalStack:
         agents: Iterable[Path | str] = (),
         api_key: str = "dev",
         webhook_secret: str | None = None,
+        custom_tool_secret: str | None = None,
         settings: Mapping[str, Any] | None = None,
         app: Chalice | None = None,
         functions: Mapping[str, Handler] | None = None,
@@ -160,6 +163,7 @@ class LocalStack:
         self._on_output = on_output
         self.key = api_key
         self.webhook_secret = webhook_secret or secrets.token_urlsafe(32)
+        self.custom_tool_secret = custom_tool_secret or self.webhook_secret
         self.agents: list[tuple[str, str]] = []
         #: The streams' pumps, by the names of their tables.
         self.pumps: dict[str, list[Pump]] = {}
@@ -246,7 +250,7 @@ class LocalStack:
         """Make what the templates say, and play its streams and schedules."""
         provision = Provision(INFRA, stage=STAGE, account=ACCOUNT, region=REGION, client=self.atoll.client)
         provision.make()
-        self._set_webhook_secret()
+        self._set_secrets()
         self.pumps.clear()
         for table, properties in provision.mappings:
             pump = Pump(
@@ -289,11 +293,11 @@ class LocalStack:
         values = Settings.from_environment().model_dump() | ours | self._given_settings
         return Settings.model_validate({name: value for name, value in values.items() if name in Settings.model_fields})
 
-    def _set_webhook_secret(self) -> None:
-        self.atoll.client("secretsmanager").put_secret_value(
-            SecretId=f"{self.atoll.settings.prefix}/webhook-secrets",
-            SecretString=json.dumps({"current": self.webhook_secret}),
-        )
+    def _set_secrets(self) -> None:
+        client, prefix = self.atoll.client("secretsmanager"), self.atoll.settings.prefix
+        current = json.dumps({"current": self.webhook_secret})
+        client.put_secret_value(SecretId=f"{prefix}/webhook-secrets", SecretString=current)
+        client.put_secret_value(SecretId=f"{prefix}/custom-tool-secret", SecretString=self.custom_tool_secret)
 
     def register(self, folder: Path | str) -> None:
         """Register the agent of a folder with a ``coral-agent.toml``.

@@ -54,6 +54,26 @@ def test_the_state_is_bounded_and_says_what_it_leaves_out(here: World) -> None:
     assert "7:xxx" not in text
 
 
+def test_the_state_is_bounded_whatever_makes_it_long(here: World) -> None:
+    """Summaries, names, and mentions, not texts alone."""
+    others = [f"{number:03d}" + "n" * 120 for number in range(60)]
+    for number in range(60):
+        thread = here.thread("ann", "bob", name=f"{number}:" + "t" * 250)
+        here.tool("ann", "coral_close_thread", threadId=thread, summary="s" * 100_000)
+    text = read(here, "bob", "coral://state")
+    assert len(text) < 2 * resources.STATE_BYTES
+    assert "100000 bytes in all" in text
+    assert "Of your 60 threads the" in text
+    here.clear()
+    here.session("ann", "bob", *others)
+    thread = here.thread("ann", "bob", *others)
+    for number in range(50):
+        here.send("ann", thread, str(number), *others)
+    text = read(here, "bob", "coral://state")
+    assert len(text) < 4 * resources.STATE_BYTES
+    assert "Of 50 messages the" in text
+
+
 def test_the_instruction_speaks_of_the_tools_that_the_agent_has(here: World) -> None:
     text = read(here, "ann", "coral://instruction")
     assert "coral_wait_for_mention" in text

@@ -42,6 +42,11 @@ def test_a_wait_without_a_message_ends_at_its_time(there: World, clock: TestCloc
     assert clock.now_ms() - clock.start_ms == 3_000
 
 
+def test_a_wait_for_longer_than_any_is_the_longest(there: World, clock: TestClock) -> None:
+    assert wait(there, "bob", 3_600_000) == {"status": "Timeout reached"}
+    assert clock.now_ms() - clock.start_ms == 60_000
+
+
 def test_a_door_that_closes_earlier_ends_the_wait(here: World, clock: TestClock) -> None:
     with here.on(clock, mcp_wait_limit_ms=25_000):
         assert wait(here, "bob") == {"status": "Timeout reached"}

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from botocore.stub import ANY, Stubber
 
 from chalicelib.aws.tasks import NoCapacity, TaskRefused, Tasks
@@ -37,6 +38,20 @@ def test_a_conflict_with_no_task_is_refused(ecs: Stubber) -> None:
 def test_what_no_repetition_mends_is_refused(ecs: Stubber) -> None:
     ecs.add_client_error("run_task", "InvalidParameterException", "No such subnet.")
     with pytest.raises(TaskRefused, match="No such subnet"):
+        run(ecs)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Error retrieving security group information for [sg-1]: Request limit exceeded. (RequestLimitExceeded)",
+        "Unable to assume the service linked role. Please verify that the ECS service linked role exists.",
+        "Capacity is unavailable at this time. Please try again later.",
+    ],
+)
+def test_what_will_pass_is_no_refusal(ecs: Stubber, message: str) -> None:
+    ecs.add_client_error("run_task", "InvalidParameterException", message)
+    with pytest.raises(ClientError):
         run(ecs)
 
 
