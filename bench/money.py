@@ -1,5 +1,6 @@
 """Money: what sessions, waiting and standing still cost, from counted calls and the prices in docs/costs.md."""
 
+import itertools
 import json
 import math
 import re
@@ -15,6 +16,7 @@ from bench.scene import scene
 from bench.timers import SLEEPER
 from chalicelib.mcp import endpoint
 from infra.local.stack import LocalStack
+from infra.local.templates import load
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "costs.md"
@@ -212,9 +214,15 @@ def of_wait(counted: Counted, function: Lambda, seconds: float, price: dict[str,
     return function.duration(seconds, price) + price["lambda_request"] + units(counted, price)
 
 
-#: The functions as they are deployed (.chalice/config.json): the REST API's and the workers', and the agents' door.
-REST, WORKER = Lambda(1024, "x86"), Lambda(512, "x86")
-DOOR = Lambda(256, "x86")
+def deployed(function: str) -> Lambda:
+    """Return a function as it is deployed."""
+    config = json.loads((ROOT / ".chalice" / "config.json").read_text())
+    memory_mb = config["lambda_functions"][function].get("lambda_memory_size", config["lambda_memory_size"])
+    return Lambda(memory_mb, "x86")
+
+
+#: The REST API's function, and the agents' door.
+REST, DOOR = deployed("api_handler"), deployed("mcp")
 
 #: What that is called among the ways to wait.
 DEPLOYED = "a function that polls, 256 MB, x86"
@@ -227,7 +235,7 @@ def of_session(counts: Counts, price: dict[str, float]) -> dict[str, float]:
     long_waits = waited_s / WAIT_S
     lambdas = sum(counts.life.invocations.values())
     calls_each = Counted(calls=["?"] * math.ceil(len(life.calls) / max(1, lambdas)))
-    workers = lambdas * WORKER.request(calls_each, price)
+    workers = sum(many * deployed(name).request(calls_each, price) for name, many in counts.life.invocations.items())
     requests = AGENTS * DOOR.request(counts.first_request, price) + DOOR.request(counts.thread, price)
     return {
         "API Gateway and its function": 2 * (price["api_gateway_request"] + REST.request(Counted(["?"] * 4), price)),
@@ -336,10 +344,13 @@ def ways_to_wait(counts: Counts, price: dict[str, float]) -> list[Way]:
 
 def at_rest(price: dict[str, float]) -> float:
     """Return what a month costs in which nothing runs."""
-    template = (ROOT / "infra" / "stack.yaml").read_text() + (ROOT / "infra" / "events.yaml").read_text()
-    alarms = template.count("Type: AWS::CloudWatch::Alarm")
-    secrets = template.count("Type: AWS::SecretsManager::Secret")
-    return alarms * price["alarm_month"] + secrets * price["secret_month"]
+    templates = [load(ROOT / "infra" / name)["Resources"].values() for name in ("stack.yaml", "events.yaml")]
+    alarmed = secrets = 0
+    for resource in itertools.chain(*templates):
+        if resource["Type"] == "AWS::CloudWatch::Alarm":  # each metric of one that computes is charged
+            alarmed += sum("MetricStat" in each for each in resource["Properties"].get("Metrics", [])) or 1
+        secrets += resource["Type"] == "AWS::SecretsManager::Secret"
+    return alarmed * price["alarm_month"] + secrets * price["secret_month"]
 
 
 def server_month(price: dict[str, float]) -> float:

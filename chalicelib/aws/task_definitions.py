@@ -4,6 +4,8 @@ An agent with options that travel as files gets a second container, ``options``,
 the agent's secret and unpacks them into a volume that both share.
 """
 
+import hashlib
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,9 +44,17 @@ class TaskDefinitions:
         self._client = client
         self._settings = settings
 
-    def register(self, record: RegistryAgentRecord, runtime: RuntimeId) -> str:
-        """Register the task definition of an agent's runtime and return its ARN, revision included."""
+    def wanted(self, record: RegistryAgentRecord, runtime: RuntimeId) -> tuple[str, dict[str, Any]]:
+        """Return the task definition that an agent's runtime is to have, and a word that tells it from any other.
+
+        It follows from the agent and from the deployment's settings and region, each of which may change.
+        """
         request = definition_of(record, runtime, self._settings, self._client.meta.region_name)
+        digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+        return f"{runtime}_{digest[:16]}", request
+
+    def register(self, request: dict[str, Any]) -> str:
+        """Register a task definition and return its ARN, revision included."""
         return self._client.register_task_definition(**request)["taskDefinition"]["taskDefinitionArn"]
 
 

@@ -162,13 +162,13 @@ def task_definition(atoll: "Deployment", identifier: Mapping[str, Any], runtime:
     record = atoll.registry.find_for_launch(identifier["name"], identifier["version"])
     if record is None:
         raise CannotRun(f"the agent {identifier['name']} {identifier['version']} is not in the registry any more")
-    if known := record.task_definitions.get(runtime):
-        return known
     offered: dict[str, RuntimeId] = {each: each for each in record.definition.runtimes.offered()}
     if runtime not in offered:
         raise CannotRun(f"the agent {record.name} {record.version} has no runtime {runtime!r} any more")
-    arn = atoll.task_definitions.register(record, offered[runtime])
-    return atoll.registry.keep_task_definition(record, runtime, arn)
+    word, request = atoll.task_definitions.wanted(record, offered[runtime])
+    if known := record.task_definitions.get(word):
+        return known
+    return atoll.registry.keep_task_definition(record, word, atoll.task_definitions.register(request))
 
 
 def parse(toml_text: str, folder: Path | None = None) -> RegistryAgent:

@@ -61,21 +61,21 @@ class Registry(Table):
             values={":digest": record.digest, ":yes": True},
         )
 
-    def keep_task_definition(self, record: RegistryAgentRecord, runtime: str, arn: str) -> str:
-        """Remember a task definition and return the one to use: of two that are registered at once, the first kept.
+    def keep_task_definition(self, record: RegistryAgentRecord, word: str, arn: str) -> str:
+        """Remember a task definition by its word and return the one to use: of two registered at once, the first kept.
 
         A launch that is tried again must name the same one, or ECS refuses its client token.
         """
         kept = self.update(
             self.key(record.name, record.version),
-            f"SET #taskDefinitions.#{runtime} = :arn",
-            when=f"#digest = :digest AND attribute_not_exists(#taskDefinitions.#{runtime})",
+            f"SET #taskDefinitions.#{word} = :arn",
+            when=f"#digest = :digest AND attribute_not_exists(#taskDefinitions.#{word})",
             values={":arn": arn, ":digest": record.digest},
         )
         if kept is not None:
             return arn
         found = self.find_for_launch(record.name, record.version)
-        return found.task_definitions.get(runtime, arn) if found and found.digest == record.digest else arn
+        return found.task_definitions.get(word, arn) if found and found.digest == record.digest else arn
 
     def names(self) -> Iterator[tuple[str, str]]:
         """Read name and version of all agents, in no order."""

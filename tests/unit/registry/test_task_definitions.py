@@ -7,7 +7,7 @@ import pytest
 from botocore.session import get_session
 from botocore.validate import validate_parameters
 
-from chalicelib.aws.task_definitions import definition_of
+from chalicelib.aws.task_definitions import TaskDefinitions, definition_of
 from chalicelib.domain import registry
 from chalicelib.settings import Settings
 from chalicelib.store.registry import RegistryAgentRecord
@@ -101,3 +101,26 @@ def test_size_and_roles_are_settings() -> None:
     )
     assert (made["cpu"], made["memory"], made["containerDefinitions"][0]["memory"]) == ("1024", "4096", 4096)
     assert (made["executionRoleArn"], made["taskRoleArn"]) == ("arn:aws:iam::1:role/e", "arn:aws:iam::1:role/t")
+
+
+def test_a_definition_is_told_by_all_that_it_is_made_of() -> None:
+    """Memory that was raised, or another region: an agent that was launched before gets a definition of its own."""
+    text = '[runtimes.docker]\nimage = "i:1"'
+    record = RegistryAgentRecord(
+        name="a-b",
+        version="1.0.0",
+        agent=registry.parse(f'edition = 4\n[agent]\nname = "a-b"\nversion = "1.0.0"\n{text}').model_dump_json(
+            by_alias=True, exclude_none=True
+        ),
+        digest="",
+        registered_at_ms=0,
+        base_path=None,
+    )
+
+    def word(region: str, **settings: Any) -> str:
+        client = get_session().create_client("ecs", region_name=region)
+        return TaskDefinitions(client, Settings(stage="prod", **settings)).wanted(record, "docker")[0]
+
+    usual = word("eu-west-1")
+    assert usual == word("eu-west-1")
+    assert len({usual, word("eu-west-1", agent_memory_mib=1024), word("us-east-1")}) == 3
