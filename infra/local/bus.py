@@ -44,7 +44,7 @@ class Bus:
         Parameters
         ----------
         invoke
-            Calls a function by its ARN with an event.
+            Hands an event to a function by its ARN. How the function fares with it is no matter of the bus.
         start_execution
             Starts a state machine by its ARN, with a name and an input.
         dead_letter

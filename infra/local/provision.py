@@ -16,7 +16,6 @@ _NOTHING_LOCAL = (
     "AWS::EC2::",
     "AWS::IAM::",
     "AWS::KMS::",
-    "AWS::Lambda::EventInvokeConfig",
     "AWS::Lambda::Permission",
     "AWS::Lambda::Url",
     "AWS::Logs::",
@@ -46,7 +45,7 @@ class _Anything(dict[str, str]):
 
 
 class Provision:
-    """Makes both templates, and says which streams and schedules the local stack has to play."""
+    """Makes both templates, and says what of them the local stack has to play by itself."""
 
     def __init__(self, folder: Path, *, stage: str, account: str, region: str, client: Callable[[str], Any]) -> None:
         """
@@ -69,6 +68,8 @@ class Provision:
         }
         #: Properties of event source mappings, by the names of their tables.
         self.mappings: list[tuple[str, dict[str, Any]]] = []
+        #: Properties of how functions are called that nobody waits for.
+        self.invoke_configs: list[dict[str, Any]] = []
         #: Schedules: the expression, the rule's ARN and its targets.
         self.schedules: list[tuple[str, str, list[dict[str, Any]]]] = []
 
@@ -86,6 +87,7 @@ class Provision:
             "AWS::ECS::Cluster": self._cluster,
             "AWS::Events::EventBus": self._bus,
             "AWS::Events::Rule": self._rule,
+            "AWS::Lambda::EventInvokeConfig": self._invoke_config,
             "AWS::Lambda::EventSourceMapping": self._mapping,
             "AWS::S3::Bucket": self._bucket,
             "AWS::SecretsManager::Secret": self._secret,
@@ -141,6 +143,10 @@ class Provision:
     def _mapping(self, name: str, properties: dict[str, Any]) -> Resource:
         table = properties["EventSourceArn"].split("/")[1]
         self.mappings.append((table, properties))
+        return Resource(name)
+
+    def _invoke_config(self, name: str, properties: dict[str, Any]) -> Resource:
+        self.invoke_configs.append(properties)
         return Resource(name)
 
     def _bucket(self, name: str, properties: dict[str, Any]) -> Resource:

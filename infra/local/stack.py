@@ -26,6 +26,7 @@ from infra.local.bus import Bus
 from infra.local.foreign_streams import ForeignStream
 from infra.local.functions import Functions, Handler
 from infra.local.gateway import Gateway
+from infra.local.invocations import Invocations
 from infra.local.machines import Machines
 from infra.local.provision import Provision
 from infra.local.shortcut import Shortcut
@@ -225,9 +226,10 @@ class LocalStack:
         self.functions = Functions(self.atoll.settings.prefix, f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:")
         self._background = background = Background("background", BACKGROUND_THREADS)
         machines = Machines()
+        self._invocations = Invocations(background, call=self.functions.invoke, send=self._dead_letter)
         self._bus = bus = Bus(
             background,
-            invoke=self.functions.invoke,
+            invoke=self._invocations.invoke,
             start_execution=self._start_execution,
             dead_letter=self._dead_letter,
             tell=self._tell,
@@ -262,6 +264,8 @@ class LocalStack:
             self.pumps.setdefault(table, []).append(pump)
         for table in self.pumps:
             self._open_stream(table)
+        for properties in provision.invoke_configs:
+            self._invocations.configure(properties)
         for expression, arn, targets in provision.schedules:
             self._bus.schedule(expression, arn, targets)
         self._background.every(HOUSEKEEPING_S, self.tidy)

@@ -31,6 +31,7 @@ from chalicelib.clock import Clock
 from chalicelib.settings import Settings
 from infra.local import shortcut
 from infra.local.functions import Context
+from infra.local.invocations import InvokeConfig
 from infra.local.provision import Provision
 from infra.local.shortcut import Shortcut
 from infra.local.streams import Mapping
@@ -201,6 +202,7 @@ class Emulator:
         provision = Provision(INFRA, stage="local", account=ACCOUNT, region=REGION, client=self.client)
         provision.make()
         self.mappings = {table: Mapping.of(properties) for table, properties in provision.mappings}
+        self.invoke_configs = {each["FunctionName"]: InvokeConfig.of(each) for each in provision.invoke_configs}
         for table in self.mappings:
             self.tables.stream(table)
         from app import app
@@ -363,7 +365,7 @@ class World:
         self.outage: Callable[[str], Exception | None] | None = None
         self.ecs = Ecs(self)
         self.machines = StepFunctions(self, emulator.machines)
-        self.events = EventBridge(self, list(emulator.rules.values()))
+        self.events = EventBridge(self, list(emulator.rules.values()), emulator.invoke_configs)
         self.streams = {table: Stream(self, table, mapping) for table, mapping in emulator.mappings.items()}
         #: After which times each invocation is made once more.
         self.again_after_ms: tuple[int, ...] = ()

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from chalicelib.wire.base import iso_from_ms
-from tests.faults.states import Execution
+from infra.local.invocations import PAUSES_S, InvokeConfig, obituary
+from tests.faults.states import Execution, FunctionFailed
 
 if TYPE_CHECKING:
     from tests.faults.platform import World
@@ -200,15 +201,16 @@ class StepFunctions:
 
 
 class EventBridge:
-    """The default bus and Atoll's own, with the rules of the stack."""
+    """The default bus and Atoll's own, with the rules of the stack and Lambda behind them."""
 
-    def __init__(self, world: "World", rules: list[dict[str, Any]]) -> None:
+    def __init__(self, world: "World", rules: list[dict[str, Any]], invoke_configs: dict[str, InvokeConfig]) -> None:
         self._world = world
         self._rules = rules
+        self._invoke_configs = invoke_configs
         #: What was put on Atoll's bus: type and detail.
         self.published: list[tuple[str, dict[str, Any]]] = []
-        #: What could not be handed to its target in a day.
-        self.dead: list[Any] = []
+        #: What rules could not hand over and functions failed on: the ARN of the queue, the message.
+        self.dead: list[tuple[str, Any]] = []
 
     def put_events(self, request: dict[str, Any]) -> dict[str, Any]:
         for entry in request["Entries"]:
@@ -233,19 +235,32 @@ class EventBridge:
 
     def _hand(self, target: dict[str, Any], event: dict[str, Any], tried: int) -> None:
         content = event["detail"] if target.get("InputPath") == "$.detail" else event
+        if ":function:" in target["Arn"]:
+            self._call(target["Arn"], content, 1)
+            return
+        self._world.names += 1
+        name = f"eventbridge-{self._world.names}"
+        request = {"stateMachineArn": target["Arn"], "name": name, "input": json.dumps(content)}
         try:
-            if ":function:" in target["Arn"]:
-                self._world.invoke(target["Arn"], content)
-            else:
-                self._world.names += 1
-                name = f"eventbridge-{self._world.names}"
-                request = {"stateMachineArn": target["Arn"], "name": name, "input": json.dumps(content)}
-                self._world.machines.start_execution(request)
+            self._world.machines.start_execution(request)
         except Exception:
             if tried >= target["RetryPolicy"]["MaximumRetryAttempts"]:
-                self.dead.append(content)
+                self.dead.append((target["DeadLetterConfig"]["Arn"], content))
                 return
             self._world.after(1_000 * 2 ** min(tried, 8), lambda: self._hand(target, event, tried + 1))
+
+    def _call(self, arn: str, event: dict[str, Any], count: int) -> None:
+        """Call a function as Lambda does when nobody waits for the answer."""
+        config = self._invoke_configs.get(arn.rpartition(":")[2], InvokeConfig())
+        try:
+            self._world.invoke(arn, event)
+        except FunctionFailed as error:
+            if count <= config.most_retries:
+                pause_ms = int(PAUSES_S[count - 1] * 1000)
+                self._world.after(pause_ms, lambda: self._call(arn, event, count + 1))
+            elif config.on_failure:
+                told = obituary(arn, event, count=count, answer={"errorType": str(error)})
+                self.dead.append((config.on_failure, told))
 
 
 def _matches(pattern: Any, event: Any) -> bool:

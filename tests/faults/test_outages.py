@@ -6,9 +6,10 @@ from unittest.mock import patch
 import pytest
 
 from chalicelib.domain import agents
+from tests.client import session, sleeper
 from tests.faults.platform import Emulator, World
-from tests.faults.scenarios import begin, create, two_agents
-from tests.faults.services import refused
+from tests.faults.scenarios import WEBHOOKS, begin, create, two_agents
+from tests.faults.services import refused, task_event
 
 MINUTE_MS = 60_000
 
@@ -98,6 +99,73 @@ def test_an_agent_whose_launch_goes_wrong_for_good_is_stopped_and_the_others_run
     states = [agent["status"] for agent in world.ask("GET", f"{path}/extended")[1]["agents"]]
     assert [state["type"] for state in states] == ["stopped", "running"]
     assert "KeyError" not in states[0]["reason"]
+    assert not witness.broken()
+
+
+def away_for(world: World, function: str) -> Callable[[str], Exception | None]:
+    """Throttle what one function calls, and nothing else."""
+
+    def outage(operation: str) -> Exception | None:
+        return refused(operation, "ThrottlingException") if world.calls[-1].function == function else None
+
+    return outage
+
+
+def calls_of(world: World, function: str) -> int:
+    """Return how often a function was called."""
+    return len({call.invocation for call in world.calls if call.function == function})
+
+
+def test_the_stop_of_an_agent_is_noted_by_the_third_call(emulator: Emulator) -> None:
+    world, witness = begin(emulator)
+    witness.undisturbed, witness.reasons = True, {"agents_exited"}
+    world.outage = away_for(world, "on_task_change")
+    create(world, witness, session(sleeper("a"), webhooks=WEBHOOKS))
+    world.run_for(5_000)
+    world.ecs.end(world.ecs.running()[0], exit_code=0)
+    world.run_for(2 * MINUTE_MS)
+    assert calls_of(world, "on_task_change") == 2
+    world.outage = None
+    world.run_for(2 * MINUTE_MS)
+    assert calls_of(world, "on_task_change") == 3
+    assert not world.items("sessions")
+    assert not world.events.dead
+    assert not witness.broken()
+
+
+def test_the_stop_of_an_agent_that_three_calls_could_not_note_is_laid_aside_and_mended(emulator: Emulator) -> None:
+    world, witness = begin(emulator)
+    witness.undisturbed, witness.reasons = True, {"agents_exited"}
+    world.outage = away_for(world, "on_task_change")
+    create(world, witness, session(sleeper("a"), webhooks=WEBHOOKS))
+    world.run_for(5_000)
+    [task] = world.ecs.running()
+    world.ecs.end(task, exit_code=0)
+    world.run_for(10 * MINUTE_MS)
+    assert calls_of(world, "on_task_change") == 3
+    [(queue, letter)] = world.events.dead
+    assert queue.endswith(":atoll-local-dead-letters")
+    assert letter["requestContext"]["condition"] == "RetriesExhausted"
+    assert letter["requestContext"]["approximateInvokeCount"] == 3
+    assert letter["requestPayload"] == task_event(task)
+    world.outage = None
+    world.run_for(2 * MINUTE_MS)
+    assert world.items("sessions")[0]["status"] == "executed", "nobody has told of the end"
+    assert world.invoke("atoll-local-reconcile", {}) == {"task_gone": 1, "agents_gone": 1}
+    assert not witness.broken()
+
+
+def test_a_dead_letter_of_a_stop_can_be_played_again(emulator: Emulator) -> None:
+    world, witness = begin(emulator)
+    witness.undisturbed, witness.reasons = True, {"agents_exited"}
+    world.outage = away_for(world, "on_task_change")
+    create(world, witness, session(sleeper("a"), webhooks=WEBHOOKS))
+    world.run_for(5_000)
+    world.ecs.end(world.ecs.running()[0], exit_code=0)
+    world.run_for(10 * MINUTE_MS)
+    world.outage = None
+    [(_, letter)] = world.events.dead
+    world.invoke("atoll-local-on_task_change", letter["requestPayload"])
     assert not witness.broken()
 
 

@@ -11,9 +11,11 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
+from infra.local import invocations
 from infra.local.stack import LocalStack
 from tests.client import Answer, Client, eventually, session, sleeper
 from tests.faults.weather import Weather, stack_in_the_weather
@@ -33,7 +35,9 @@ THROTTLED = {
 
 @pytest.fixture(scope="module")
 def made() -> Iterator[tuple[LocalStack, Weather]]:
-    with stack_in_the_weather() as made:
+    # Lambda's pauses outlast most throttles: here, too, the second call finds better weather.
+    pauses_s = (BAD_WEATHER_S, 2 * BAD_WEATHER_S)
+    with patch.object(invocations, "PAUSES_S", pauses_s), stack_in_the_weather() as made:
         yield made
 
 

@@ -12,6 +12,8 @@ from cfnlint.api import ManualArgs, lint_file
 from chalice.cli.factory import CLIFactory
 from chalice.deploy.validate import validate_configuration
 
+from chalicelib.domain.reconciler import RUN_EVERY_MS
+from chalicelib.workers.reconcile import MARGIN_MS
 from infra.aws import project, templates
 from tests import environments, packaged
 
@@ -21,6 +23,9 @@ MACHINES = sorted((ROOT / "infra").glob("*.asl.json"))
 
 #: Lambda takes 50 MB, and a sandbox starts the sooner the less it has to load.
 LARGEST_ZIP = 15_000_000
+
+#: How long a stream of DynamoDB keeps its records.
+KEPT_BY_STREAMS_S = 86_400
 
 
 @pytest.fixture(scope="session")
@@ -99,6 +104,34 @@ def test_every_log_group_forgets() -> None:
     names = {group["Properties"]["LogGroupName"]["Fn::Sub"] for group in groups}
     suffixes = {"" if function == "api_handler" else f"-{function}" for function in project.functions()}
     assert {f"/aws/lambda/atoll-${{Stage}}{suffix}" for suffix in suffixes} <= names
+
+
+def test_lambda_is_told_what_to_do_when_a_function_fails_that_a_rule_calls() -> None:
+    resources = templates.events()["Resources"].values()
+    called = {
+        each["Properties"]["FunctionName"]["Fn::Sub"]
+        for each in resources
+        if each["Type"] == "AWS::Lambda::Permission" and each["Properties"]["Principal"] == "events.amazonaws.com"
+    }
+    told = {
+        each["Properties"]["FunctionName"]["Fn::Sub"]
+        for each in resources
+        if each["Type"] == "AWS::Lambda::EventInvokeConfig"
+    }
+    assert called == told
+
+
+def test_a_run_of_the_reconciler_is_over_before_the_next_begins() -> None:
+    timeout_ms = project.config()["lambda_functions"]["reconcile"]["lambda_timeout"] * 1000
+    assert templates.stack()["Resources"]["ReconcileRule"]["Properties"]["ScheduleExpression"] == "rate(5 minutes)"
+    assert 2 * MARGIN_MS < timeout_ms < RUN_EVERY_MS
+
+
+def test_streams_keep_what_dead_letters_tell_of() -> None:
+    resources = templates.events()["Resources"].values()
+    mappings = [each["Properties"] for each in resources if each["Type"] == "AWS::Lambda::EventSourceMapping"]
+    assert len(mappings) == 3
+    assert all(mapping["MaximumRecordAgeInSeconds"] <= KEPT_BY_STREAMS_S // 2 for mapping in mappings)
 
 
 def test_the_configuration_names_the_functions_of_the_app() -> None:

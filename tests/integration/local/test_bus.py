@@ -4,7 +4,10 @@ import json
 import time
 from typing import Any
 
-from tests.integration.local.conftest import StandIns, eventually
+import pytest
+
+from infra.local import invocations
+from tests.integration.local.conftest import Handler, StandIns, eventually
 
 
 def put(stand_ins: StandIns, detail_type: str, detail: dict[str, Any]) -> None:
@@ -53,7 +56,20 @@ def test_a_users_own_rule_with_a_queue_keeps_working(stand_ins: StandIns) -> Non
     assert json.loads(messages[0]["Body"])["detail"] == {"sessionId": "s"}
 
 
-def test_a_function_that_fails_gets_its_event_again(stand_ins: StandIns) -> None:
+def failing(calls: list[dict[str, Any]]) -> Handler:
+    """Return a handler that notes its events and fails on each."""
+
+    def handler(event: dict[str, Any], context: Any) -> None:
+        calls.append(event)
+        raise KeyError("a fault of ours")
+
+    return handler
+
+
+def test_a_function_that_fails_gets_its_event_again_after_a_pause(
+    stand_ins: StandIns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(invocations, "PAUSES_S", (0.3, 60))
     times: list[float] = []
 
     def fail_once(event: dict[str, Any], context: Any) -> None:
@@ -65,6 +81,56 @@ def test_a_function_that_fails_gets_its_event_again(stand_ins: StandIns) -> None
     stand_ins.run(stand_ins.define(command=["true"]))
 
     eventually(lambda: len(times) == 2)
+    assert times[1] - times[0] >= 0.3
+
+
+def test_an_event_on_which_a_function_fails_three_times_is_in_the_dead_letters(
+    stand_ins: StandIns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(invocations, "PAUSES_S", (0.01, 0.02))
+    calls: list[dict[str, Any]] = []
+    stand_ins.on("on_task_change", failing(calls))
+
+    task = stand_ins.run(stand_ins.define(command=["true"]))
+
+    queue = stand_ins.client("sqs")
+    url = queue.get_queue_url(QueueName="atoll-local-dead-letters")["QueueUrl"]
+    [message] = eventually(lambda: queue.receive_message(QueueUrl=url).get("Messages"))
+    letter = json.loads(message["Body"])
+    assert len(calls) == 3
+    assert letter["version"] == "1.0"
+    assert letter["requestPayload"] == calls[0]
+    assert letter["requestPayload"]["detail"]["taskArn"] == task
+    assert letter["requestContext"]["functionArn"].endswith(":function:atoll-local-on_task_change:$LATEST")
+    assert letter["requestContext"]["condition"] == "RetriesExhausted"
+    assert letter["requestContext"]["approximateInvokeCount"] == 3
+    assert letter["responseContext"]["functionError"] == "Unhandled"
+    assert letter["responsePayload"]["errorType"] == "KeyError"
+
+
+def test_a_run_of_the_reconciler_that_fails_is_left_to_the_next(
+    stand_ins: StandIns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(invocations, "PAUSES_S", (0.01, 0.02))
+    reconciled: list[dict[str, Any]] = []
+    others: list[dict[str, Any]] = []
+    stand_ins.on("reconcile", failing(reconciled))
+    stand_ins.on("on_task_change", failing(others))
+
+    for name in ("reconcile", "on_task_change"):
+        put_to_function(stand_ins, name)
+
+    eventually(lambda: reconciled and len(others) == 3)
+    assert len(reconciled) == 1
+
+
+def put_to_function(stand_ins: StandIns, name: str) -> None:
+    """Send a function an event by a rule that has no retry policy of its own."""
+    events = stand_ins.client("events")
+    events.put_rule(Name=name, EventBusName="atoll-local", EventPattern=json.dumps({"detail-type": [name]}))
+    target = {"Id": "1", "Arn": f"arn:aws:lambda:us-east-1:123456789012:function:atoll-local-{name}"}
+    events.put_targets(Rule=name, EventBusName="atoll-local", Targets=[target])
+    put(stand_ins, name, {})
 
 
 def test_no_event_of_a_bus_sets_off_a_schedule(stand_ins: StandIns) -> None:
