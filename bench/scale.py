@@ -95,7 +95,7 @@ def quotas(calls: int, transitions: int, events: int, writes: float, requests_of
             300,
             1_300,
             0,
-            "`on_change` fails its record alone, and the stream brings it again, for a day",
+            "`on_change` fails its record alone, and the stream brings it again, for half a day",
             "quota `StartExecution`",
         ),
         Quota(

@@ -1,7 +1,7 @@
 """The Lambda behind the tables' streams. A record that fails is handed back alone, and comes again.
 
 What AWS refused may be done later, and holds up what comes after it for as long. A record that fails for any other
-reason would fail for ever, and hold up its stream for a day: it is laid aside with the dead letters.
+reason would fail for ever, and hold up its stream for half a day: it is laid aside with the dead letters.
 """
 
 import logging
