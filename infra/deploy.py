@@ -23,6 +23,7 @@ if str(ROOT) not in sys.path:
 from infra.aws import account, package, plan, project  # noqa: E402
 from infra.aws.executor import Executor, Failed  # noqa: E402
 from infra.aws.plan import DeleteStack, Found, Step, Wanted  # noqa: E402
+from infra.aws.running import Running  # noqa: E402
 
 BUILD = ROOT / "build"
 
@@ -69,7 +70,11 @@ def main(
         }
         parameters |= {name: value for name, value in given.items() if value}
         found = account.look(session, stage)
-        steps = plan.to_destroy(stage) if destroy else plan.to_deploy(Wanted(stage, parameters), found)
+        if destroy:
+            running = Running(session, found, stage)
+            steps = plan.to_destroy(stage, executions=len(running.executions()), tasks=len(running.tasks()))
+        else:
+            steps = plan.to_deploy(Wanted(stage, parameters), found)
         _show(steps, found, stage)
         if dry_run or (destroy and not yes and not _confirmed(stage)):
             return
@@ -109,7 +114,9 @@ def _show(steps: list[Step], found: Found, stage: str) -> None:
 
 
 def _confirmed(stage: str) -> bool:
-    console.print(Text("\nSessions that run are cut off; their agents run on until they exit.", style="bold red"))
+    console.print(
+        Text("\nSessions that run are cut off, their agents stopped, waiting deliveries not made.", style="bold red")
+    )
     if typer.prompt(f"Type the name of the stage ({stage}) to go on", default="", show_default=False) == stage:
         return True
     console.print("Nothing was done.")

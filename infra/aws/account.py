@@ -5,7 +5,11 @@ from typing import Any
 import boto3
 from botocore.exceptions import ClientError
 
+from infra.aws import kept
 from infra.aws.plan import Found
+
+#: A stack that is in one of these states was never made.
+NEVER_MADE = ("REVIEW_IN_PROGRESS", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_COMPLETE")
 
 
 def look(session: boto3.Session, stage: str) -> Found:
@@ -13,11 +17,15 @@ def look(session: boto3.Session, stage: str) -> Found:
     identity = session.client("sts").get_caller_identity()
     reserved_elsewhere, concurrency = _concurrency(session, stage)
     vpc, subnets = default_network(session)
+    stack = describe(session, f"atoll-{stage}")
+    names = {"Stage": stage, "AWS::AccountId": identity["Account"], "AWS::Region": str(session.region_name)}
     return Found(
         account=identity["Account"],
         region=str(session.region_name),
         partition=identity["Arn"].split(":")[1],
-        deployed=outputs(session, f"atoll-{stage}") is not None,
+        # One that has only taken in what was left has no outputs yet.
+        deployed=bool(outputs(session, f"atoll-{stage}")),
+        kept=kept.find(session, names) if stack is None or stack["StackStatus"] in NEVER_MADE else (),
         concurrency=concurrency,
         reserved_elsewhere=reserved_elsewhere,
         default_vpc=vpc,
@@ -28,7 +36,7 @@ def look(session: boto3.Session, stage: str) -> Found:
 def outputs(session: boto3.Session, stack: str) -> dict[str, str] | None:
     """Return the outputs of a stack; ``None`` when it is not there, or was never finished."""
     found = describe(session, stack)
-    if found is None or found["StackStatus"] in ("REVIEW_IN_PROGRESS", "ROLLBACK_COMPLETE", "DELETE_COMPLETE"):
+    if found is None or found["StackStatus"] in NEVER_MADE:
         return None
     return {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
 

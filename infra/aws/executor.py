@@ -11,8 +11,9 @@ from typing import Any
 import boto3
 from botocore.exceptions import ClientError, WaiterError
 
-from infra.aws import account, package, project, templates
-from infra.aws.plan import DeleteApp, DeleteStack, DeployApp, DeployTemplate, Found, Step
+from infra.aws import account, kept, package, project, templates
+from infra.aws.plan import DeleteApp, DeleteStack, DeployApp, DeployTemplate, EndRunning, Found, Step, TakeIn
+from infra.aws.running import Running, StillRunning
 
 #: Where Chalice's record of what it deployed is kept, in the bucket of the stage: the next update may be made on
 #: another machine, and without the record Chalice would make a second REST API.
@@ -42,7 +43,7 @@ class Executor:
         """Carry out one step; raise `Failed` when AWS or Chalice does not go along."""
         try:
             self._carry_out(step)
-        except ClientError as error:
+        except (ClientError, StillRunning) as error:
             raise Failed(str(error)) from error
 
     @singledispatchmethod
@@ -52,15 +53,24 @@ class Executor:
     # Stacks
 
     @_carry_out.register
+    def _take_in(self, step: TakeIn) -> None:
+        self._existing(step.stack)
+        imports = [
+            {
+                "ResourceType": each.type,
+                "LogicalResourceId": each.logical_id,
+                "ResourceIdentifier": dict(each.identifier),
+            }
+            for each in step.kept
+        ]
+        parameters = [{"ParameterKey": "Stage", "ParameterValue": self._stage}]
+        self._change(step.stack, "IMPORT", kept.template(step.kept), parameters, ResourcesToImport=imports)
+
+    @_carry_out.register
     def _deploy_template(self, step: DeployTemplate) -> None:
         template = {"stack": templates.stack, "events": templates.events}[step.template]()
-        stack = account.describe(self._session, step.stack)
-        if stack and stack["StackStatus"] == "ROLLBACK_COMPLETE":
-            # Its creation failed, and it can only be deleted; what it retains is taken in again.
-            self._delete(step.stack)
-            stack = None
-        creates = stack is None or stack["StackStatus"] == "REVIEW_IN_PROGRESS"
-        before = {} if creates or stack is None else {each["ParameterKey"] for each in stack.get("Parameters", [])}
+        stack = self._existing(step.stack)
+        before = {each["ParameterKey"] for each in stack.get("Parameters", [])} if stack else set()
         parameters = [
             {"ParameterKey": name, "ParameterValue": step.parameters[name]}
             if name in step.parameters
@@ -68,32 +78,47 @@ class Executor:
             for name in template["Parameters"]
             if name in step.parameters or name in before
         ]
+        self._change(step.stack, "UPDATE" if stack else "CREATE", template, parameters)
+
+    def _existing(self, name: str) -> dict[str, Any] | None:
+        """Return a stack that can be updated; one whose creation has failed can only be deleted, and is."""
+        stack = account.describe(self._session, name)
+        if stack is None or stack["StackStatus"] not in account.NEVER_MADE:
+            return stack
+        if stack["StackStatus"].startswith("ROLLBACK"):
+            self._delete(name)
+        return None
+
+    def _change(
+        self, stack: str, kind: str, template: templates.Template, parameters: list[dict[str, Any]], **more: Any
+    ) -> None:
+        """Make a change set, ``CREATE``, ``UPDATE`` or ``IMPORT``, and carry it out."""
         name = f"deploy-{time.time_ns() // 1_000_000}"
+        if kind != "IMPORT":  # which may add no tags: the update that follows does
+            more["Tags"] = [{"Key": "atoll:stage", "Value": self._stage}]
         self._cloudformation.create_change_set(
-            StackName=step.stack,
+            StackName=stack,
             ChangeSetName=name,
-            ChangeSetType="CREATE" if creates else "UPDATE",
+            ChangeSetType=kind,
             TemplateBody=templates.body(template),
             Parameters=parameters,
             Capabilities=["CAPABILITY_NAMED_IAM"],
-            # Tables and secrets outlive a stack; its successor takes them in.
-            ImportExistingResources=True,
-            Tags=[{"Key": "atoll:stage", "Value": self._stage}],
+            **more,
         )
         try:
             self._cloudformation.get_waiter("change_set_create_complete").wait(
-                StackName=step.stack, ChangeSetName=name, WaiterConfig={**_WAIT, "Delay": 1}
+                StackName=stack, ChangeSetName=name, WaiterConfig={**_WAIT, "Delay": 1}
             )
         except WaiterError as error:
-            found = self._cloudformation.describe_change_set(StackName=step.stack, ChangeSetName=name)
+            found = self._cloudformation.describe_change_set(StackName=stack, ChangeSetName=name)
             reason = found.get("StatusReason", str(error))
             if "didn't contain changes" in reason or "No updates" in reason:
-                self._cloudformation.delete_change_set(StackName=step.stack, ChangeSetName=name)
+                self._cloudformation.delete_change_set(StackName=stack, ChangeSetName=name)
                 self._say("nothing to change")
                 return
-            raise Failed(f"{step.stack}: {reason}") from error
-        self._cloudformation.execute_change_set(StackName=step.stack, ChangeSetName=name)
-        self._wait("stack_create_complete" if creates else "stack_update_complete", step.stack)
+            raise Failed(f"{stack}: {reason}") from error
+        self._cloudformation.execute_change_set(StackName=stack, ChangeSetName=name)
+        self._wait(f"stack_{kind.lower()}_complete", stack)
 
     @_carry_out.register
     def _delete_stack(self, step: DeleteStack) -> None:
@@ -117,6 +142,12 @@ class Executor:
                 if event["ResourceStatus"].endswith("_FAILED") and "ResourceStatusReason" in event
             ]
             raise Failed(f"{stack}: " + ("; ".join(reasons[-5:]) or str(error))) from error
+
+    # What runs
+
+    @_carry_out.register
+    def _end_running(self, step: EndRunning) -> None:
+        Running(self._session, self._found, step.stage).end()
 
     # The app
 

@@ -11,6 +11,17 @@ UNRESERVED = 100
 
 
 @dataclasses.dataclass(frozen=True)
+class Kept:
+    """A resource that has outlived its stack."""
+
+    logical_id: str
+    type: str
+    name: str
+    #: What CloudFormation knows it by (its type's primary identifier).
+    identifier: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
 class Found:
     """What there is before anything is done."""
 
@@ -26,6 +37,8 @@ class Found:
     #: Subnets of the default VPC in which hosts get public addresses.
     default_vpc: str = ""
     default_subnets: tuple[str, ...] = ()
+    #: What an earlier stack of the stage has left; nothing while there is a stack.
+    kept: tuple[Kept, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +47,20 @@ class Wanted:
 
     stage: str
     parameters: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class TakeIn:
+    """Make a stack of resources that are there already."""
+
+    stack: str
+    kept: tuple[Kept, ...]
+
+    @property
+    def title(self) -> str:
+        """Say what this does."""
+        names = ", ".join(f"{each.type.split('::')[2]} {each.name}" for each in self.kept)
+        return f"stack {self.stack} takes in what an earlier one has left: {names}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +96,23 @@ class DeployApp:
 
 
 @dataclasses.dataclass(frozen=True)
+class EndRunning:
+    """Stop the executions and tasks of a stage; the numbers are of when the plan was made."""
+
+    stage: str
+    executions: int
+    tasks: int
+
+    @property
+    def title(self) -> str:
+        """Say what this does."""
+        return (
+            f"stop what runs: {self.executions} executions (sessions, and deliveries that wait)"
+            f" and {self.tasks} tasks of agents, as of now"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class DeleteApp:
     """Delete the functions and the REST API."""
 
@@ -95,7 +139,7 @@ class DeleteStack:
         return f"delete the stack {self.stack}: {', '.join(self.deleted)}"
 
 
-Step = DeployTemplate | DeployApp | DeleteApp | DeleteStack
+Step = TakeIn | DeployTemplate | DeployApp | EndRunning | DeleteApp | DeleteStack
 
 
 class CannotPlan(Exception):
@@ -119,7 +163,9 @@ def to_deploy(wanted: Wanted, found: Found) -> list[Step]:
         parameters |= {"VpcId": found.default_vpc, "Subnets": ",".join(found.default_subnets)}
     project.of_stage(wanted.stage, {}, traced=False, limits={})  # raises when there is no such stage
     limits = fitting_limits(project.reserved(wanted.stage), found)
+    take_in: list[Step] = [TakeIn(f"atoll-{wanted.stage}", found.kept)] if found.kept else []
     return [
+        *take_in,
         DeployTemplate(f"atoll-{wanted.stage}", "stack", parameters),
         DeployApp(wanted.stage, limits),
         DeployTemplate(f"atoll-{wanted.stage}-events", "events", {"Stage": wanted.stage}),
@@ -140,11 +186,16 @@ def fitting_limits(reserved: Mapping[str, int], found: Found) -> dict[str, int |
     return limits
 
 
-def to_destroy(stage: str) -> list[Step]:
-    """Return the steps that delete a stage, but for what its templates retain."""
+def to_destroy(stage: str, *, executions: int, tasks: int) -> list[Step]:
+    """Return the steps that delete a stage, but for what its templates retain.
+
+    What runs is stopped once no stream starts more of it, and while it can still be stopped: neither the cluster nor
+    the state machines can be deleted before.
+    """
     stack, events = templates.stack(), templates.events()
     return [
         DeleteStack(f"atoll-{stage}-events", tuple(_named(events, stage, retained=False)), ()),
+        EndRunning(stage, executions, tasks),
         DeleteApp(stage),
         DeleteStack(
             f"atoll-{stage}",
@@ -154,19 +205,9 @@ def to_destroy(stage: str) -> list[Step]:
     ]
 
 
-_NAME_KEYS = (
-    "TableName", "BucketName", "QueueName", "StateMachineName", "ClusterName", "RoleName", "LogGroupName",
-    "AlarmName", "TopicName", "DashboardName", "Name",
-)  # fmt: skip
-
-
 def _named(template: Mapping[str, Any], stage: str, *, retained: bool) -> Iterator[str]:
+    values = {"Stage": stage, "AWS::AccountId-${AWS::Region": "…"}
     for logical_id, resource in template["Resources"].items():
-        if (resource.get("DeletionPolicy") == "Retain") is not retained:
-            continue
-        properties = resource.get("Properties", {})
-        name = next((properties[key] for key in _NAME_KEYS if key in properties), logical_id)
-        text = name["Fn::Sub"] if isinstance(name, dict) else name
-        kind = resource["Type"].split("::")[2]
-        shown = text.replace("${Stage}", stage).replace("-${AWS::AccountId}-${AWS::Region}", "-…")
-        yield f"{kind} {shown}"
+        if templates.outlives_its_stack(resource) is retained:
+            kind = resource["Type"].split("::")[2]
+            yield f"{kind} {templates.name_of(resource, values) or logical_id}"

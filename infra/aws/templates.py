@@ -1,6 +1,7 @@
 """The templates as CloudFormation takes them: plain JSON, the definitions of the state machines in their places."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,27 @@ def stack() -> Template:
 def events() -> Template:
     """Return what joins the stack to the app's functions."""
     return load(INFRA / "events.yaml")
+
+
+def outlives_its_stack(resource: Mapping[str, Any]) -> bool:
+    """Say whether a resource stays when its stack is deleted."""
+    return resource.get("DeletionPolicy") == "RetainExceptOnCreate"
+
+
+_NAME_KEYS = (
+    "TableName", "BucketName", "QueueName", "StateMachineName", "ClusterName", "RoleName", "LogGroupName",
+    "AlarmName", "TopicName", "DashboardName", "Name",
+)  # fmt: skip
+
+
+def name_of(resource: Mapping[str, Any], values: Mapping[str, str]) -> str:
+    """Return the name that a resource is given, placeholders filled in as far as known; nothing when it has none."""
+    properties = resource.get("Properties", {})
+    name = next((properties[key] for key in _NAME_KEYS if key in properties), "")
+    text = str(name["Fn::Sub"] if isinstance(name, dict) else name)
+    for placeholder, value in values.items():
+        text = text.replace("${" + placeholder + "}", value)
+    return text
 
 
 def minified(value: Any) -> str:

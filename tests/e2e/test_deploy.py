@@ -26,6 +26,7 @@ pytestmark = pytest.mark.xdist_group("deploy")
 STAGE = "dev"
 API_URL = "https://abcdefghij.execute-api.us-east-1.amazonaws.com/dev/"
 ROLE = "arn:aws:iam::000000000000:role/any"
+WAITS = {"StartAt": "Wait", "States": {"Wait": {"Type": "Wait", "Seconds": 3600, "End": True}}}
 
 
 class PlayedChalice:
@@ -129,6 +130,39 @@ def test_a_stage_from_nothing_to_nothing(aws: Ministack, chalice: PlayedChalice)
     tables = aws.client("dynamodb").list_tables()["TableNames"]
     assert f"atoll-{STAGE}-sessions" in tables
     assert "Table atoll-dev-sessions" in destroyed.output
+
+
+def test_what_a_stage_has_left_is_taken_in_by_the_next(aws: Ministack, chalice: PlayedChalice) -> None:
+    assert run().exit_code == 0
+    dynamodb, secrets = aws.client("dynamodb"), aws.client("secretsmanager")
+    key = {"keyHash": {"S": "of a key"}}
+    dynamodb.put_item(TableName=f"atoll-{STAGE}-api-keys", Item=key)
+    agent_key = secrets.get_secret_value(SecretId=f"atoll-{STAGE}/agent-key")["SecretString"]
+    assert run("--destroy", "--yes").exit_code == 0
+
+    back = run()
+
+    assert back.exit_code == 0, back.output
+    assert "takes in what an earlier one has left: Table atoll-dev-namespaces," in " ".join(back.output.split())
+    assert stacks(aws) == {f"atoll-{STAGE}", f"atoll-{STAGE}-events"}
+    assert dynamodb.get_item(TableName=f"atoll-{STAGE}-api-keys", Key=key)["Item"] == key
+    assert secrets.get_secret_value(SecretId=f"atoll-{STAGE}/agent-key")["SecretString"] == agent_key
+    assert run("--destroy", "--yes").exit_code == 0
+
+
+def test_destroying_stops_what_runs(aws: Ministack, chalice: PlayedChalice) -> None:
+    assert run().exit_code == 0
+    states = aws.client("stepfunctions")
+    machines = {each["name"]: each["stateMachineArn"] for each in states.list_state_machines()["stateMachines"]}
+    delivery = machines[f"atoll-{STAGE}-webhook-delivery"]
+    states.update_state_machine(stateMachineArn=delivery, definition=json.dumps(WAITS))
+    states.start_execution(stateMachineArn=delivery, input="{}")
+
+    destroyed = run("--destroy", "--yes")
+
+    assert destroyed.exit_code == 0, destroyed.output
+    assert "1 executions" in " ".join(destroyed.output.split())
+    assert stacks(aws) == set()
 
 
 def test_a_failure_says_what_aws_says(aws: Ministack, chalice: PlayedChalice) -> None:

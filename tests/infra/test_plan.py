@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from infra.aws import plan, project
-from infra.aws.plan import DeleteApp, DeleteStack, DeployApp, DeployTemplate, Found, Wanted
+from infra.aws.plan import DeleteApp, DeleteStack, DeployApp, DeployTemplate, EndRunning, Found, Kept, TakeIn, Wanted
 
 FOUND = Found(
     account="123456789012",
@@ -46,6 +46,15 @@ def test_functions_come_between_the_templates_and_once_more_for_their_urls() -> 
     ]
 
 
+def test_what_an_earlier_stack_has_left_is_taken_in_first() -> None:
+    left = Kept("SessionsTable", "AWS::DynamoDB::Table", "atoll-dev-sessions", {"TableName": "atoll-dev-sessions"})
+    first, second, *_ = plan.to_deploy(Wanted("dev"), dataclasses.replace(FOUND, kept=(left,)))
+    assert first == TakeIn("atoll-dev", (left,))
+    assert first.title.endswith("left: Table atoll-dev-sessions")
+    assert isinstance(second, DeployTemplate)
+    assert second.parameters["Subnets"] == "subnet-1,subnet-2"
+
+
 def test_an_account_without_a_default_vpc_must_name_subnets() -> None:
     with pytest.raises(plan.CannotPlan, match="--subnets"):
         plan.to_deploy(Wanted("dev"), dataclasses.replace(FOUND, default_subnets=()))
@@ -73,11 +82,12 @@ def test_waiting_agents_get_what_the_account_can_spare(
 
 
 def test_destroying_names_what_goes_and_what_stays() -> None:
-    events, app, stack = plan.to_destroy("prod")
+    events, running, app, stack = plan.to_destroy("prod", executions=2, tasks=3)
     assert isinstance(events, DeleteStack)
     assert isinstance(app, DeleteApp)
     assert isinstance(stack, DeleteStack)
     assert events.stack == "atoll-prod-events"
+    assert running == EndRunning("prod", executions=2, tasks=3)
     assert "Table atoll-prod-sessions" in stack.retained
     assert "Secret atoll-prod/agent-key" in stack.retained
     assert "StateMachine atoll-prod-session-lifecycle" in stack.deleted

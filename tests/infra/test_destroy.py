@@ -1,0 +1,160 @@
+"""`infra/deploy.py --destroy` of a busy stage, and what becomes of what it leaves, on an account as strict as AWS."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import typer
+from cfnlint.api import ManualArgs, lint
+from typer.testing import CliRunner, Result
+
+from infra import deploy
+from infra.aws import kept, package, running, templates
+from tests.infra.strict_aws import ACCOUNT, REGION, StrictAws, Task
+
+STACKS = {"atoll-dev", "atoll-dev-events"}
+LIFECYCLES = f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:atoll-dev-session-lifecycle"
+DELIVERIES = f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:atoll-dev-webhook-delivery"
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> StrictAws:
+    account = StrictAws()
+    monkeypatch.setattr(deploy.boto3, "Session", account.session)
+    monkeypatch.setattr(deploy, "BUILD", tmp_path)
+    monkeypatch.setattr(package, "chalice", play_chalice)
+    monkeypatch.setattr(running, "PAUSE_S", 0.0)
+    return account
+
+
+def play_chalice(command: str, *_: str, project_folder: Path, environment: Mapping[str, str]) -> None:
+    resources = [{"rest_api_url": "https://api.example/dev/"}] if command == "deploy" else []
+    (project_folder / ".chalice/deployed/dev.json").write_text(json.dumps({"resources": resources}))
+
+
+def run(*arguments: str, says: str = "") -> Result:
+    app = typer.Typer()
+    app.command()(deploy.main)
+    return CliRunner().invoke(app, arguments, input=says)
+
+
+def said(result: Result) -> str:
+    return " ".join(result.output.split())
+
+
+def data(aws: StrictAws) -> dict[tuple[str, str], int]:
+    stateful = ("AWS::DynamoDB::Table", "AWS::S3::Bucket", "AWS::SecretsManager::Secret", "AWS::SQS::Queue")
+    return {resource: number for resource, number in aws.resources.items() if resource[0] in stateful}
+
+
+def busy(aws: StrictAws) -> None:
+    for number in range(5):
+        arn = f"arn:aws:ecs:{REGION}:{ACCOUNT}:task/atoll-dev/{number}"
+        aws.tasks[arn] = Task(arn=arn)
+        aws.executions[f"{LIFECYCLES.replace('stateMachine', 'execution')}:{number}"] = LIFECYCLES
+    aws.executions[f"{DELIVERIES.replace('stateMachine', 'execution')}:1"] = DELIVERIES
+
+
+def test_a_busy_stage_is_destroyed_and_made_again_with_its_data(aws: StrictAws) -> None:
+    assert run().exit_code == 0
+    stored = data(aws)
+    busy(aws)
+
+    destroyed = run("--destroy", "--yes")
+
+    assert destroyed.exit_code == 0, destroyed.output
+    assert "stop what runs: 6 executions" in said(destroyed)
+    assert "and 5 tasks of agents" in said(destroyed)
+    assert aws.executions == {}
+    assert {task.last for task in aws.tasks.values()} == {"STOPPED"}
+    assert aws.stacks == {}
+    assert aws.resources == stored
+
+    back = run()
+
+    assert back.exit_code == 0, back.output
+    assert aws.stacks.keys() == STACKS
+    assert data(aws) == stored
+    again = run()
+    assert again.exit_code == 0, again.output
+    assert "takes in" not in again.output
+
+
+def test_what_does_not_stop_is_named_and_the_stack_is_left(aws: StrictAws, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "PAUSES", 3)
+    assert run().exit_code == 0
+    aws.tasks["arn:of-a-task"] = Task(arn="arn:of-a-task", stops=False)
+
+    answer = run("--destroy", "--yes")
+
+    assert answer.exit_code == 1
+    assert "0 executions, 1 tasks (arn:of-a-task)" in said(answer)
+    assert "atoll-dev" in aws.stacks
+
+
+def test_nothing_is_stopped_before_the_stage_is_named(aws: StrictAws) -> None:
+    assert run().exit_code == 0
+    busy(aws)
+    assert "Nothing was done" in run("--destroy", says="no\n").output
+    assert len(aws.executions) == 6
+    assert {task.desired for task in aws.tasks.values()} == {"RUNNING"}
+
+
+def test_a_first_deployment_that_fails_leaves_nothing_and_can_be_repeated(aws: StrictAws) -> None:
+    aws.refuses = "Cluster"
+    assert run().exit_code == 1
+    assert aws.resources == {}
+
+    aws.refuses = ""
+    again = run()
+
+    assert again.exit_code == 0, again.output
+    assert "takes in" not in again.output
+
+
+def test_a_deployment_that_fails_after_taking_in_can_be_repeated(aws: StrictAws) -> None:
+    assert run().exit_code == 0
+    stored = data(aws)
+    assert run("--destroy", "--yes").exit_code == 0
+    aws.refuses = "Cluster"
+    assert run().exit_code == 1
+    assert data(aws) == stored
+
+    aws.refuses = ""
+    again = run()
+
+    assert again.exit_code == 0, again.output
+    assert "Subnets=subnet-1" in said(again)  # the stack has none yet
+    assert data(aws) == stored
+
+
+def test_only_what_is_there_is_taken_in(aws: StrictAws) -> None:
+    assert run().exit_code == 0
+    assert run("--destroy", "--yes").exit_code == 0
+    stored = data(aws)
+    del aws.resources["AWS::SQS::Queue", "atoll-dev-dead-letters"]
+    del aws.resources["AWS::SecretsManager::Secret", "atoll-dev/agent-key"]
+
+    back = run()
+
+    assert back.exit_code == 0, back.output
+    assert data(aws).keys() == stored.keys()
+
+
+def test_what_an_older_creation_left_when_it_failed_is_taken_in(aws: StrictAws) -> None:
+    aws.stacks["atoll-dev"] = {"StackStatus": "ROLLBACK_COMPLETE"}
+    aws.resources["AWS::DynamoDB::Table", "atoll-dev-sessions"] = -1
+
+    made = run()
+
+    assert made.exit_code == 0, made.output
+    assert aws.resources["AWS::DynamoDB::Table", "atoll-dev-sessions"] == -1
+
+
+def test_what_is_taken_in_needs_nothing_else_of_the_template(aws: StrictAws) -> None:
+    assert run().exit_code == 0
+    names = {"Stage": "dev", "AWS::AccountId": ACCOUNT, "AWS::Region": REGION}
+    body = templates.body(kept.template(kept.find(aws.session(), names)))
+    assert len(json.loads(body)["Resources"]) == len(data(aws)) == 11
+    assert [str(match) for match in lint(body, config=ManualArgs(regions=[REGION]))] == []
