@@ -5,8 +5,6 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from bench.money import AGENTS, MESSAGES, MINUTES
-
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 RESULTS = ROOT / "bench" / "results" / "latest.json"
@@ -15,6 +13,9 @@ BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
 
 def table(kept: dict[str, Any]) -> str:
     """Return the table of a whole run."""
+    # Not at the top: what a process has loaded counts in the peak memory of those that it starts to be measured.
+    from bench.money import AGENTS, MESSAGES, MINUTES
+
     figures = {name: section["figures"] for name, section in kept.items() if isinstance(section, dict)}
     cold, calls, money = figures["cold_start"], figures["calls"], figures["money"]
     took = {one["name"]: statistics.median(one["ms"]) for one in figures["timers"]["times"]}
