@@ -84,7 +84,7 @@ def delete(atoll: "Deployment", name: str) -> None:
     a request may (`Settings.namespace_deletion_wait_ms`); it goes on all the same.
     """
     find(atoll, name)
-    if not atoll.namespaces.force_deletion(name, now_ms=atoll.clock.now_ms()):
+    if not atoll.namespaces.force_deletion(name, atoll.sessions, now_ms=atoll.clock.now_ms()):
         raise unknown(name)
     wait_until_gone(atoll, name)
 
@@ -112,12 +112,13 @@ def delete_when_empty(atoll: "Deployment", name: str) -> None:
     # Of two that come here, the later one to begin decides: it looks for sessions after that, and the earlier one's
     # id does not stop or finish anything any more.
     deletion = uuid.uuid4().hex
-    if not atoll.namespaces.start_deleting(name, deletion, now_ms=atoll.clock.now_ms()):
+    going = atoll.namespaces.start_deleting(name, deletion, now_ms=atoll.clock.now_ms())
+    if going is None:
         return
     if atoll.sessions.any_in(name):
         atoll.namespaces.stop_deleting(name, deletion)
     else:
-        atoll.namespaces.remove(name, deletion)
+        atoll.namespaces.remove(going, deletion, atoll.sessions)
 
 
 def keep_for(atoll: "Deployment", name: str, recreate: Callable[[], NamespaceRecord] | None) -> bool:

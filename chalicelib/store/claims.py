@@ -8,7 +8,7 @@ import dataclasses
 
 from chalicelib.store.record import Record
 from chalicelib.store.sessions import SessionRecord, Sessions
-from chalicelib.store.table import Item, Key, Put, Table, put_together
+from chalicelib.store.table import Item, Key, Table, write_together
 
 _PREFIX = "CLAIM#"
 
@@ -45,14 +45,9 @@ class Claims(Table):
 
     def create_with(self, claim: ClaimRecord, sessions: Sessions, record: SessionRecord, *, now_s: int) -> bool:
         """Write a claim and the session that it leads to; ``False`` when the claim is taken and neither is written."""
-        return put_together(
-            self._client,
-            self._clock,
-            [
-                Put(self, claim.to_item(), "attribute_not_exists(#sessionId) OR #expiresAt <= :now", {":now": now_s}),
-                Put(sessions, record.to_item(), "attribute_not_exists(#sessionId)", {}),
-            ],
-        )
+        free = "attribute_not_exists(#sessionId) OR #expiresAt <= :now"
+        writes = [self.putting(claim.to_item(), when=free, values={":now": now_s}), sessions.creating(record)]
+        return write_together(self._client, self._clock, writes)
 
     def remove(self, claim_id: str) -> None:
         """Take back a claim that was just made: nobody else can have made it since."""

@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Iterator
 
 from chalicelib.store.record import Record
-from chalicelib.store.table import Key, Table
+from chalicelib.store.sessions import Sessions
+from chalicelib.store.table import Key, Table, write_together
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,15 +58,15 @@ class Namespaces(Table):
         """Read all namespaces, in no order."""
         return map(NamespaceRecord.from_item, self.scan(start=self.key(start) if start else None, limit=limit))
 
-    def start_deleting(self, name: str, deletion: str, *, now_ms: int) -> bool:
-        """Begin a deletion that has this id, in place of any other; ``False`` when there is no such namespace."""
+    def start_deleting(self, name: str, deletion: str, *, now_ms: int) -> NamespaceRecord | None:
+        """Begin a deletion that has this id, in place of any other; ``None`` when there is no such namespace."""
         changed = self.update(
             self.key(name),
             "SET #state = :deleting, #deletion = :deletion, #deletingSinceMs = if_not_exists(#deletingSinceMs, :now)",
             when="attribute_exists(#name)",
             values={":deleting": "deleting", ":deletion": deletion, ":now": now_ms},
         )
-        return changed is not None
+        return NamespaceRecord.from_item(changed) if changed else None
 
     def stop_deleting(self, name: str, deletion: str | None = None) -> bool:
         """Take a namespace that was deleting itself back to ``active``; ``False`` when deletion was asked for.
@@ -85,20 +86,23 @@ class Namespaces(Table):
         )
         return changed is not None
 
-    def force_deletion(self, name: str, *, now_ms: int) -> bool:
+    def force_deletion(self, name: str, sessions: Sessions, *, now_ms: int) -> bool:
         """Hide a namespace and all in it from every reader; ``False`` when there is none."""
-        changed = self.update(
+        forced = self.updating(
             self.key(name),
             "SET #state = :deleting, #forced = :yes, #deletingSinceMs = if_not_exists(#deletingSinceMs, :now)",
             when="attribute_exists(#name)",
             values={":deleting": "deleting", ":yes": True, ":now": now_ms},
         )
-        return changed is not None
+        return write_together(self._client, self._clock, [forced, sessions.hiding(name)])
 
-    def remove(self, name: str, deletion: str) -> bool:
-        """Finish a deletion; ``False`` when it was stopped, or another one began."""
-        return self.delete(
-            self.key(name),
-            when="attribute_not_exists(#name) OR (#state = :deleting AND #deletion = :deletion)",
-            values={":deleting": "deleting", ":deletion": deletion},
+    def remove(self, record: NamespaceRecord, deletion: str, sessions: Sessions) -> bool:
+        """Finish the deletion that has this id; ``False`` when it was stopped, another one began, or it was forced."""
+        removed = self.deleting(
+            self.key(record.name),
+            when="attribute_not_exists(#name) OR (#state = :deleting AND #deletion = :deletion AND #forced = :forced)",
+            values={":deleting": "deleting", ":deletion": deletion, ":forced": record.forced},
         )
+        if not record.forced:
+            return self.write(removed)
+        return write_together(self._client, self._clock, [removed, sessions.showing(record.name)])

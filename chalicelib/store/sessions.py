@@ -2,10 +2,11 @@
 
 import dataclasses
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from chalicelib.store.record import Record
-from chalicelib.store.table import Item, Key, Table
+from chalicelib.store.table import Item, Key, Table, Write
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,17 +35,46 @@ class SessionRecord(Record):
     task_token: str | None = None
 
 
+#: Sort key of the item that hides the sessions of a namespace: no session's, and before all of theirs.
+_HIDING = "!"
+
+
 class Sessions(Table):
-    """The sessions table. Every transition is a conditional write on the old status."""
+    """The sessions table. Every transition is a conditional write on the old status.
+
+    What hides a namespace that is deleted by request lies here beside its sessions, so that one Query tells both. It
+    comes and goes in one transaction with what the namespace itself says of that (`Namespaces`).
+    """
 
     @staticmethod
     def key(namespace: str, session_id: str) -> Key:
         """Return the key of a session record."""
         return {"namespace": namespace, "sessionId": session_id}
 
+    @staticmethod
+    def record(item: Item | None) -> SessionRecord | None:
+        """Return the session that an item is; ``None`` for what is none."""
+        return SessionRecord.from_item(item) if item and item["sessionId"] != _HIDING else None
+
+    def alive(self, item: Item) -> bool:
+        """Tell whether an item exists for a reader of sessions."""
+        return item["sessionId"] != _HIDING and super().alive(item)
+
+    def creating(self, record: SessionRecord) -> Write:
+        """Return the write of a new session, whose id must not be taken."""
+        return self.putting(record.to_item(), when="attribute_not_exists(#sessionId)")
+
+    def hiding(self, namespace: str) -> Write:
+        """Return the write that hides the sessions of a namespace from `shown`."""
+        return self.putting({**self.key(namespace, _HIDING)})
+
+    def showing(self, namespace: str) -> Write:
+        """Return the write that undoes `hiding`."""
+        return self.deleting(self.key(namespace, _HIDING))
+
     def create(self, record: SessionRecord) -> bool:
         """Write a new session; ``False`` when its id is taken."""
-        return self.put(record.to_item(), when="attribute_not_exists(#sessionId)")
+        return self.write(self.creating(record))
 
     def find(self, namespace: str, session_id: str) -> SessionRecord | None:
         """Read a session."""
@@ -55,13 +85,20 @@ class Sessions(Table):
         self, namespace: str, *, start: str | None = None, limit: int | None = None
     ) -> Iterator[SessionRecord]:
         """Read the sessions of a namespace in one strongly consistent Query."""
-        items = self.query(
-            "#namespace = :namespace",
-            {":namespace": namespace},
-            limit=limit,
-            start=self.key(namespace, start) if start else None,
-        )
-        return map(SessionRecord.from_item, items)
+        return map(SessionRecord.from_item, filter(self.alive, self._items_of(namespace, start=start, limit=limit)))
+
+    def shown(
+        self, namespace: str, *, start: str | None = None, limit: int | None = None
+    ) -> Iterator[SessionRecord] | None:
+        """Read the sessions of a namespace like `of_namespace`; ``None`` when it has none, or none to be seen.
+
+        One call tells both at the beginning; who reads on from ``start`` saw the beginning before.
+        """
+        items = self._items_of(namespace, start=start, limit=limit)
+        first = next(items, None)
+        if first is None or first["sessionId"] == _HIDING:
+            return None
+        return map(SessionRecord.from_item, filter(self.alive, chain([first], items)))
 
     def all(self) -> Iterator[SessionRecord]:
         """Read the sessions of all namespaces, in no order: dear, for what is rarely asked."""
@@ -69,7 +106,7 @@ class Sessions(Table):
 
     def stored(self, segment: tuple[int, int]) -> Iterator[SessionRecord]:
         """Read one segment of all sessions, those too that have expired and that no reader sees any more."""
-        return map(SessionRecord.from_item, self.scan(segment=segment, expired=True))
+        return filter(None, map(self.record, self.scan(segment=segment, dead=True)))
 
     def any_in(self, namespace: str) -> bool:
         """Tell whether a namespace has a session of any status."""
@@ -147,6 +184,15 @@ class Sessions(Table):
             self.key(namespace, session_id),
             when="attribute_not_exists(#sessionId) OR #status = :status",
             values={":status": status},
+        )
+
+    def _items_of(self, namespace: str, *, start: str | None, limit: int | None) -> Iterator[Item]:
+        return self.query(
+            "#namespace = :namespace",
+            {":namespace": namespace},
+            limit=limit,
+            start=self.key(namespace, start) if start else None,
+            dead=True,
         )
 
     def _change(

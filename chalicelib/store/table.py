@@ -6,7 +6,7 @@ of DynamoDB can ever clash.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from botocore.exceptions import ClientError
 
@@ -95,6 +95,13 @@ def _aliases(*expressions: str | None) -> dict[str, str]:
     return {f"#{name}": name for text in expressions if text for name in _ALIAS.findall(text)}
 
 
+class Write(NamedTuple):
+    """One write to be made alone, or together with others."""
+
+    kind: Literal["Put", "Update", "Delete"]
+    request: dict[str, Any]
+
+
 class Table:
     """A table by its full name. Reads are strongly consistent: every rule of the design rests on it."""
 
@@ -113,11 +120,34 @@ class Table:
         item = decode(found) if found else None
         return item if item and self.alive(item) else None
 
+    def putting(self, item: Item, *, when: str | None = None, values: Mapping[str, Any] | None = None) -> Write:
+        """Return the write of a whole item."""
+        return self._write("Put", values, when, Item=encode(item))
+
+    def updating(
+        self, key: Key, change: str, *, when: str | None = None, values: Mapping[str, Any] | None = None
+    ) -> Write:
+        """Return the change of one item."""
+        return self._write("Update", values, when, change, Key=encode(key))
+
+    def deleting(self, key: Key, *, when: str | None = None, values: Mapping[str, Any] | None = None) -> Write:
+        """Return the deletion of one item. A missing item is deleted already."""
+        return self._write("Delete", values, when, Key=encode(key))
+
+    def write(self, write: Write) -> bool:
+        """Make one write alone; ``False`` when its condition did not hold and nothing was written."""
+        call: Any = getattr(self._client, f"{write.kind.lower()}_item")
+        try:
+            call(**write.request)
+        except ClientError as error:
+            if _lost_the_race(error):
+                return False
+            raise
+        return True
+
     def put(self, item: Item, *, when: str | None = None, values: Mapping[str, Any] | None = None) -> bool:
         """Write a whole item; ``False`` when the condition did not hold and nothing was written."""
-        return self._conditionally(
-            self._client.put_item, Item=encode(item), **_expressions(values, ConditionExpression=when)
-        )
+        return self.write(self.putting(item, when=when, values=values))
 
     def update(
         self, key: Key, change: str, *, when: str | None = None, values: Mapping[str, Any] | None = None
@@ -125,10 +155,7 @@ class Table:
         """Change one item and return it as it is now; ``None`` when the condition did not hold."""
         try:
             answer = self._client.update_item(
-                TableName=self.name,
-                Key=encode(key),
-                ReturnValues="ALL_NEW",
-                **_expressions(values, UpdateExpression=change, ConditionExpression=when),
+                ReturnValues="ALL_NEW", **self.updating(key, change, when=when, values=values).request
             )
         except ClientError as error:
             if _lost_the_race(error):
@@ -142,11 +169,9 @@ class Table:
         """Change one item: ``True`` and the item as it is now, or ``False`` and the item that refused (if there is)."""
         try:
             answer = self._client.update_item(
-                TableName=self.name,
-                Key=encode(key),
                 ReturnValues="ALL_NEW",
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
-                **_expressions(values, UpdateExpression=change, ConditionExpression=when),
+                **self.updating(key, change, when=when, values=values).request,
             )
         except ClientError as error:
             if not _lost_the_race(error):
@@ -158,9 +183,7 @@ class Table:
 
     def delete(self, key: Key, *, when: str | None = None, values: Mapping[str, Any] | None = None) -> bool:
         """Delete one item; ``False`` when the condition did not hold. A missing item is deleted already."""
-        return self._conditionally(
-            self._client.delete_item, Key=encode(key), **_expressions(values, ConditionExpression=when)
-        )
+        return self.write(self.deleting(key, when=when, values=values))
 
     def query(
         self,
@@ -173,10 +196,12 @@ class Table:
         backwards: bool = False,
         start: Mapping[str, str | int] | None = None,
         index: str | None = None,
+        dead: bool = False,
     ) -> Iterator[Item]:
         """Read the items of one partition in the order of their sort key, page after page, as they are asked for.
 
-        A global secondary index has no consistent reads: it may be some milliseconds behind.
+        ``dead`` reads what does not exist for a reader, too. A global secondary index has no consistent reads: it may
+        be some milliseconds behind.
         """
         request = _expressions(
             values, KeyConditionExpression=condition, ProjectionExpression=project, FilterExpression=where
@@ -188,7 +213,7 @@ class Table:
             request["ExclusiveStartKey"] = encode(start)
         while True:
             page = self._client.query(ScanIndexForward=not backwards, **request)
-            yield from filter(self.alive, map(decode, page["Items"]))
+            yield from (item for item in map(decode, page["Items"]) if dead or self.alive(item))
             if "LastEvaluatedKey" not in page:
                 return
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
@@ -201,11 +226,12 @@ class Table:
         limit: int | None = None,
         index: str | None = None,
         segment: tuple[int, int] | None = None,
-        expired: bool = False,
+        dead: bool = False,
     ) -> Iterator[Item]:
         """Read the whole table, or all that is in one of its indexes, page after page.
 
-        ``segment`` is one part (from 0) of so many into which the keys are spread; ``expired`` reads what is over, too.
+        ``segment`` is one part (from 0) of so many into which the keys are spread; ``dead`` reads what does not exist
+        for a reader, too.
         """
         request: dict[str, Any] = {**self._source(index), **_expressions(None, ProjectionExpression=project)}
         if segment is not None:
@@ -216,7 +242,7 @@ class Table:
             request["ExclusiveStartKey"] = encode(start)
         while True:
             page = self._client.scan(**request)
-            yield from (item for item in map(decode, page["Items"]) if expired or self.alive(item))
+            yield from (item for item in map(decode, page["Items"]) if dead or self.alive(item))
             if "LastEvaluatedKey" not in page:
                 return
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
@@ -237,14 +263,16 @@ class Table:
         source: dict[str, Any] = {"TableName": self.name, "ConsistentRead": index is None}
         return {**source, "IndexName": index} if index else source
 
-    def _conditionally(self, call: Any, **request: Any) -> bool:
-        try:
-            call(TableName=self.name, **request)
-        except ClientError as error:
-            if _lost_the_race(error):
-                return False
-            raise
-        return True
+    def _write(
+        self,
+        kind: Literal["Put", "Update", "Delete"],
+        values: Mapping[str, Any] | None,
+        when: str | None,
+        change: str | None = None,
+        **request: Any,
+    ) -> Write:
+        expressions = _expressions(values, ConditionExpression=when, UpdateExpression=change)
+        return Write(kind, {"TableName": self.name, **request, **expressions})
 
 
 def read_together(client: "DynamoDBClient", clock: Clock, wanted: Sequence[tuple[Table, Key]]) -> list[Item | None]:
@@ -277,33 +305,15 @@ def read_together(client: "DynamoDBClient", clock: Clock, wanted: Sequence[tuple
     return [match(table, key) for table, key in wanted]
 
 
-class Put(NamedTuple):
-    """One write of several that happen together."""
-
-    table: Table
-    item: Item
-    when: str
-    values: Mapping[str, Any]
-
-
 #: How often a transaction is tried that others are in the way of.
 TRANSACTION_TRIES = 20
 
 _PASSING = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
 
 
-def put_together(client: "DynamoDBClient", clock: Clock, puts: Sequence[Put]) -> bool:
-    """Write items of several tables, all or none; ``False`` when a condition did not hold."""
-    requests: list[Any] = [
-        {
-            "Put": {
-                "TableName": put.table.name,
-                "Item": encode(put.item),
-                **_expressions(put.values, ConditionExpression=put.when),
-            }
-        }
-        for put in puts
-    ]
+def write_together(client: "DynamoDBClient", clock: Clock, writes: Iterable[Write]) -> bool:
+    """Make writes to several tables, all or none; ``False`` when a condition did not hold."""
+    requests: list[Any] = [{write.kind: write.request} for write in writes]
     tries = 0
     while True:
         tries += 1

@@ -13,7 +13,6 @@ from chalicelib.deployment import Deployment, current
 from chalicelib.domain import reactions
 from chalicelib.domain.outages import is_of_aws
 from chalicelib.store.namespaces import NamespaceRecord
-from chalicelib.store.sessions import SessionRecord
 from chalicelib.store.table import Item, decode
 from chalicelib.telemetry import about, count, request_id
 
@@ -73,9 +72,7 @@ def _react_to(atoll: Deployment, record: dict[str, Any], change: dict[str, Any])
     table = record["eventSourceARN"].split("/")[1]
     old, new = _image(change, "OldImage"), _image(change, "NewImage")
     if table == atoll.sessions.name:
-        reactions.to_session(
-            atoll, SessionRecord.from_item(old) if old else None, SessionRecord.from_item(new) if new else None
-        )
+        reactions.to_session(atoll, atoll.sessions.record(old), atoll.sessions.record(new))
     elif table == atoll.namespaces.name:
         reactions.to_namespace(
             atoll, NamespaceRecord.from_item(old) if old else None, NamespaceRecord.from_item(new) if new else None

@@ -11,17 +11,9 @@ def counted() -> dict[str, list[str]]:
     return {operation.name: operation.counted.calls for operation in calls.measure()}
 
 
-#: What listing makes besides its page: it must know whether the namespace is hidden.
-LIST = "list a page of sessions"
-
-
-@pytest.mark.parametrize("name", [name for name in calls.LIMITS if name != LIST])
+@pytest.mark.parametrize("name", calls.LIMITS)
 def test_an_operation_makes_no_more_calls_than_are_promised(counted: dict[str, list[str]], name: str) -> None:
     assert len(counted[name]) <= calls.LIMITS[name], counted[name]
-
-
-def test_a_page_of_sessions_is_one_query_beside_the_namespace(counted: dict[str, list[str]]) -> None:
-    assert sorted(counted[LIST]) == ["dynamodb:GetItem", "dynamodb:Query"]
 
 
 def test_a_key_is_read_once_a_minute() -> None:

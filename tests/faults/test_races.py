@@ -106,6 +106,11 @@ def delete_namespace(world: World, _: Witness) -> None:
     world.request("DELETE", f"{NAMESPACES}/tests")
 
 
+def hide_namespace(world: World, _: Witness) -> None:
+    """What a DELETE writes, in the moment before anything reacts to it."""
+    world.atoll.namespaces.force_deletion("tests", world.atoll.sessions, now_ms=world.now_ms)
+
+
 def create_another(world: World, witness: Witness) -> None:
     _create(world, witness, session(sleeper("a"), webhooks=WEBHOOKS))
 
@@ -134,6 +139,23 @@ def is_seen_as_long_as_it_lives(world: World, witness: Witness) -> None:
             assert world.request("GET", path)[0] == 200, "a session lives in a namespace that is gone"
 
 
+def the_end(world: World, _: Witness) -> None:
+    """The hold ends: the session goes, and its namespace after it."""
+    world.run_for(15_000)
+
+
+def is_listed_as_it_is_seen(world: World, _: Witness) -> None:
+    """The listing of a namespace has the sessions that can be looked at, and is not there when they cannot."""
+    for pause_ms in (0, 500, 5_000):
+        world.run_for(pause_ms)
+        paths = [f"{SESSIONS}/tests/{record['sessionId']}" for record in world.items("sessions")]
+        seen = {path.rpartition("/")[2] for path in paths if world.request("GET", path)[0] == 200}
+        status, listed, _ = world.request("GET", f"{NAMESPACES}/tests")
+        there = world.atoll.namespaces.find("tests")
+        assert status == (404 if there is None or there.forced else 200)
+        assert {each["id"] for each in listed if status == 200} == seen
+
+
 PAIRS: list[tuple[str, Deed, Deed, Deed, Deed | None]] = [
     ("close and close", held, close, close, None),
     ("close and the last exits", running, close, all_exit, None),
@@ -146,10 +168,13 @@ PAIRS: list[tuple[str, Deed, Deed, Deed, Deed | None]] = [
     ("close and delete the namespace", held, close, delete_namespace, None),
     ("delete the namespace and close", held, delete_namespace, close, None),
     ("delete the namespace twice", held, delete_namespace, delete_namespace, None),
-    ("create and delete the namespace", running, create_another, delete_namespace, None),
+    ("create and delete the namespace", running, create_another, delete_namespace, is_listed_as_it_is_seen),
     ("create in an existing one and delete it", running, create_in_existing, delete_namespace, None),
-    ("delete the namespace and create", running, delete_namespace, create_another, None),
-    ("delete the namespace and create in it", running, delete_namespace, create_in_existing, None),
+    ("delete the namespace and create", running, delete_namespace, create_another, is_listed_as_it_is_seen),
+    ("delete the namespace and create in it", running, delete_namespace, create_in_existing, is_listed_as_it_is_seen),
+    ("the last session ends and delete the namespace", about_to_end, the_end, delete_namespace, None),
+    ("the last session ends and hide the namespace", about_to_end, the_end, hide_namespace, None),
+    ("delete the namespace and the last session ends", about_to_end, delete_namespace, the_end, None),
 ]
 
 
@@ -160,11 +185,6 @@ def test_two_things_at_once(
     emulator: Emulator, _name: str, prepare: Deed, first: Deed, second: Deed, after: Deed | None
 ) -> None:
     interleave(emulator, prepare, first, second, after)
-
-
-def the_end(world: World, _: Witness) -> None:
-    """The hold ends: the session goes, and its namespace after it."""
-    world.run_for(15_000)
 
 
 @pytest.mark.parametrize("creating", [create_another, create_in_existing])

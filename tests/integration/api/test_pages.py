@@ -269,8 +269,8 @@ def test_reading_costs_few_calls(client: Client, namespace: str) -> None:
     path = deferred(client, namespace)
     expected = {
         path: ["BatchGetItem"],
-        f"{NAMESPACE}/{namespace}": ["GetItem", "Query"],
-        f"{NAMESPACE}/{namespace}?limit=1": ["GetItem", "Query"],
+        f"{NAMESPACE}/{namespace}": ["Query"],
+        f"{NAMESPACE}/{namespace}?limit=1": ["Query"],
         NAMESPACE: ["Scan"],
         f"{path}/agent": ["BatchGetItem", "Query"],
         f"{path}/thread": ["BatchGetItem", "Query"],
