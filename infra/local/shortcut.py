@@ -7,7 +7,7 @@ send it, and given to moto's own handler; what comes back is JSON in both worlds
 import functools
 import json
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Any
 from unittest.mock import patch
@@ -86,12 +86,13 @@ class Shortcut:
         if client.meta.service_model.service_name == "events":
             client.meta.events.register("before-call.eventbridge.PutEvents", self._put_events)
         else:
+            client._convert_to_request_dict = _as_it_is(client)
             for operation in ITEM_OPERATIONS:
                 client.meta.events.register(f"before-call.dynamodb.{operation}", self._answer)
 
     def _answer(self, model: Any, params: dict[str, Any], **_: Any) -> _Answer | None:
-        text = params["body"].decode()
-        if _has_binary(text):
+        text = params["body"]
+        if not isinstance(text, str):
             return None  # by HTTP, as ever
         handler = _Handler(self._account, self._region, model.name, json.loads(text))
         try:
@@ -110,6 +111,22 @@ class Shortcut:
         entries = events_backends[self._account][self._region].put_events(asked)
         failed = sum("ErrorCode" in entry for entry in entries)
         return _accepted({"FailedEntryCount": failed, "Entries": entries}, params["url"])
+
+
+def _as_it_is(client: BaseClient) -> Callable[..., dict[str, Any]]:
+    """Return how a client makes requests of its calls: one about items is asked for in the JSON that moto reads."""
+    convert = client._convert_to_request_dict
+    validator = getattr(client._serializer, "_param_validator", None)  # where calls are checked, before they are sent
+
+    def request(*, api_params: dict[str, Any], operation_model: Any, **about: Any) -> dict[str, Any]:
+        wrong = validator and validator.validate(api_params, operation_model.input_shape).has_errors()
+        if operation_model.name in ITEM_OPERATIONS and not wrong:
+            text = json.dumps(api_params, default=repr)
+            if not _has_binary(text):
+                return {"body": text, "headers": {}, "context": about["context"], "url": about["endpoint_url"]}
+        return convert(api_params=api_params, operation_model=operation_model, **about)
+
+    return request
 
 
 def _accepted(parsed: dict[str, Any], url: str) -> _Answer:
