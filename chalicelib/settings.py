@@ -24,8 +24,8 @@ class Settings(BaseModel):
     mcp_url: str = ""
     #: Longest wait of this door in ms: API Gateway ends a request after 29 s, the Function URL waits its full 60 s.
     mcp_wait_limit_ms: int = Field(25_000, ge=0, le=60_000)
-    #: How long a wait is held open before it is left to its client to come back for it, if its client can (MCP from
-    #: 2025-11-25 on); ``None``: as long as it lasts.
+    #: How long a wait is held open before it is left to its client to come back for it, if its client can (MCP
+    #: 2025-11-25); ``None``: as long as it lasts.
     mcp_wait_hold_ms: int | None = Field(None, ge=0, le=60_000)
     #: Subnets and security groups of the agents' tasks, comma-separated.
     subnets: str = ""

@@ -18,7 +18,7 @@ def post_to_mcp(agent_secret: str, request: Request) -> Response:
 
 @route(routes, "GET", _DOOR, authenticated=False, documented=False, limited=False)
 def get_from_mcp(agent_secret: str, request: Request) -> Response:
-    """Refuse a stream."""
+    """Go on with a wait that was left to its client; refuse any other stream."""
     return _serve(agent_secret, request)
 
 

@@ -125,16 +125,16 @@ class OutgoingHttp:
             No answer in time, or none at all.
         """
         deadline = _Deadline(timeout_s)
-        target = _Target.of(url)
-        connection = target.connection(timeout_s)
+        parts = _parts_of(url)
+        connection = _unconnected(parts, timeout_s)
         try:
-            sock = self._connect(target, self._addresses(target, deadline), deadline)
+            sock = self._connect(parts.port, self._addresses(parts, deadline), deadline)
             deadline.guard(sock)
             sock.settimeout(deadline.remaining_s())
             connection.sock = sock
-            if target.scheme == "https":
-                connection.sock = self._tls.wrap_socket(sock, server_hostname=target.host.rstrip("."))
-            _send(connection, target.path, body, headers)
+            if parts.scheme == "https":
+                connection.sock = self._tls.wrap_socket(sock, server_hostname=parts.host.rstrip("."))
+            _send(connection, quote(parts.target, safe=_URL_SAFE), body, headers)
             answer = _receive(connection, max_answer_bytes)
             if deadline.is_over():  # an answer that was cut off looks like one that is complete
                 raise TimeoutError
@@ -147,9 +147,9 @@ class OutgoingHttp:
             deadline.stop()
             connection.close()
 
-    def _addresses(self, target: "_Target", deadline: "_Deadline") -> list[str]:
+    def _addresses(self, url: UrlParts, deadline: "_Deadline") -> list[str]:
         """Resolve the host once; one forbidden address among several refuses them all."""
-        addresses = list(dict.fromkeys(_in_time(lambda: self._resolver(target.host, target.port), deadline)))
+        addresses = list(dict.fromkeys(_in_time(lambda: self._resolver(url.host, url.port), deadline)))
         if not addresses:
             raise CallFailed("the host has no address")
         if not self._allow_private and not all(map(is_public, addresses)):
@@ -157,41 +157,31 @@ class OutgoingHttp:
             raise AddressRefused("the host of the URL has an address that must not be called")
         return addresses
 
-    def _connect(self, target: "_Target", addresses: Sequence[str], deadline: "_Deadline") -> socket.socket:
+    def _connect(self, port: int, addresses: Sequence[str], deadline: "_Deadline") -> socket.socket:
         """Connect to the first address that accepts; each gets its share of the time that is left."""
         refusal: OSError = OSError("no address")
         for index, address in enumerate(addresses):
             share_s = deadline.remaining_s() / (len(addresses) - index)
             try:
-                return socket.create_connection((address, target.port), timeout=share_s)
+                return socket.create_connection((address, port), timeout=share_s)
             except OSError as error:
                 refusal = error
         raise refusal
 
 
-@dataclasses.dataclass(frozen=True)
-class _Target:
-    """The parts of a URL that a request needs."""
+def _parts_of(url: str) -> UrlParts:
+    try:
+        return UrlParts.of(url)
+    except ValueError as error:
+        raise AddressRefused(str(error)) from error
 
-    scheme: str
-    host: str
-    port: int
-    path: str
 
-    @classmethod
-    def of(cls, url: str) -> "_Target":
-        try:
-            parts = UrlParts.of(url)
-        except ValueError as error:
-            raise AddressRefused(str(error)) from error
-        return cls(parts.scheme, parts.host, parts.port, quote(parts.target, safe=_URL_SAFE))
-
-    def connection(self, timeout_s: float) -> http.client.HTTPConnection:
-        """Return a connection that is given its socket; its class only says which port goes without saying."""
-        kind = http.client.HTTPSConnection if self.scheme == "https" else http.client.HTTPConnection
-        connection = kind(self.host, self.port, timeout=timeout_s)
-        connection.auto_open = 0  # a lost socket is an error, never a second connection past the check
-        return connection
+def _unconnected(url: UrlParts, timeout_s: float) -> http.client.HTTPConnection:
+    """Return a connection that is given its socket; its class only says which port goes without saying."""
+    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+    connection = kind(url.host, url.port, timeout=timeout_s)
+    connection.auto_open = 0  # a lost socket is an error, never a second connection past the check
+    return connection
 
 
 def _send(connection: http.client.HTTPConnection, path: str, body: bytes, headers: Mapping[str, str]) -> None:

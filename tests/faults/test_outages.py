@@ -1,12 +1,14 @@
 """A service of AWS is away for a while: what was accepted waits for it, and is done when it is back."""
 
 from collections.abc import Callable
+from typing import Any
 from unittest.mock import patch
 
 import pytest
 
 from chalicelib.domain import agents
 from tests.client import session, sleeper
+from tests.faults.invariants import Witness
 from tests.faults.platform import Emulator, World
 from tests.faults.scenarios import WEBHOOKS, begin, create, two_agents
 from tests.faults.services import refused, task_event
@@ -116,13 +118,20 @@ def calls_of(world: World, function: str) -> int:
     return len({call.invocation for call in world.calls if call.function == function})
 
 
-def test_the_stop_of_an_agent_is_noted_by_the_third_call(emulator: Emulator) -> None:
+def exited_unheard(emulator: Emulator) -> tuple[World, Witness, dict[str, Any]]:
+    """The only agent of a session has just exited, and the function that should note it is throttled."""
     world, witness = begin(emulator)
     witness.undisturbed, witness.reasons = True, {"agents_exited"}
     world.outage = away_for(world, "on_task_change")
     create(world, witness, session(sleeper("a"), webhooks=WEBHOOKS))
     world.run_for(5_000)
-    world.ecs.end(world.ecs.running()[0], exit_code=0)
+    [task] = world.ecs.running()
+    world.ecs.end(task, exit_code=0)
+    return world, witness, task
+
+
+def test_the_stop_of_an_agent_is_noted_by_the_third_call(emulator: Emulator) -> None:
+    world, witness, _ = exited_unheard(emulator)
     world.run_for(2 * MINUTE_MS)
     assert calls_of(world, "on_task_change") == 2
     world.outage = None
@@ -134,13 +143,7 @@ def test_the_stop_of_an_agent_is_noted_by_the_third_call(emulator: Emulator) -> 
 
 
 def test_the_stop_of_an_agent_that_three_calls_could_not_note_is_laid_aside_and_mended(emulator: Emulator) -> None:
-    world, witness = begin(emulator)
-    witness.undisturbed, witness.reasons = True, {"agents_exited"}
-    world.outage = away_for(world, "on_task_change")
-    create(world, witness, session(sleeper("a"), webhooks=WEBHOOKS))
-    world.run_for(5_000)
-    [task] = world.ecs.running()
-    world.ecs.end(task, exit_code=0)
+    world, witness, task = exited_unheard(emulator)
     world.run_for(10 * MINUTE_MS)
     assert calls_of(world, "on_task_change") == 3
     [(queue, letter)] = world.events.dead
@@ -156,12 +159,7 @@ def test_the_stop_of_an_agent_that_three_calls_could_not_note_is_laid_aside_and_
 
 
 def test_a_dead_letter_of_a_stop_can_be_played_again(emulator: Emulator) -> None:
-    world, witness = begin(emulator)
-    witness.undisturbed, witness.reasons = True, {"agents_exited"}
-    world.outage = away_for(world, "on_task_change")
-    create(world, witness, session(sleeper("a"), webhooks=WEBHOOKS))
-    world.run_for(5_000)
-    world.ecs.end(world.ecs.running()[0], exit_code=0)
+    world, witness, _ = exited_unheard(emulator)
     world.run_for(10 * MINUTE_MS)
     world.outage = None
     [(_, letter)] = world.events.dead
