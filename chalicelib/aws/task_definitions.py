@@ -9,7 +9,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.aws.tasks import CONTAINER, OPTIONS_CONTAINER, OPTIONS_TOKEN, OPTIONS_URL
+from botocore.exceptions import ClientError
+
+from chalicelib.aws.tasks import CONTAINER, OPTIONS_CONTAINER, OPTIONS_TOKEN, OPTIONS_URL, TaskRefused, is_final
 from chalicelib.settings import Settings
 from chalicelib.store.registry import RegistryAgentRecord
 from chalicelib.wire.identifiers import RuntimeId
@@ -54,8 +56,13 @@ class TaskDefinitions:
         return f"{runtime}_{digest[:16]}", request
 
     def register(self, request: dict[str, Any]) -> str:
-        """Register a task definition and return its ARN, revision included."""
-        return self._client.register_task_definition(**request)["taskDefinition"]["taskDefinitionArn"]
+        """Register a task definition and return its ARN, revision included; raise `TaskRefused` when ECS never will."""
+        try:
+            return self._client.register_task_definition(**request)["taskDefinition"]["taskDefinitionArn"]
+        except ClientError as error:
+            if is_final(error):
+                raise TaskRefused(str(error)) from error
+            raise
 
 
 def definition_of(record: RegistryAgentRecord, runtime: RuntimeId, settings: Settings, region: str) -> dict[str, Any]:

@@ -29,7 +29,8 @@ MAX_OVERRIDES_BYTES = 8_192
 #: Most tasks of one DescribeTasks (ECS API reference).
 DESCRIBED_AT_ONCE = 100
 
-#: Errors of RunTask that no repetition mends (ECS API reference, "RunTask", "Errors"). A throttle is not among them.
+#: Errors of RunTask and RegisterTaskDefinition that no repetition mends (ECS API reference, "Errors" of both). A
+#: throttle is not among them.
 _FINAL = {
     "AccessDeniedException",
     "BlockedException",
@@ -44,7 +45,8 @@ _FINAL = {
 
 
 #: What their messages have when they will pass all the same: there is no room, EC2 is throttling what ECS asks of it
-#: for the task's network, or the account's service-linked role has just been made.
+#: for the task's network, the account's service-linked role has just been made, or the same family is registered twice
+#: in one moment.
 _PASSING = (
     "capacity",
     "request limit exceeded",
@@ -52,6 +54,7 @@ _PASSING = (
     "rate exceeded",
     "throttl",
     "service linked role",
+    "too many concurrent attempts",
 )
 
 
@@ -70,6 +73,12 @@ def _with(container: str, environment: Mapping[str, str]) -> "ContainerOverrideT
         "name": container,
         "environment": [{"name": name, "value": value} for name, value in environment.items()],
     }
+
+
+def is_final(error: ClientError) -> bool:
+    """Tell whether ECS refuses a task, or what it is made from, for good."""
+    told = error.response["Error"]
+    return told["Code"] in _FINAL and not any(word in told.get("Message", "").lower() for word in _PASSING)
 
 
 class TaskRefused(Exception):
@@ -140,7 +149,7 @@ class Tasks:
                 # This launch is a repetition, and its agent was registered anew in between: the first one holds
                 # (ECS API reference, "RunTask": the tasks that have the client token).
                 return there
-            if code in _FINAL and not any(word in message.lower() for word in _PASSING):
+            if is_final(error):
                 raise TaskRefused(f"{code}: {message}") from error
             raise
         if answer["tasks"]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from chalicelib import telemetry
-from chalicelib.domain import lifecycle, namespaces, sessions
+from chalicelib.domain import lifecycle, namespaces, registry, sessions
 from chalicelib.store.namespaces import NamespaceRecord
 from chalicelib.store.sessions import SessionRecord
 from chalicelib.wire.base import iso_from_ms
@@ -77,6 +77,11 @@ def end_with_namespace(atoll: "Deployment", session: SessionRecord) -> None:
     if not atoll.sessions.forgo_hold(*where, reason=lifecycle.NAMESPACE_DELETED):
         while not lifecycle.remove_session(atoll, *where):
             pass
+
+
+def to_agent(atoll: "Deployment", name: str, version: str) -> None:
+    """React to what a registry agent says newly."""
+    registry.define_tasks(atoll, name, version)
 
 
 def to_delivery(atoll: "Deployment", delivery_id: str, round_number: int) -> None:

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import logging
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from chalicelib.aws.tasks import TaskRefused
 from chalicelib.domain import errors
 from chalicelib.domain.options import fault_of_regex
 from chalicelib.store.registry import RegistryAgentRecord
@@ -28,6 +30,8 @@ from chalicelib.wire.registry import (
 
 if TYPE_CHECKING:
     from chalicelib.deployment import Deployment
+
+logger = logging.getLogger(__name__)
 
 FILE = "coral-agent.toml"
 
@@ -153,11 +157,9 @@ def runtime_of(atoll: "Deployment", agent: RegistryAgent, runtime: RuntimeId) ->
 
 
 def task_definition(atoll: "Deployment", identifier: Mapping[str, Any], runtime: str) -> str:
-    """Return the ARN of an agent's task definition, registering it at the first launch.
+    """Return the ARN of an agent's task definition, registering it if that has not been done.
 
-    Two launches at once may both register one; both then use the one that is kept first.
-
-    Raises `CannotRun` when the agent, or its runtime, is not in the registry any more.
+    Raises `CannotRun` when the agent, or its runtime, is not in the registry any more, `TaskRefused` when ECS refuses.
     """
     record = atoll.registry.find_for_launch(identifier["name"], identifier["version"])
     if record is None:
@@ -165,7 +167,30 @@ def task_definition(atoll: "Deployment", identifier: Mapping[str, Any], runtime:
     offered: dict[str, RuntimeId] = {each: each for each in record.definition.runtimes.offered()}
     if runtime not in offered:
         raise CannotRun(f"the agent {record.name} {record.version} has no runtime {runtime!r} any more")
-    word, request = atoll.task_definitions.wanted(record, offered[runtime])
+    return _defined(atoll, record, offered[runtime])
+
+
+def define_tasks(atoll: "Deployment", name: str, version: str) -> None:
+    """Register the task definitions of an agent, so that its first launch finds them: the reaction to what it says.
+
+    What ECS refuses is told in the log here, and by the state of each agent that is to be launched so.
+    """
+    record = atoll.registry.find(name, version)
+    if record is None:
+        return
+    for runtime in record.definition.runtimes.offered():
+        try:
+            runtime_of(atoll, record.definition, runtime)
+            _defined(atoll, record, runtime)
+        except errors.BadRequest:
+            continue  # nobody can ask for it here
+        except TaskRefused as error:
+            logger.warning("task definition refused", extra={"agent": f"{name} {version}", "reason": str(error)})
+
+
+def _defined(atoll: "Deployment", record: RegistryAgentRecord, runtime: RuntimeId) -> str:
+    """Return the ARN of a task definition. Two may both register one at once; both use the one that is kept first."""
+    word, request = atoll.task_definitions.wanted(record, runtime)
     if known := record.task_definitions.get(word):
         return known
     return atoll.registry.keep_task_definition(record, word, atoll.task_definitions.register(request))

@@ -22,7 +22,7 @@ class RegistryAgentRecord(Record):
     registered_at_ms: int
     #: The folder of its ``coral-agent.toml``, where it has one.
     base_path: str | None = None
-    #: ARN of the task definition of each runtime that has been launched.
+    #: ARN of the task definition of each runtime, by a word for all that it is made of.
     task_definitions: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @cached_property

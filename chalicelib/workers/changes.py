@@ -77,8 +77,15 @@ def _react_to(atoll: Deployment, record: dict[str, Any], change: dict[str, Any])
         reactions.to_namespace(
             atoll, NamespaceRecord.from_item(old) if old else None, NamespaceRecord.from_item(new) if new else None
         )
+    elif table == atoll.registry.name:
+        _react_to_agent(atoll, new)
     else:
         _react_to_delivery(atoll, old, new)
+
+
+def _react_to_agent(atoll: Deployment, new: Item | None) -> None:
+    if new is not None and not new["taskDefinitions"]:
+        reactions.to_agent(atoll, new["name"], new["version"])
 
 
 def _react_to_delivery(atoll: Deployment, old: Item | None, new: Item | None) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 from chalicelib.domain import api_keys
 from chalicelib.domain.registry import register_local
-from tests.agents import SLEEPER
-from tests.client import session, sleeper
+from tests.agents import CRASHER, SLEEPER
+from tests.client import agent, session, sleeper
 from tests.faults.invariants import Witness
 from tests.faults.platform import KEY, Emulator, Fault, World
 
@@ -255,6 +255,22 @@ def closed_by_agent(world: World, witness: Witness) -> None:
     assert world.now_ms - asked_ms < 10_000, "the end of the session did not end the wait"
 
 
+def agent_registered(world: World, witness: Witness) -> None:
+    """An agent is registered; its task definition is there before anybody asks for the agent."""
+    witness.undisturbed, witness.reasons = True, {"agents_exited"}
+    world.outside(lambda: register_local(world.atoll, CRASHER))
+    world.run()
+    record = world.atoll.registry.find("crasher", "1.0.0")
+    assert record is not None
+    assert len(record.task_definitions) == 1
+    definitions = world.ecs.definitions
+    world.in_window = False
+    world.ecs.lives_ms = {"a": 100}
+    create(world, witness, session(agent("a", "crasher")))
+    world.run()
+    assert world.ecs.definitions == definitions, "its launch has found it"
+
+
 SCENARIOS: list[Scenario] = [
     agents_exit,
     created_with_key,
@@ -270,6 +286,7 @@ SCENARIOS: list[Scenario] = [
     message_sent,
     agent_joined,
     closed_by_agent,
+    agent_registered,
 ]
 
 

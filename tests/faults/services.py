@@ -35,7 +35,8 @@ class Ecs:
         self._world = world
         self.tasks: dict[str, dict[str, Any]] = {}
         self._by_token: dict[str, str] = {}
-        self._definitions = 0
+        #: How many task definitions were registered.
+        self.definitions = 0
         #: How long the agent of a name lives, in ms; one that is not here lives until it is stopped.
         self.lives_ms: dict[str, int] = {}
         #: Tasks that have ended are forgotten after a while (ECS: about an hour).
@@ -46,8 +47,8 @@ class Ecs:
         return [task for task in self.tasks.values() if task["lastStatus"] != "STOPPED"]
 
     def register_task_definition(self, request: dict[str, Any]) -> dict[str, Any]:
-        self._definitions += 1
-        arn = f"arn:aws:ecs:us-east-1:123456789012:task-definition/{request['family']}:{self._definitions}"
+        self.definitions += 1
+        arn = f"arn:aws:ecs:us-east-1:123456789012:task-definition/{request['family']}:{self.definitions}"
         return {"taskDefinition": {"taskDefinitionArn": arn}}
 
     def run_task(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -156,7 +157,7 @@ class StepFunctions:
 
     def __init__(self, world: "World", definitions: dict[str, dict[str, Any]]) -> None:
         self._world = world
-        self._definitions = definitions
+        self.definitions = definitions
         self.executions: dict[tuple[str, str], Execution] = {}
 
     def of(self, machine: str) -> list[Execution]:
@@ -168,7 +169,7 @@ class StepFunctions:
         content = json.loads(request["input"])
         there = self.executions.get((arn, name))
         if there is None:
-            self.executions[arn, name] = Execution(self._world, name, self._definitions[arn], content)
+            self.executions[arn, name] = Execution(self._world, name, self.definitions[arn], content)
         elif there.status != "RUNNING" or there.input != content:
             raise refused("StartExecution", "ExecutionAlreadyExists")
         return {"executionArn": f"{arn.replace('stateMachine', 'execution')}:{name}"}

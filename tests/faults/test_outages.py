@@ -7,7 +7,9 @@ from unittest.mock import patch
 import pytest
 
 from chalicelib.domain import agents
-from tests.client import session, sleeper
+from chalicelib.domain.registry import register_local
+from tests.agents import CRASHER
+from tests.client import agent, session, sleeper
 from tests.faults.invariants import Witness
 from tests.faults.platform import Emulator, World
 from tests.faults.scenarios import WEBHOOKS, begin, create, two_agents
@@ -25,7 +27,7 @@ def away(*operations: str) -> Callable[[str], Exception | None]:
 
 @pytest.mark.parametrize(
     "operations",
-    [("RunTask",), ("RegisterTaskDefinition", "RunTask"), ("StartExecution",), ("PutEvents",), ("GetSecretValue",)],
+    [("RunTask",), ("RunTask", "GetSecretValue"), ("StartExecution",), ("PutEvents",), ("GetSecretValue",)],
     ids="-".join,
 )
 def test_a_session_waits_for_a_service_and_then_runs(emulator: Emulator, operations: tuple[str, ...]) -> None:
@@ -72,6 +74,37 @@ def test_an_agent_waits_for_room_while_the_others_run(emulator: Emulator) -> Non
     assert len(world.ecs.tasks) == 1
     assert world.items("sessions")[0]["status"] == "executed", "one agent is still to run"
     full["now"] = False
+    assert not witness.broken()
+
+
+def test_a_task_definition_waits_for_ecs(emulator: Emulator) -> None:
+    world, witness = begin(emulator)
+    witness.undisturbed, witness.reasons = True, {"agents_exited"}
+    world.outage = away("RegisterTaskDefinition")
+    register_local(world.atoll, CRASHER)
+    world.ecs.lives_ms = {"a": 100}
+    create(world, witness, session(agent("a", "crasher"), webhooks=WEBHOOKS))
+    world.run_for(20 * MINUTE_MS)
+    assert world.items("sessions")[0]["status"] == "executed"
+    world.outage = None
+    assert not witness.broken()
+
+
+def test_what_ecs_will_never_define_is_told_by_the_agents_that_need_it(emulator: Emulator) -> None:
+    world, witness = begin(emulator)
+    witness.reasons = {"agents_exited"}
+    world.outage = lambda operation: (
+        refused(operation, "ClientException", 400) if operation == "RegisterTaskDefinition" else None
+    )
+    register_local(world.atoll, CRASHER)
+    world.run()
+    assert not world.streams["atoll-local-registry"].dead, "what will never do is not tried again"
+    path = create(world, witness, session(agent("a", "crasher"), sleeper("b"), webhooks=WEBHOOKS))
+    world.run_for(5_000)
+    states = [each["status"] for each in world.ask("GET", f"{path}/extended")[1]["agents"]]
+    assert [state["type"] for state in states] == ["stopped", "running"]
+    assert "ClientException" in states[0]["reason"]
+    world.ecs.end(world.ecs.running()[0], exit_code=0)
     assert not witness.broken()
 
 

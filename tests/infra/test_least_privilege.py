@@ -233,6 +233,13 @@ def races(somebody: Somebody) -> None:
     with patch.object(tasks, "run", closing):
         somebody.gone(somebody.client.create(session(sleeper(), namespace="met")))
 
+    # An agent was registered while its tasks were made of other settings.
+    larger = stack.atoll.settings.model_copy(update={"agent_cpu": 512})
+    with patch.object(stack.atoll.task_definitions, "_settings", larger):
+        path = somebody.client.create(session(sleeper(), namespace="anew"))
+        somebody.running(path)
+    somebody.must("DELETE", path)
+
     # A launch was cut off after ECS had its task: nobody but ECS knows of it.
     path = somebody.client.create(session(sleeper(), namespace="cut", defer=True))
     session_id = path.rsplit("/", 1)[1]

@@ -132,7 +132,7 @@ def test_a_run_of_the_reconciler_is_over_before_the_next_begins() -> None:
 def test_streams_keep_what_dead_letters_tell_of() -> None:
     resources = templates.events()["Resources"].values()
     mappings = [each["Properties"] for each in resources if each["Type"] == "AWS::Lambda::EventSourceMapping"]
-    assert len(mappings) == 3
+    assert len(mappings) == 4
     assert all(mapping["MaximumRecordAgeInSeconds"] <= KEPT_BY_STREAMS_S // 2 for mapping in mappings)
 
 
