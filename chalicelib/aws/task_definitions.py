@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from chalicelib.aws.tasks import CONTAINER, OPTIONS_CONTAINER, OPTIONS_TOKEN, OPTIONS_URL, TaskRefused, is_final
+from chalicelib.aws.tasks import (
+    CONTAINER,
+    OPTIONS_CONTAINER,
+    OPTIONS_TOKEN,
+    OPTIONS_URL,
+    TaskRefused,
+    is_final,
+    stream_prefix,
+)
 from chalicelib.settings import Settings
 from chalicelib.store.registry import RegistryAgentRecord
 from chalicelib.wire.identifiers import RuntimeId
@@ -82,7 +90,7 @@ def definition_of(record: RegistryAgentRecord, runtime: RuntimeId, settings: Set
         "options": {
             "awslogs-group": f"/atoll/{settings.stage}/agents",
             "awslogs-region": region,
-            "awslogs-stream-prefix": f"{record.name}/{record.version.replace('+', '_')}",
+            "awslogs-stream-prefix": stream_prefix(record.name, record.version),
         },
     }
     containers = [{**main, "name": CONTAINER, "essential": True, "memory": memory, "logConfiguration": logs}]

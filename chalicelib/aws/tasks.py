@@ -81,6 +81,16 @@ def is_final(error: ClientError) -> bool:
     return told["Code"] in _FINAL and not any(word in told.get("Message", "").lower() for word in _PASSING)
 
 
+def stream_prefix(name: str, version: str) -> str:
+    """Return what the log streams of a registry agent begin with; ``+`` is no character of a stream's name."""
+    return f"{name}/{version.replace('+', '_')}"
+
+
+def log_stream(name: str, version: str, task_arn: str) -> str:
+    """Return where in the agents' log group a task writes (ECS Developer Guide, "Using the awslogs log driver")."""
+    return f"{stream_prefix(name, version)}/{CONTAINER}/{task_arn.rpartition('/')[2]}"
+
+
 class TaskRefused(Exception):
     """ECS will not start this task, now or later; the message is its reason."""
 

@@ -4,7 +4,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from chalicelib import telemetry
-from chalicelib.aws.tasks import OPTIONS_TOKEN, OPTIONS_URL, TaskRefused
+from chalicelib.aws.tasks import OPTIONS_TOKEN, OPTIONS_URL, TaskRefused, log_stream
 from chalicelib.domain import agent_secrets, options, registry
 from chalicelib.store.agents import AgentRecord
 from chalicelib.store.sessions import SessionRecord
@@ -103,7 +103,9 @@ def launch(atoll: "Deployment", session: SessionRecord, agent: AgentRecord, opti
         return
     now_ms = atoll.clock.now_ms()
     _tell(atoll, agent, "runtime_started", at_ms=now_ms)
-    logger.info("agent started", extra={"agent": agent.name, "task": task_arn})
+    made_of = agent.registry_agent_identifier
+    stream = log_stream(made_of["name"], made_of["version"], task_arn)
+    logger.info("agent started", extra={"agent": agent.name, "task": task_arn, "stream": stream})
     if atoll.agents.start(session.session_id, agent.name, task_arn=task_arn, now_ms=now_ms):
         telemetry.measure("TimeToRunning", now_ms - (session.executed_at_ms or session.created_at_ms))
     else:
