@@ -4,7 +4,6 @@ ECS writes the output of a task into a stream of its own, named after the agent'
 are a session's is in the log of the function that launched its agents.
 """
 
-import heapq
 import json
 import time
 from collections.abc import Iterator
@@ -12,62 +11,81 @@ from typing import Annotated, Any, NamedTuple
 
 import boto3
 import typer
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 from rich.text import Text
 
 from chalicelib.wire.base import iso_from_ms
 from infra.keys import Profile, Region
+from infra.local.console import agent_line
 
 app = typer.Typer(add_completion=False)
-out, err = Console(highlight=False, soft_wrap=True), Console(stderr=True)
+out, err = Console(highlight=False, soft_wrap=True), Console(stderr=True, soft_wrap=True)
 
-#: How long to wait before looking again, and how much of what was read to read again: a stream may be late by that.
-LOOK_EVERY_S = 2
+#: Pause between two looks at logs that are followed.
+LOOK_EVERY_S = 3
+
+#: How much of what was read is read again: lines of one agent may come to be seen later than another's by that.
 LATE_MS = 10_000
 
-COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "red")
+_pause = time.sleep
 
 
 class Line(NamedTuple):
-    """One line that an agent printed; lines sort by their time (epoch ms)."""
+    """One line that an agent printed; its time in epoch ms."""
 
-    at_ms: int
     event_id: str
+    at_ms: int
     agent: str
     text: str
 
 
-class Logs:
-    """The log groups of a stage, from a moment (epoch ms) on."""
+class SessionLogs:
+    """What the agents of a session printed since a moment (epoch ms), a look at a time."""
 
-    def __init__(self, client: Any, stage: str, *, since_ms: int) -> None:
+    def __init__(self, client: Any, stage: str, session_id: str, *, since_ms: int) -> None:
         self._client = client
-        self._stage = stage
-        self._since_ms = since_ms
+        self._launches = f"/aws/lambda/atoll-{stage}-run_agents"
+        self._output = f"/atoll/{stage}/agents"
+        self._session_id = session_id
+        self._launched_since_ms = self._printed_since_ms = since_ms
+        self._seen: set[str] = set()
+        #: The agent of each stream; those that have printed nothing yet have none.
+        self.launched: dict[str, str] = {}
+        self._there: set[str] = set()
 
-    def streams(self, session_id: str) -> dict[str, str]:
-        """Return the streams of a session's agents, each with the agent's name in the session."""
-        found = {}
-        group = f"/aws/lambda/atoll-{self._stage}-run_agents"
-        for event in self._events(group, self._since_ms, filterPattern=f'"{session_id}"'):
-            line = _json(event["message"])
-            if line.get("message") == "agent started" and line.get("session") == session_id:
-                found[line["stream"]] = line["agent"]
-        return found
-
-    def lines(self, stream: str, agent: str, *, since_ms: int | None = None) -> Iterator[Line]:
-        """Read what one agent printed, in its order; nothing as long as its stream is not there."""
-        group = f"/atoll/{self._stage}/agents"
-        try:
-            for event in self._events(group, since_ms or self._since_ms, logStreamNames=[stream]):
-                yield Line(event["timestamp"], event["eventId"], agent, event["message"].rstrip("\n"))
-        except self._client.exceptions.ResourceNotFoundException:
+    def look(self, wanted: set[str]) -> Iterator[Line]:
+        """Yield what is new since the last look, in order; of the wanted agents only, if any are named."""
+        self._find_launches()
+        streams = [stream for stream, agent in self.launched.items() if not wanted or agent in wanted]
+        self._there.update(stream for stream in streams if stream not in self._there and self._exists(stream))
+        if not self._there:
             return
+        since_ms = self._printed_since_ms
+        for event in self._events(self._output, since_ms, logStreamNames=sorted(self._there)):
+            if event["eventId"] not in self._seen:
+                self._seen.add(event["eventId"])
+                self._printed_since_ms = max(self._printed_since_ms, event["timestamp"] - LATE_MS)
+                agent = self.launched[event["logStreamName"]]
+                yield Line(event["eventId"], event["timestamp"], agent, event["message"].rstrip("\n"))
+
+    def _find_launches(self) -> None:
+        now_ms = int(time.time() * 1000)
+        for event in self._events(self._launches, self._launched_since_ms, filterPattern=f'"{self._session_id}"'):
+            line = _json(event["message"])
+            if line.get("session") == self._session_id and "stream" in line:
+                self.launched[line["stream"]] = line["agent"]
+        self._launched_since_ms = max(self._launched_since_ms, now_ms - LATE_MS)
+
+    def _exists(self, stream: str) -> bool:
+        """Tell whether a stream is there: asked for one that is not, CloudWatch gives nothing of the others either."""
+        found = self._client.describe_log_streams(logGroupName=self._output, logStreamNamePrefix=stream, limit=1)
+        return bool(found["logStreams"])
 
     def _events(self, group: str, since_ms: int, **which: Any) -> Iterator[dict[str, Any]]:
         pages = self._client.get_paginator("filter_log_events").paginate(
-            logGroupName=group, startTime=since_ms, **which
+            logGroupName=group, startTime=since_ms, interleaved=True, **which
         )
         for page in pages:
             yield from page["events"]
@@ -95,39 +113,24 @@ def main(
 ) -> None:
     """Show what the agents of a session print, together and in order."""
     try:
-        client = boto3.Session(region_name=region, profile_name=profile).client("logs")
-        logs = Logs(client, stage, since_ms=int((time.time() - hours * 3600) * 1000))
-        _show(logs, session, set(agent or ()), follow=follow)
+        # CloudWatch answers a few of these calls a second, and for the whole account.
+        patient = Config(retries={"mode": "adaptive", "total_max_attempts": 10})
+        client = boto3.Session(region_name=region, profile_name=profile).client("logs", config=patient)
+        logs = SessionLogs(client, stage, session, since_ms=int((time.time() - hours * 3600) * 1000))
+        while True:
+            for line in logs.look(set(agent or ())):
+                out.print(Text.assemble((f"{iso_from_ms(line.at_ms)} ", "dim"), agent_line(line.agent, line.text)))
+            if not follow:
+                break
+            _pause(LOOK_EVERY_S)
     except (ClientError, BotoCoreError) as error:
         err.print(Text(str(error), style="bold red"))
         raise typer.Exit(1) from error
     except KeyboardInterrupt:
-        raise typer.Exit(0) from None
-
-
-def _show(logs: Logs, session_id: str, wanted: set[str], *, follow: bool) -> None:
-    seen: set[str] = set()
-    latest_ms: dict[str, int] = {}
-    while True:
-        streams = {name: agent for name, agent in logs.streams(session_id).items() if not wanted or agent in wanted}
-        if not streams and not follow:
-            err.print(Text(f"No agent of the session {session_id} was started: see --hours, --stage and --agent."))
-            raise typer.Exit(1)
-        colours = {agent: COLOURS[place % len(COLOURS)] for place, agent in enumerate(sorted(streams.values()))}
-        width = max(map(len, colours), default=0)
-        read = [
-            logs.lines(name, agent, since_ms=latest_ms[agent] - LATE_MS if agent in latest_ms else None)
-            for name, agent in streams.items()
-        ]
-        for line in heapq.merge(*read):
-            if line.event_id not in seen:
-                seen.add(line.event_id)
-                latest_ms[line.agent] = line.at_ms
-                who = Text(f"{line.agent:{width}} ", style=colours[line.agent])
-                out.print(Text.assemble(Text(f"{iso_from_ms(line.at_ms)} ", style="dim"), who, Text(line.text)))
-        if not follow:
-            return
-        time.sleep(LOOK_EVERY_S)
+        return
+    if not logs.launched:
+        err.print(Text(f"No agent of the session {session} was launched in the last {hours:g} hours on {stage}."))
+        raise typer.Exit(1)
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ class TaskDefinitions:
             return self._client.register_task_definition(**request)["taskDefinition"]["taskDefinitionArn"]
         except ClientError as error:
             if is_final(error):
-                raise TaskRefused(str(error)) from error
+                raise TaskRefused(error) from error
             raise
 
 

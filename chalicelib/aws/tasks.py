@@ -94,6 +94,10 @@ def log_stream(name: str, version: str, task_arn: str) -> str:
 class TaskRefused(Exception):
     """ECS will not start this task, now or later; the message is its reason."""
 
+    def __init__(self, error: ClientError) -> None:
+        told = error.response["Error"]
+        super().__init__(f"{told['Code']}: {told.get('Message', '')}")
+
 
 class NoCapacity(Exception):
     """ECS has no room for the task just now."""
@@ -154,13 +158,12 @@ class Tasks:
                 overrides=overrides(environment, options_environment),
             )
         except ClientError as error:
-            code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
-            if code == "ConflictException" and (there := _existing(error)):
+            if error.response["Error"]["Code"] == "ConflictException" and (there := _existing(error)):
                 # This launch is a repetition, and its agent was registered anew in between: the first one holds
                 # (ECS API reference, "RunTask": the tasks that have the client token).
                 return there
             if is_final(error):
-                raise TaskRefused(f"{code}: {message}") from error
+                raise TaskRefused(error) from error
             raise
         if answer["tasks"]:
             return answer["tasks"][0]["taskArn"]

@@ -112,7 +112,7 @@ def delete_when_empty(atoll: "Deployment", name: str) -> None:
     # Of two that come here, the later one to begin decides: it looks for sessions after that, and the earlier one's
     # id does not stop or finish anything any more.
     deletion = uuid.uuid4().hex
-    going = atoll.namespaces.start_deleting(name, deletion, now_ms=atoll.clock.now_ms())
+    going = atoll.namespaces.start_deleting(record, deletion, now_ms=atoll.clock.now_ms())
     if going is None:
         return
     if atoll.sessions.any_in(name):

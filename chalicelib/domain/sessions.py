@@ -215,9 +215,10 @@ def of_namespace(
     Raises `NotFound` when the namespace is not there.
     """
     found = atoll.sessions.shown(namespace, start=start, limit=limit)
-    if found is None:  # whether there is none, or none to be seen, the namespace itself says
+    if found is None:  # whether they are hidden, or there is none, the namespace itself says
         namespaces.find(atoll, namespace)
-    return found or iter(())
+        return atoll.sessions.of_namespace(namespace, start=start, limit=limit)
+    return found
 
 
 def namespace_with_sessions(atoll: "Deployment", record: NamespaceRecord) -> SessionNamespaceStateExtended:

@@ -58,13 +58,16 @@ class Namespaces(Table):
         """Read all namespaces, in no order."""
         return map(NamespaceRecord.from_item, self.scan(start=self.key(start) if start else None, limit=limit))
 
-    def start_deleting(self, name: str, deletion: str, *, now_ms: int) -> NamespaceRecord | None:
-        """Begin a deletion that has this id, in place of any other; ``None`` when there is no such namespace."""
+    def start_deleting(self, record: NamespaceRecord, deletion: str, *, now_ms: int) -> NamespaceRecord | None:
+        """Begin a deletion that has this id, in place of any other, and return the namespace as it is now.
+
+        ``None`` when it is gone; one of the same name that was created since is another one.
+        """
         changed = self.update(
-            self.key(name),
+            self.key(record.name),
             "SET #state = :deleting, #deletion = :deletion, #deletingSinceMs = if_not_exists(#deletingSinceMs, :now)",
-            when="attribute_exists(#name)",
-            values={":deleting": "deleting", ":deletion": deletion, ":now": now_ms},
+            when="#createdAtMs = :created",
+            values={":deleting": "deleting", ":deletion": deletion, ":now": now_ms, ":created": record.created_at_ms},
         )
         return NamespaceRecord.from_item(changed) if changed else None
 

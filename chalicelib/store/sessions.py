@@ -90,15 +90,16 @@ class Sessions(Table):
     def shown(
         self, namespace: str, *, start: str | None = None, limit: int | None = None
     ) -> Iterator[SessionRecord] | None:
-        """Read the sessions of a namespace like `of_namespace`; ``None`` when it has none, or none to be seen.
+        """Read the sessions of a namespace like `of_namespace`; ``None`` when it has none, or they are hidden.
 
         One call tells both at the beginning; who reads on from ``start`` saw the beginning before.
         """
-        items = self._items_of(namespace, start=start, limit=limit)
-        first = next(items, None)
-        if first is None or first["sessionId"] == _HIDING:
-            return None
-        return map(SessionRecord.from_item, filter(self.alive, chain([first], items)))
+        for item in (items := self._items_of(namespace, start=start, limit=limit)):
+            if item["sessionId"] == _HIDING:
+                return None
+            if self.alive(item):
+                return map(SessionRecord.from_item, filter(self.alive, chain([item], items)))
+        return None
 
     def all(self) -> Iterator[SessionRecord]:
         """Read the sessions of all namespaces, in no order: dear, for what is rarely asked."""

@@ -22,6 +22,9 @@ Key = Mapping[str, str]
 BATCH_WRITE_ITEMS = 25
 BATCH_GET_ITEMS = 100
 
+#: How often a write is tried that another transaction is in the way of.
+TRANSACTION_TRIES = 20
+
 _ALIAS = re.compile(r"#(\w+)")
 
 
@@ -136,9 +139,8 @@ class Table:
 
     def write(self, write: Write) -> bool:
         """Make one write alone; ``False`` when its condition did not hold and nothing was written."""
-        call: Any = getattr(self._client, f"{write.kind.lower()}_item")
         try:
-            call(**write.request)
+            self._call(write)
         except ClientError as error:
             if _lost_the_race(error):
                 return False
@@ -154,9 +156,7 @@ class Table:
     ) -> Item | None:
         """Change one item and return it as it is now; ``None`` when the condition did not hold."""
         try:
-            answer = self._client.update_item(
-                ReturnValues="ALL_NEW", **self.updating(key, change, when=when, values=values).request
-            )
+            answer = self._call(self.updating(key, change, when=when, values=values), ReturnValues="ALL_NEW")
         except ClientError as error:
             if _lost_the_race(error):
                 return None
@@ -168,10 +168,10 @@ class Table:
     ) -> tuple[bool, Item | None]:
         """Change one item: ``True`` and the item as it is now, or ``False`` and the item that refused (if there is)."""
         try:
-            answer = self._client.update_item(
+            answer = self._call(
+                self.updating(key, change, when=when, values=values),
                 ReturnValues="ALL_NEW",
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
-                **self.updating(key, change, when=when, values=values).request,
             )
         except ClientError as error:
             if not _lost_the_race(error):
@@ -263,6 +263,19 @@ class Table:
         source: dict[str, Any] = {"TableName": self.name, "ConsistentRead": index is None}
         return {**source, "IndexName": index} if index else source
 
+    def _call(self, write: Write, **request: Any) -> Any:
+        """Make one write; what a transaction is just at is tried again: it will have won or gone."""
+        call: Any = getattr(self._client, f"{write.kind.lower()}_item")
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                return call(**write.request, **request)
+            except ClientError as error:
+                if error.response["Error"]["Code"] != "TransactionConflictException" or tries == TRANSACTION_TRIES:
+                    raise
+                self._clock.sleep(0.05)
+
     def _write(
         self,
         kind: Literal["Put", "Update", "Delete"],
@@ -304,9 +317,6 @@ def read_together(client: "DynamoDBClient", clock: Clock, wanted: Sequence[tuple
 
     return [match(table, key) for table, key in wanted]
 
-
-#: How often a transaction is tried that others are in the way of.
-TRANSACTION_TRIES = 20
 
 _PASSING = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
 

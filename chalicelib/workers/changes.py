@@ -61,7 +61,7 @@ def _react(record: dict[str, Any]) -> None:
     change = record["dynamodb"]
     keys = decode(change["Keys"])
     with about(
-        namespace=keys.get("namespace") or keys.get("name"),
+        namespace=keys.get("namespace") or (keys.get("name") if "version" not in keys else None),
         session=keys.get("sessionId"),
         delivery=keys.get("deliveryId"),
     ):
@@ -84,7 +84,7 @@ def _react_to(atoll: Deployment, record: dict[str, Any], change: dict[str, Any])
 
 
 def _react_to_agent(atoll: Deployment, new: Item | None) -> None:
-    if new is not None and not new["taskDefinitions"]:
+    if new is not None and not new.get("taskDefinitions"):
         reactions.to_agent(atoll, new["name"], new["version"])
 
 

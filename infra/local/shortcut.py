@@ -119,8 +119,9 @@ def _as_it_is(client: BaseClient) -> Callable[..., dict[str, Any]]:
     validator = getattr(client._serializer, "_param_validator", None)  # where calls are checked, before they are sent
 
     def request(*, api_params: dict[str, Any], operation_model: Any, **about: Any) -> dict[str, Any]:
-        wrong = validator and validator.validate(api_params, operation_model.input_shape).has_errors()
-        if operation_model.name in ITEM_OPERATIONS and not wrong:
+        if operation_model.name in ITEM_OPERATIONS and not (
+            validator and validator.validate(api_params, operation_model.input_shape).has_errors()
+        ):
             text = json.dumps(api_params, default=repr)
             if not _has_binary(text):
                 return {"body": text, "headers": {}, "context": about["context"], "url": about["endpoint_url"]}

@@ -107,7 +107,7 @@ def spoilt(world: World, table: str) -> dict[str, Any]:
     return record
 
 
-@pytest.mark.parametrize("table", ["sessions", "deliveries", "namespaces"])
+@pytest.mark.parametrize("table", ["sessions", "deliveries", "namespaces", "registry"])
 def test_one_bad_record_holds_up_nothing(emulator: Emulator, table: str) -> None:
     world, witness = begin(emulator)
     witness.undisturbed, witness.reasons = True, {"agents_exited"}
@@ -119,6 +119,7 @@ def test_one_bad_record_holds_up_nothing(emulator: Emulator, table: str) -> None
     bad["dynamodb"]["NewImage"] = {"createdAtMs": {"S": "nonsense"}, "round": {"S": "nonsense"}}
     stream.carried.pop()
     stream._waiting.append(bad)
+    stream.wake()
     began_ms = world.now_ms
     create(world, witness, session(sleeper("a"), webhooks=WEBHOOKS))
     while world.items("sessions"):

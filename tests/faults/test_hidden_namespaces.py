@@ -1,11 +1,15 @@
 """A namespace that is deleted by request is hidden from the write on, whatever follows it and when."""
 
+from unittest.mock import patch
 from urllib.parse import quote
 
+from chalicelib.domain import namespaces
 from tests.client import session, sleeper
 from tests.faults.invariants import Witness
 from tests.faults.platform import Emulator, World
 from tests.faults.scenarios import NAMESPACES, SESSIONS, begin, create
+
+HOUR_MS = 3_600_000
 
 
 def with_two_sessions(emulator: Emulator) -> tuple[World, Witness]:
@@ -66,5 +70,37 @@ def test_a_namespace_of_the_same_name_is_seen_again(emulator: Emulator) -> None:
     create(world, witness, session(sleeper("a")))
     [listed] = world.ask("GET", f"{NAMESPACES}/tests")[1]
     assert listed["id"] == witness.created[-1].rpartition("/")[2]
+    world.ask("DELETE", f"{NAMESPACES}/tests")
+    assert not witness.broken()
+
+
+def test_what_is_left_of_it_when_its_sessions_have_expired_is_nothing(emulator: Emulator) -> None:
+    world, witness = begin(emulator)
+    create(world, witness, session(sleeper("a"), defer=True))
+    world.now_ms += 25 * HOUR_MS
+    assert world.ask("DELETE", f"{NAMESPACES}/tests")[0] == 200
+    assert world.items("sessions"), "DynamoDB takes its time to delete what has expired"
+    for path in (f"{NAMESPACES}/tests", f"{NAMESPACES}/tests/extended"):
+        assert world.request("GET", path)[0] == 404
+
+
+def test_what_hides_nothing_any_more_is_passed_over(emulator: Emulator) -> None:
+    """As after a table was restored to a moment of which its neighbour knows nothing."""
+    world, witness = with_two_sessions(emulator)
+    world.atoll.sessions.write(world.atoll.sessions.hiding("tests"))
+    listed = world.ask("GET", f"{NAMESPACES}/tests")[1]
+    assert {each["id"] for each in listed} == {path.rpartition("/")[2] for path in witness.created}
+
+
+def test_a_late_reaction_leaves_a_namespace_alone_that_was_made_anew(emulator: Emulator) -> None:
+    world, witness = with_two_sessions(emulator)
+    old = world.atoll.namespaces.find("tests")
+    assert old is not None
+    assert world.ask("DELETE", f"{NAMESPACES}/tests")[0] == 200
+    assert world.ask("POST", NAMESPACES, {"name": "tests", "deleteOnLastSessionExit": False})[0] == 200
+    find = world.atoll.namespaces.find
+    with patch.object(world.atoll.namespaces, "find", lambda name: old):
+        namespaces.delete_when_empty(world.atoll, "tests")
+    assert find("tests") is not None
     world.ask("DELETE", f"{NAMESPACES}/tests")
     assert not witness.broken()

@@ -216,3 +216,14 @@ def test_what_cannot_be_done_now_is_refused_and_can_be_repeated(emulator: Emulat
     world.outage = None
     world.ask("DELETE", path)
     assert not witness.broken()
+
+
+def test_a_write_that_a_transaction_is_in_the_way_of_is_made_after_it(emulator: Emulator) -> None:
+    world, witness = begin(emulator)
+    witness.reasons = {"agents_exited"}
+    path = create(world, witness, two_agents(world, lives_ms=(500, 500), defer=True))
+    conflicts = iter([refused("UpdateItem", "TransactionConflictException")] * 3)
+    world.outage = lambda operation: next(conflicts, None) if operation == "UpdateItem" else None
+    assert world.request("POST", path, {"webhooks": WEBHOOKS})[0] == 200
+    assert next(conflicts, None) is None
+    assert not witness.broken()

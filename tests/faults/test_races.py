@@ -202,7 +202,7 @@ def test_a_deletion_that_was_overtaken_does_not_take_what_came_since(emulator: E
         record = world.atoll.namespaces.find("tests")
         if record is not None:
             # The other one is only just beginning: it has marked the namespace, and not looked yet.
-            world.atoll.namespaces.start_deleting("tests", "another", now_ms=world.now_ms)
+            world.atoll.namespaces.start_deleting(record, "another", now_ms=world.now_ms)
 
     def other_goes_on(world: World, witness: Witness) -> None:
         is_seen_as_long_as_it_lives(world, witness)

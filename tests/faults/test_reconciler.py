@@ -63,6 +63,13 @@ def running(world: World, witness: Witness, **settings: Any) -> str:
     return path
 
 
+def leave_deleting(world: World) -> None:
+    """Break off a namespace's deletion after its first step."""
+    record = world.atoll.namespaces.find("tests")
+    assert record is not None
+    world.atoll.namespaces.start_deleting(record, "a deletion", now_ms=world.now_ms)
+
+
 def test_what_is_well_is_left_alone(made: Made) -> None:
     world, witness = made
     path = running(world, witness)
@@ -267,7 +274,7 @@ def test_a_task_of_somebody_else_is_left_alone(made: Made, started_by: str) -> N
 def test_a_namespace_left_deleting_without_sessions(made: Made) -> None:
     world, _ = made
     world.ask("POST", NAMESPACES, {"name": "tests"})
-    world.atoll.namespaces.start_deleting("tests", "a deletion", now_ms=world.now_ms)
+    leave_deleting(world)
     assert reconcile(world) == {}
     world.run_for(11 * MINUTE_MS)
     assert reconcile(world) == {"namespace_left_deleting": 1}
@@ -277,7 +284,7 @@ def test_a_namespace_left_deleting_without_sessions(made: Made) -> None:
 def test_a_namespace_left_deleting_with_a_session(made: Made) -> None:
     world, witness = made
     running(world, witness)
-    world.atoll.namespaces.start_deleting("tests", "a deletion", now_ms=world.now_ms)
+    leave_deleting(world)
     world.run_for(11 * MINUTE_MS)
     assert reconcile(world) == {"namespace_left_deleting": 1}
     assert world.items("namespaces")[0]["state"] == "active"
@@ -369,7 +376,7 @@ def _all_at_once(world: World, witness: Witness) -> None:
     running(world, witness)
     for task in world.ecs.running():
         world.ecs.end(task, silently=True)
-    world.atoll.namespaces.start_deleting("tests", "a deletion", now_ms=world.now_ms)
+    leave_deleting(world)
     world.run_for(11 * MINUTE_MS)
 
 
@@ -431,7 +438,7 @@ def test_repairs_are_measured(made: Made, monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.setattr(telemetry, "_IN_LAMBDA", True)
     monkeypatch.setenv("ATOLL_STAGE", "local")
     world.ask("POST", NAMESPACES, {"name": "tests"})
-    world.atoll.namespaces.start_deleting("tests", "a deletion", now_ms=world.now_ms)
+    leave_deleting(world)
     world.run_for(11 * MINUTE_MS)
     reconcile(world)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]

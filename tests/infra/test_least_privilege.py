@@ -233,6 +233,22 @@ def races(somebody: Somebody) -> None:
     with patch.object(tasks, "run", closing):
         somebody.gone(somebody.client.create(session(sleeper(), namespace="met")))
 
+    # The last session of a namespace ends before its creation has seen that the namespace was gone meanwhile.
+    made = stack.atoll.sessions.create
+
+    def alone(record: Any) -> bool:
+        done = made(record)
+        aside = threading.Thread(target=stack.atoll.namespaces.delete, args=[{"name": record.namespace}])
+        aside.start()
+        aside.join()
+        return done
+
+    with (
+        patch.object(stack.atoll.sessions, "create", alone),
+        patch.object(stack.atoll.sessions, "any_in", lambda _: False),
+    ):
+        somebody.client.create(session(sleeper(), namespace="ended", defer=True))
+
     # An agent was registered while its tasks were made of other settings.
     larger = stack.atoll.settings.model_copy(update={"agent_cpu": 512})
     with patch.object(stack.atoll.task_definitions, "_settings", larger):

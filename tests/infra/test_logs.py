@@ -13,6 +13,9 @@ from typer.testing import CliRunner
 
 from chalicelib.aws.tasks import log_stream
 from infra import logs
+from tests.client import session, sleeper
+from tests.faults.platform import Emulator
+from tests.faults.scenarios import begin, create
 
 SESSION, OTHER = "7f0c6a4e-1", "7f0c6a4e-2"
 LAUNCHES, AGENTS = "/aws/lambda/atoll-prod-run_agents", "/atoll/prod/agents"
@@ -57,33 +60,44 @@ def started(
 def shown(*arguments: str) -> tuple[int, list[str]]:
     """Return the exit code, and what is told without its times."""
     done = CliRunner().invoke(logs.app, [*arguments, "--stage", "prod"])
-    return done.exit_code, [re.sub(r"^\S+Z ", "", line).rstrip() for line in done.stdout.splitlines()]
+    return done.exit_code, [re.sub(r"^\S+Z +", "", line).rstrip() for line in done.stdout.splitlines()]
 
 
 def test_agents_of_a_session_are_told_together_in_order(client: Any) -> None:
     started(client, SESSION, "ann", "t1", (50, "one\n"), (30, "three"))
-    started(client, SESSION, "bob", "t2", (40, "two [/not markup]"), version="1.0.0+b")
+    started(client, SESSION, "bob", "t2", (40, "two \x1b[2J[/not markup]"), version="1.0.0+b")
     started(client, SESSION, "silent", "t3")
     started(client, OTHER, "eve", "t4", (45, "of another session"))
     say(client, LAUNCHES, "a function", (20, f"REPORT {SESSION}"), (10, json.dumps({"session": SESSION})))
-    told = ["ann    one", "bob    two [/not markup]", "ann    three"]
-    assert shown(SESSION) == (0, told)
-    assert shown(SESSION, "--agent", "ann") == (0, ["ann one", "ann three"])
+    assert shown(SESSION) == (0, ["ann │ one", "bob │ two [/not markup]", "ann │ three"])
+    assert shown(SESSION, "--agent", "ann") == (0, ["ann │ one", "ann │ three"])
 
 
 def test_it_goes_on_with_what_comes_next_and_says_nothing_twice(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     started(client, SESSION, "ann", "t1", (50, "one"))
-    rounds = iter([lambda: say(client, AGENTS, "echo/1.0.0/agent/t1", (1, "two")), lambda: None])
+    rounds = iter([lambda: say(client, AGENTS, "echo/1.0.0/agent/t1", (45, "two")), lambda: None])
 
     def pause(_: float) -> None:
         next(rounds, lambda: (_ for _ in ()).throw(KeyboardInterrupt))()
 
-    monkeypatch.setattr(logs.time, "sleep", pause)
-    assert shown(SESSION, "--follow") == (0, ["ann one", "ann two"])
+    monkeypatch.setattr(logs, "_pause", pause)
+    assert shown(SESSION, "--follow") == (0, ["ann │ one", "ann │ two"])
 
 
-@pytest.mark.parametrize(("stage", "said"), [("prod", "No agent"), ("dev", "does not exist")])
+@pytest.mark.parametrize(("stage", "said"), [("prod", "No agent of the session"), ("dev", "does not exist")])
 def test_what_cannot_be_shown_is_said(client: Any, stage: str, said: str) -> None:
     done = CliRunner().invoke(logs.app, [SESSION, "--stage", stage])
     assert done.exit_code == 1
     assert said in done.stderr
+
+
+def test_a_launch_says_which_stream_it_writes(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "chalicelib")
+    with Emulator() as emulator:
+        world, witness = begin(emulator)
+        create(world, witness, session(sleeper("ann")))
+        world.run_for(5_000)
+    [launch] = [record for record in caplog.records if record.message == "agent started"]
+    [task] = world.ecs.running()
+    assert vars(launch)["agent"] == "ann"
+    assert vars(launch)["stream"] == f"sleeper/1.0.0/agent/{task['taskArn'].rpartition('/')[2]}"

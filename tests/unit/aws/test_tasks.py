@@ -47,6 +47,7 @@ def test_what_no_repetition_mends_is_refused(ecs: Stubber) -> None:
         "Error retrieving security group information for [sg-1]: Request limit exceeded. (RequestLimitExceeded)",
         "Unable to assume the service linked role. Please verify that the ECS service linked role exists.",
         "Capacity is unavailable at this time. Please try again later.",
+        "Too many concurrent attempts to create a new revision of the specified family.",
     ],
 )
 def test_what_will_pass_is_no_refusal(ecs: Stubber, message: str) -> None:
