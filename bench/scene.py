@@ -65,6 +65,13 @@ class Scene:
         self, method: str, resource: str, body: Any = None, *, query: dict[str, str] | None = None, **parameters: str
     ) -> Any:
         """Make a request of the REST API and return the body of its answer."""
+        answer = self.answer(method, resource, body, query=query, **parameters)
+        return json.loads(answer["body"]) if answer["body"] else None
+
+    def answer(
+        self, method: str, resource: str, body: Any = None, *, query: dict[str, str] | None = None, **parameters: str
+    ) -> dict[str, Any]:
+        """Make a request of the REST API and return its answer as a Lambda gives it."""
         request = event(method, resource.format(**parameters), resource, **parameters)
         if query:
             request["queryStringParameters"] = query
@@ -72,10 +79,10 @@ class Scene:
         request["body"] = json.dumps(body) if body is not None else None
         request["headers"]["authorization"] = f"Bearer {KEY}"
         request["multiValueHeaders"]["authorization"] = [f"Bearer {KEY}"]
-        answer = self.app(request, None)
+        answer: dict[str, Any] = self.app(request, None)
         if answer["statusCode"] != 200:
             raise RuntimeError(f"{method} {resource}: {answer['statusCode']} {answer['body']}")
-        return json.loads(answer["body"]) if answer["body"] else None
+        return answer
 
     def know_key(self) -> None:
         """Look the key up, as the process does once a minute."""
