@@ -154,9 +154,10 @@ class Tasks:
             deadline = time.monotonic() + grace_s
             children = [child for child in children if not child.join(max(0.0, deadline - time.monotonic()))]
         self._reaper.close()
-        for task in self._tasks.values():
-            if task.files:
-                task.files.remove()
+        with self._lock:  # somebody may be asking for one more task
+            files = [task.files for task in self._tasks.values() if task.files]
+        for each in files:
+            each.remove()
 
     def forget_old(self) -> None:
         """Drop tasks that stopped long ago, and their client tokens."""
