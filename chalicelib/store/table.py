@@ -5,8 +5,8 @@ of DynamoDB can ever clash.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast
 
 from botocore.exceptions import ClientError
 
@@ -15,6 +15,7 @@ from chalicelib.clock import Clock
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
+T = TypeVar("T")
 Item = dict[str, Any]
 Key = Mapping[str, str]
 
@@ -22,7 +23,7 @@ Key = Mapping[str, str]
 BATCH_WRITE_ITEMS = 25
 BATCH_GET_ITEMS = 100
 
-#: How often a write is tried that another transaction is in the way of.
+#: How often a write is tried that a transaction is in the way of.
 TRANSACTION_TRIES = 20
 
 _ALIAS = re.compile(r"#(\w+)")
@@ -264,17 +265,8 @@ class Table:
         return {**source, "IndexName": index} if index else source
 
     def _call(self, write: Write, **request: Any) -> Any:
-        """Make one write; what a transaction is just at is tried again: it will have won or gone."""
         call: Any = getattr(self._client, f"{write.kind.lower()}_item")
-        tries = 0
-        while True:
-            tries += 1
-            try:
-                return call(**write.request, **request)
-            except ClientError as error:
-                if error.response["Error"]["Code"] != "TransactionConflictException" or tries == TRANSACTION_TRIES:
-                    raise
-                self._clock.sleep(0.05)
+        return _when_free(self._clock, lambda: call(**write.request, **request))
 
     def _write(
         self,
@@ -318,26 +310,44 @@ def read_together(client: "DynamoDBClient", clock: Clock, wanted: Sequence[tuple
     return [match(table, key) for table, key in wanted]
 
 
-_PASSING = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
-
-
 def write_together(client: "DynamoDBClient", clock: Clock, writes: Iterable[Write]) -> bool:
     """Make writes to several tables, all or none; ``False`` when a condition did not hold."""
     requests: list[Any] = [{write.kind: write.request} for write in writes]
+    try:
+        _when_free(clock, lambda: client.transact_write_items(TransactItems=requests))
+    except ClientError as error:
+        if "ConditionalCheckFailed" in _reasons(error):
+            return False
+        raise
+    return True
+
+
+def _when_free(clock: Clock, call: Callable[[], T]) -> T:
+    """Make a call, and again while a transaction is in its way: that will have won or gone."""
     tries = 0
     while True:
         tries += 1
         try:
-            client.transact_write_items(TransactItems=requests)
+            return call()
         except ClientError as error:
-            reasons = {reason.get("Code") for reason in error.response.get("CancellationReasons", [])}
-            if "ConditionalCheckFailed" in reasons:
-                return False
-            if reasons.isdisjoint(_PASSING) or tries == TRANSACTION_TRIES:
+            if tries == TRANSACTION_TRIES or not _meets_a_transaction(error):
                 raise
-            clock.sleep(0.05)  # a twin is at it: it will have won or gone
-            continue
-        return True
+            clock.sleep(0.05)
+
+
+_PASSING = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
+
+
+def _meets_a_transaction(error: ClientError) -> bool:
+    reasons = _reasons(error)
+    if "ConditionalCheckFailed" in reasons:
+        return False
+    return error.response["Error"]["Code"] == "TransactionConflictException" or not reasons.isdisjoint(_PASSING)
+
+
+def _reasons(error: ClientError) -> set[Any]:
+    """Return why a transaction was cancelled; nothing for another error."""
+    return {reason.get("Code") for reason in error.response.get("CancellationReasons", [])}
 
 
 def _expressions(values: Mapping[str, Any] | None, **expressions: str | None) -> dict[str, Any]:
