@@ -1,13 +1,14 @@
 """Lambda's asynchronous invocations: a function that fails is called again, and then its event has a destination."""
 
-import datetime
 import json
 import logging
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from chalicelib.wire.base import iso_from_ms
 from infra.local.background import Background
 from infra.local.functions import FunctionError
 
@@ -91,10 +92,9 @@ def obituary(arn: str, event: Any, *, count: int, answer: dict[str, Any]) -> dic
     answer
         What it answered last: ``errorType``, ``errorMessage``.
     """
-    now = datetime.datetime.now(tz=datetime.UTC)
     return {
         "version": "1.0",
-        "timestamp": now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "timestamp": iso_from_ms(int(time.time() * 1000)),
         "requestContext": {
             "requestId": str(uuid.uuid4()),
             "functionArn": f"{arn}:$LATEST",
