@@ -35,7 +35,6 @@ _pause = time.sleep
 class Line(NamedTuple):
     """One line that an agent printed; its time in epoch ms."""
 
-    event_id: str
     at_ms: int
     agent: str
     text: str
@@ -68,7 +67,7 @@ class SessionLogs:
                 self._seen.add(event["eventId"])
                 self._printed_since_ms = max(self._printed_since_ms, event["timestamp"] - LATE_MS)
                 agent = self.launched[event["logStreamName"]]
-                yield Line(event["eventId"], event["timestamp"], agent, event["message"].rstrip("\n"))
+                yield Line(event["timestamp"], agent, event["message"].rstrip("\n"))
 
     def _find_launches(self) -> None:
         now_ms = int(time.time() * 1000)

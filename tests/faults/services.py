@@ -157,7 +157,7 @@ class StepFunctions:
 
     def __init__(self, world: "World", definitions: dict[str, dict[str, Any]]) -> None:
         self._world = world
-        self.definitions = definitions
+        self._definitions = definitions
         self.executions: dict[tuple[str, str], Execution] = {}
 
     def of(self, machine: str) -> list[Execution]:
@@ -169,7 +169,7 @@ class StepFunctions:
         content = json.loads(request["input"])
         there = self.executions.get((arn, name))
         if there is None:
-            self.executions[arn, name] = Execution(self._world, name, self.definitions[arn], content)
+            self.executions[arn, name] = Execution(self._world, name, self._definitions[arn], content)
         elif there.status != "RUNNING" or there.input != content:
             raise refused("StartExecution", "ExecutionAlreadyExists")
         return {"executionArn": f"{arn.replace('stateMachine', 'execution')}:{name}"}
