@@ -1,11 +1,26 @@
 """Atoll as a Chalice app: the composition of its blueprints, and nothing else."""
 
-from chalice import Chalice
+from chalicelib import cold_start
 
-from chalicelib.api import agent_options, auth, docs, http, namespaces, payments, puppet, registry, sessions, threads
-from chalicelib.api import deliveries as deliveries_api
-from chalicelib.api import mcp as mcp_api
-from chalicelib.workers import changes, deliveries, lifecycle, mcp, reconcile, tasks
+cold_start.prepare()
+
+from chalice import Chalice  # noqa: E402
+
+from chalicelib.api import (  # noqa: E402
+    agent_options,
+    auth,
+    docs,
+    http,
+    namespaces,
+    payments,
+    puppet,
+    registry,
+    sessions,
+    threads,
+)
+from chalicelib.api import deliveries as deliveries_api  # noqa: E402
+from chalicelib.api import mcp as mcp_api  # noqa: E402
+from chalicelib.workers import changes, deliveries, lifecycle, mcp, reconcile, tasks  # noqa: E402
 
 app = Chalice(app_name="atoll")
 

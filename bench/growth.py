@@ -108,12 +108,12 @@ def _by_messages(here: Scene) -> list[Growth]:
         ("extended state", later(lambda session: here.rest("GET", SESSION + "/extended", **session.where)), 3),
     ]
     found = [_measured(here, name, MESSAGES, sessions, ready, rounds=rounds) for name, ready, rounds in operations]
-    records = {session.id: here.atoll.sessions.find("bench", session.id) for session in sessions}
+    records = {session.id: here.services.sessions.find("bench", session.id) for session in sessions}
 
     def open_again(session: _Session) -> Callable[[], Any]:
         record = records[session.id]
         assert record is not None
-        here.atoll.sessions.put(record.to_item())
+        here.services.sessions._table.put(record.to_item())
         return lambda: here.rest("DELETE", SESSION, **session.where)
 
     return [*found, _measured(here, "close", MESSAGES, sessions, open_again, rounds=ROUNDS)]
@@ -123,7 +123,7 @@ def _by_sessions(here: Scene) -> list[Growth]:
     names = [f"full-{count}" for count in SESSIONS]
     for name, count in zip(names, SESSIONS, strict=True):
         _fill(here, name, here.create(name, agents=2), count - 1)
-    ids = {name: next(here.atoll.sessions.of_namespace(name, limit=1)).session_id for name in names}
+    ids = {name: next(here.services.sessions.of_namespace(name, limit=1)).session_id for name in names}
 
     last = {name: _last_page(here, name, count) for name, count in zip(names, SESSIONS, strict=True)}
 
@@ -156,7 +156,7 @@ class _Session:
         names = list(secrets)
         now_ms = here.clock.now_ms()
         self._thread = "long"
-        here.atoll.threads.create(
+        here.services.threads.create(
             ThreadRecord(
                 session_id=self.id,
                 thread_id=self._thread,
@@ -171,8 +171,8 @@ class _Session:
         self._say(names[0], messages, now_ms)
 
     def _say(self, sender: str, messages: int, now_ms: int) -> None:
-        log, items = self._here.atoll.log, list[Any]()
-        log.put = lambda item, **_: bool(items.append(item)) or True  # type: ignore[method-assign]
+        table, items = self._here.services.log._table, list[Any]()
+        table.put = lambda item, **_: bool(items.append(item)) or True  # type: ignore[method-assign]
         for number in range(messages):
             message = {
                 "id": f"m{number}",
@@ -183,9 +183,11 @@ class _Session:
                 "timestamp": "2026-01-01T00:00:00.000Z",
             }
             event = {"type": "thread_message_sent", "timestamp": message["timestamp"], "message": message}
-            log.append(self.id, event, at_ms=now_ms, expires_at=now_ms // 1000 + 10**6, seq=number + 1)
-        del log.put  # type: ignore[method-assign]
-        log.write_all(items)
+            self._here.services.log.append(
+                self.id, event, at_ms=now_ms, expires_at=now_ms // 1000 + 10**6, seq=number + 1
+            )
+        del table.put  # type: ignore[method-assign]
+        table.write_all(items)
 
     def send(self) -> Any:
         """Send one more message."""
@@ -198,10 +200,10 @@ class _Session:
 
 
 def _fill(here: Scene, namespace: str, example: str, count: int) -> None:
-    record = here.atoll.sessions.find(namespace, example)
+    record = here.services.sessions.find(namespace, example)
     assert record is not None
     items = [SessionRecord.to_item(record) | {"sessionId": f"{number:08x}-0000"} for number in range(count)]
-    here.atoll.sessions.write_all(items)
+    here.services.sessions._table.write_all(items)
 
 
 def _last_page(here: Scene, namespace: str, count: int) -> dict[str, str]:

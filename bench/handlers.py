@@ -96,14 +96,14 @@ def _operation(recorded: recording.Recorded, side: str) -> Callable[[], None]:
     if side == "atoll":
         from app import app
         from bench.scene import KEY
-        from chalicelib.deployment import current
         from chalicelib.domain import api_keys
         from chalicelib.store.api_keys import ApiKeyRecord
+        from chalicelib.stores import current
 
-        atoll = current()
+        stores = current()
         # The key is known, as it is in all requests but one a minute.
         key = ApiKeyRecord(key_hash=api_keys.hash_of(KEY), name="bench", created_at_ms=0, namespaces=["*"])
-        atoll.known_keys[key.key_hash] = (atoll.clock.now_ms() + 3_600_000, key)
+        stores.known_keys[key.key_hash] = (stores.clock.now_ms() + 3_600_000, key)
         return lambda: recording.play(app, recorded)
     return lambda: _play_on_floor(recorded)
 

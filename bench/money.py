@@ -91,7 +91,7 @@ def _paused_wait() -> list[Counted]:
             here.clock.sleep(int(told[2]) / 1000)
             request = endpoint.Request("GET", secret, {**accepted, "last-event-id": told[1]})
             with here.meter.counting() as counted:
-                answer = endpoint.handle(here.atoll, request)
+                answer = endpoint.handle(here.services, request)
             requests.append(counted)
         if b"Timeout reached" not in answer.body:
             raise RuntimeError(f"the wait does not end: {answer}")
@@ -129,14 +129,14 @@ def _life() -> Life:
     invoked: Counter[str] = Counter()
     with LocalStack(agents=[SLEEPER]) as stack:
         for service in ("dynamodb", "ecs", "events", "stepfunctions"):
-            meter.follow(stack.atoll.client(service))
+            meter.follow(stack.services.client(service))
         stack.functions.serve(
             {name: _counting(name, handler, invoked) for name, handler in stack.functions._handlers.items()}
         )
         with meter.counting() as counted:
             session = _run(stack)
-        states = stack.atoll.client("stepfunctions")
-        arn = stack.atoll.settings.state_machine_arn("session-lifecycle").replace(":stateMachine:", ":execution:")
+        states = stack.services.client("stepfunctions")
+        arn = stack.services.settings.state_machine_arn("session-lifecycle").replace(":stateMachine:", ":execution:")
         history = states.get_execution_history(executionArn=f"{arn}:{session}", maxResults=1000)["events"]
     return Life(counted, dict(invoked), sum(event["type"].endswith("StateEntered") for event in history))
 
@@ -167,9 +167,9 @@ def _run(stack: LocalStack) -> str:
         session = str(json.load(answer)["sessionId"])
     deadline = time.monotonic() + 30
     while (
-        stack.atoll.client("dynamodb")
+        stack.services.client("dynamodb")
         .get_item(
-            TableName=stack.atoll.settings.table("sessions"),
+            TableName=stack.services.settings.table("sessions"),
             Key={"namespace": {"S": "money"}, "sessionId": {"S": session}},
         )
         .get("Item")

@@ -70,7 +70,7 @@ class _Tape:
     def __init__(self, here: Scene) -> None:
         self._here = here
         self._running: Recorded | None = None
-        events = here.atoll.dynamodb.meta.events
+        events = here.services.dynamodb.meta.events
         events.register("before-parameter-build.dynamodb", self._asked)
         events.register("after-call.dynamodb", self._answered)
 

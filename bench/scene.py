@@ -12,10 +12,10 @@ from moto import mock_aws
 
 from bench.memory import ENVIRONMENT, event
 from bench.meter import Meter
-from chalicelib import deployment
 from chalicelib.clock import Clock
 from chalicelib.domain import agent_secrets, api_keys
 from chalicelib.mcp import endpoint
+from chalicelib.services import Services, use
 from chalicelib.settings import Settings
 from infra.local.templates import load
 
@@ -52,14 +52,14 @@ class SkippingClock(Clock):
 class Scene:
     """One deployment, a key for it, and the ways in."""
 
-    def __init__(self, atoll: deployment.Deployment, clock: SkippingClock) -> None:
+    def __init__(self, services: Services, clock: SkippingClock) -> None:
         from app import app
 
-        self.atoll = atoll
+        self.services = services
         self.clock = clock
         self.app = app
         self.meter = Meter()
-        self.meter.follow(atoll.dynamodb)
+        self.meter.follow(services.dynamodb)
 
     def rest(
         self, method: str, resource: str, body: Any = None, *, query: dict[str, str] | None = None, **parameters: str
@@ -86,7 +86,7 @@ class Scene:
 
     def know_key(self) -> None:
         """Look the key up, as the process does once a minute."""
-        api_keys.authenticate(self.atoll, KEY)
+        api_keys.authenticate(self.services, KEY)
 
     def create(self, namespace: str = "bench", agents: int = 3, **execution: Any) -> str:
         """Create a session and return its id."""
@@ -96,10 +96,10 @@ class Scene:
     def admit(self, session_id: str, namespace: str = "bench") -> dict[str, str]:
         """Give each agent its secret, as a launch does, and return the secrets by name."""
         secrets = {}
-        for agent in self.atoll.agents.of_session(session_id):
+        for agent in self.services.agents.of_session(session_id):
             secret = agent_secrets.mint("key", namespace, session_id, agent.name)
-            self.atoll.agents.admit(session_id, agent.name, secret_hash=agent_secrets.hash_of(secret))
-            self.atoll.agents.start(session_id, agent.name, task_arn="arn", now_ms=self.clock.now_ms())
+            self.services.agents.admit(session_id, agent.name, secret_hash=agent_secrets.hash_of(secret))
+            self.services.agents.start(session_id, agent.name, task_arn="arn", now_ms=self.clock.now_ms())
             secrets[agent.name] = secret
         return secrets
 
@@ -108,7 +108,7 @@ class Scene:
         message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
         sent = {"content-type": "application/json", "accept": "application/json"}
         sent |= {"mcp-protocol-version": "2025-06-18", **headers}
-        return endpoint.handle(self.atoll, endpoint.Request("POST", secret, sent, json.dumps(message).encode()))
+        return endpoint.handle(self.services, endpoint.Request("POST", secret, sent, json.dumps(message).encode()))
 
     def mcp(self, secret: str, method: str, **params: Any) -> Any:
         """Make an MCP request and return its result."""
@@ -153,24 +153,24 @@ def scene(dynamodb_url: str | None = None, **settings: Any) -> Iterator[Scene]:
     with patch.dict(os.environ, environment), mock_aws() if dynamodb_url is None else nullcontext():
         clock = SkippingClock()
         addresses = {"api_url": "https://api.example", "mcp_url": "https://door.example"}
-        atoll = deployment.Deployment(Settings(stage="bench", **addresses, **settings), clock)
+        services = Services(Settings(stage="bench", **addresses, **settings), clock)
         for resource in template["Resources"].values():
             if resource["Type"] == "AWS::DynamoDB::Table":
-                _make(atoll, resource["Properties"])
-        deployment.use(atoll)
+                _make(services, resource["Properties"])
+        use(services)
         try:
             from chalicelib.domain import registry
 
-            registry.put(atoll, AGENT, "echo", "1.0.0")
-            api_keys.put(atoll, KEY, "bench")
-            yield Scene(atoll, clock)
+            registry.put(services, AGENT, "echo", "1.0.0")
+            api_keys.put(services, KEY, "bench")
+            yield Scene(services, clock)
         finally:
-            deployment.use(None)
+            use(None)
 
 
-def _make(atoll: deployment.Deployment, properties: dict[str, Any]) -> None:
+def _make(services: Services, properties: dict[str, Any]) -> None:
     made_of = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
-    atoll.dynamodb.create_table(
+    services.dynamodb.create_table(
         TableName=properties["TableName"]["Fn::Sub"].replace("${Stage}", "bench"),
         BillingMode="PAY_PER_REQUEST",
         **{part: properties[part] for part in made_of if part in properties},

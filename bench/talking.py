@@ -22,8 +22,8 @@ from urllib.parse import urlsplit
 from rich.console import Console
 from rich.table import Table
 
-from chalicelib.deployment import Deployment
 from chalicelib.domain import actors, agent_secrets, threads
+from chalicelib.services import Services
 from chalicelib.store.agents import AgentRecord
 from chalicelib.store.namespaces import NamespaceRecord
 from chalicelib.store.sessions import SessionRecord
@@ -96,17 +96,17 @@ class Session:
     """An executed session of agents that have connected and are not programs: only their secrets are there."""
 
     def __init__(self, stack: LocalStack, agents: int) -> None:
-        self.atoll: Deployment = stack.atoll
+        self.services: Services = stack.services
         self.id = str(uuid.uuid4())
         self.names = [f"agent-{number}" for number in range(agents)]
-        now_ms = self.atoll.clock.now_ms()
+        now_ms = self.services.clock.now_ms()
         expires_at = now_ms // 1000 + 3600
         key = "bench"
         self.secrets = {name: agent_secrets.mint(key, NAMESPACE, self.id, name) for name in self.names}
         self.doors = {name: f"{stack.url}/mcp/v1/{secret}/mcp" for name, secret in self.secrets.items()}
-        self.atoll.namespaces.create(NamespaceRecord(name=NAMESPACE, created_at_ms=now_ms))
-        self.atoll.agents.create_all([self._agent(name, now_ms, expires_at) for name in self.names], {})
-        self.atoll.sessions.create(
+        self.services.namespaces.create(NamespaceRecord(name=NAMESPACE, created_at_ms=now_ms))
+        self.services.agents.create_all([self._agent(name, now_ms, expires_at) for name in self.names], {})
+        self.services.sessions.create(
             SessionRecord(
                 namespace=NAMESPACE,
                 session_id=self.id,
@@ -136,19 +136,19 @@ class Session:
 
     def actor(self, name: str) -> actors.Actor:
         """Return one of its agents."""
-        return actors.by_secret(self.atoll, self.secrets[name])
+        return actors.by_secret(self.services, self.secrets[name])
 
     def waiting(self) -> int:
         """Return how many of its agents are seen waiting."""
-        now_ms = self.atoll.clock.now_ms()
-        return sum((agent.waiting_until_ms or 0) > now_ms for agent in self.atoll.agents.of_session(self.id))
+        now_ms = self.services.clock.now_ms()
+        return sum((agent.waiting_until_ms or 0) > now_ms for agent in self.services.agents.of_session(self.id))
 
 
 def wakes(stack: LocalStack) -> list[float]:
     """Have all but one agent wait, send each a message, and return how long each took to reach its agent, in s."""
     session = Session(stack, WAITING + 1)
     sender, *others = session.names
-    thread = threads.create(session.atoll, session.actor(sender), "all", others)
+    thread = threads.create(session.services, session.actor(sender), "all", others)
     context = multiprocessing.get_context("spawn")
     results = context.Queue()
     child = context.Process(target=wait_together, args=([session.doors[name] for name in others], results))
@@ -172,7 +172,7 @@ def sending(stack: LocalStack) -> tuple[float, float]:
     session = Session(stack, 2)
     one, two = session.names
     actor = session.actor(one)
-    short, long = (threads.create(session.atoll, actor, name, [two]) for name in ("short", "long"))
+    short, long = (threads.create(session.services, actor, name, [two]) for name in ("short", "long"))
     _fill(session, long.id, LONG_THREAD)
     agent = Agent(session.doors[one])
 
@@ -187,27 +187,27 @@ def sending(stack: LocalStack) -> tuple[float, float]:
 
 def _fill(session: Session, thread: str, messages: int) -> None:
     """Have a thread hold so many messages, without sending each of them."""
-    log, items = session.atoll.log, list[Any]()
-    log.put = lambda item, **_: bool(items.append(item)) or True  # type: ignore[method-assign]
+    table, items = session.services.log._table, list[Any]()
+    table.put = lambda item, **_: bool(items.append(item)) or True  # type: ignore[method-assign]
     one = session.names[0]
     for number in range(messages):
-        now_ms = session.atoll.clock.now_ms()
+        now_ms = session.services.clock.now_ms()
         message = SessionThreadMessage(
             id=str(number), thread_id=thread, text="x", sender_name=one, mention_names=[], timestamp=now_ms
         )
         event = ThreadMessageSent(timestamp=now_ms, message=message).to_wire()
-        log.append(session.id, event, at_ms=now_ms, expires_at=now_ms // 1000 + 3600, seq=number + 1)
-    del log.put
-    log.write_all(items)
-    record = session.atoll.threads.find(session.id, thread)
+        session.services.log.append(session.id, event, at_ms=now_ms, expires_at=now_ms // 1000 + 3600, seq=number + 1)
+    del table.put
+    table.write_all(items)
+    record = session.services.threads.find(session.id, thread)
     assert record is not None
-    session.atoll.threads.put(dataclasses.replace(record, message_count=messages).to_item())
+    session.services.threads._table.put(dataclasses.replace(record, message_count=messages).to_item())
 
 
 def crowd(stack: LocalStack) -> tuple[int, list[int]]:
     """Have many agents send to one thread at once; return how many were acknowledged, and every ``seq`` there is."""
     session = Session(stack, SENDERS)
-    thread = threads.create(session.atoll, session.actor(session.names[0]), "crowd", session.names[1:])
+    thread = threads.create(session.services, session.actor(session.names[0]), "crowd", session.names[1:])
     context = multiprocessing.get_context("spawn")
     results = context.Queue()
     doors = list(session.doors.values())
@@ -215,7 +215,7 @@ def crowd(stack: LocalStack) -> tuple[int, list[int]]:
     child.start()
     acknowledged = results.get(timeout=120)
     child.join()
-    entries = session.atoll.log.since(session.id, 0)
+    entries = session.services.log.since(session.id, 0)
     return acknowledged, sorted(entry.seq or 0 for entry in entries if entry.event["type"] == "thread_message_sent")
 
 

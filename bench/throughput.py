@@ -141,7 +141,7 @@ def serve() -> None:
         for _ in range(SESSIONS):
             session = talking.Session(stack, 2)
             one, two = session.names
-            thread = threads.create(session.atoll, session.actor(one), "load", [two])
+            thread = threads.create(session.services, session.actor(one), "load", [two])
             arguments = {"threadId": thread.id, "content": "x" * 100, "mentions": [two]}
             message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call"}
             message |= {"params": {"name": "coral_send_message", "arguments": arguments}}

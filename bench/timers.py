@@ -181,7 +181,7 @@ def _connected(stack: LocalStack) -> Timed:
 def _answers(stack: LocalStack) -> Timed:
     session = _post(stack, [_agent("echo", "echo", ITERATION_COUNT=("u32", ANSWERS)), _sleeper("me")], ttl=60_000)
     _first(stack, session, "agent_connected")
-    secret = agent_secrets.mint(stack.atoll.secrets.get("agent-key"), NAMESPACE, session, "me")
+    secret = agent_secrets.mint(stack.services.secrets.get("agent-key"), NAMESPACE, session, "me")
     me = talking.Agent(f"{stack.url}/mcp/v1/{secret}/mcp")
     thread = me.call("coral_create_thread", threadName="bench", participantNames=["echo"])["thread"]["id"]
     taken = []
@@ -199,7 +199,7 @@ def _answers(stack: LocalStack) -> Timed:
 def _first(stack: LocalStack, session: str, kind: str) -> float:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        for entry in stack.atoll.log.since(session, 0):
+        for entry in stack.services.log.since(session, 0):
             if entry.event["type"] == kind:
                 return entry.at_ms
         time.sleep(0.01)

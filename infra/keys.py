@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from chalicelib.deployment import Deployment
 from chalicelib.domain import api_keys
 from chalicelib.domain.errors import AtollError
+from chalicelib.services import Services
 from chalicelib.settings import DAY_S, Settings
 from chalicelib.wire.base import iso_from_ms
 
@@ -33,7 +33,7 @@ Profile = Annotated[str | None, typer.Option(help="Profile of your AWS configura
 LOCAL_URL = "http://127.0.0.1:5555"
 
 
-class OfStage(Deployment):
+class OfStage(Services):
     """A stage as its keeper reaches it: with an AWS session of this machine, or through the local stack's door."""
 
     def __init__(self, stage: str, session: boto3.Session, endpoint: str | None) -> None:
@@ -61,9 +61,9 @@ def make(
     profile: Profile = None,
 ) -> None:
     """Make a key and print it, this once."""
-    with _of_stage(stage, url, region, profile) as atoll:
+    with _of_stage(stage, url, region, profile) as services:
         lifetime_s = days * DAY_S if days else None
-        key, record = api_keys.make(atoll, name, namespace or [], lifetime_s=lifetime_s)
+        key, record = api_keys.make(services, name, namespace or [], lifetime_s=lifetime_s)
     err.print(Text(f"Key {api_keys.id_of(record)} of {name!r}; it is not shown again:", style="dim"))
     # By itself on standard output, so that a script can take it.
     print(key)
@@ -72,8 +72,8 @@ def make(
 @app.command("list")
 def list_keys(stage: Stage = "dev", url: Url = LOCAL_URL, region: Region = None, profile: Profile = None) -> None:
     """List the keys of a stage, oldest first."""
-    with _of_stage(stage, url, region, profile) as atoll:
-        keys = sorted(atoll.api_keys.all(), key=lambda key: key.created_at_ms)
+    with _of_stage(stage, url, region, profile) as services:
+        keys = sorted(services.api_keys.all(), key=lambda key: key.created_at_ms)
     table = Table("id", "name", "namespaces", "made", "expires", title=f"API keys of stage {stage}")
     for key in keys:
         expires = "never" if key.expires_at is None else iso_from_ms(key.expires_at * 1000)
@@ -91,13 +91,13 @@ def revoke(
     profile: Profile = None,
 ) -> None:
     """Revoke a key. Functions that have seen it believe in it for a minute more."""
-    with _of_stage(stage, url, region, profile) as atoll:
-        record = api_keys.revoke(atoll, key)
+    with _of_stage(stage, url, region, profile) as services:
+        record = api_keys.revoke(services, key)
     err.print(Text(f"Revoked key {api_keys.id_of(record)} of {record.name!r}: it works for at most 60 s more."))
 
 
 @contextmanager
-def _of_stage(stage: str, url: str, region: str | None, profile: str | None) -> Iterator[Deployment]:
+def _of_stage(stage: str, url: str, region: str | None, profile: str | None) -> Iterator[Services]:
     """Give a stage's deployment; say what went wrong in a sentence and exit with 1."""
     try:
         if stage == "local":

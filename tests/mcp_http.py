@@ -26,7 +26,7 @@ def serving(here: World) -> Iterator[str]:
         def _serve(self) -> None:
             headers = {name.lower(): value for name, value in self.headers.items()}
             body = self.rfile.read(int(headers.get("content-length", 0)))
-            answer = handle(here.atoll, Request(self.command, self.path.split("/")[3], headers, body))
+            answer = handle(here.services, Request(self.command, self.path.split("/")[3], headers, body))
             self.send_response(answer.status)
             for name, value in answer.headers.items():
                 self.send_header(name, value)

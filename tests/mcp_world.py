@@ -14,10 +14,10 @@ from moto.dynamodb.models import dynamodb_backends
 from moto.dynamodb.responses import DynamoHandler
 
 from chalicelib.clock import Clock
-from chalicelib.deployment import Deployment
 from chalicelib.domain import actors, agent_secrets
 from chalicelib.domain.agents import state_of
 from chalicelib.mcp.endpoint import Request, Response, handle
+from chalicelib.services import Services
 from chalicelib.settings import Settings
 from chalicelib.store.agents import AgentRecord
 from chalicelib.store.namespaces import NamespaceRecord
@@ -31,12 +31,12 @@ NEVER_S = 1 << 40
 class World:
     """One deployment with one session."""
 
-    def __init__(self, atoll: Deployment) -> None:
-        self.atoll = atoll
+    def __init__(self, services: Services) -> None:
+        self.services = services
         #: Names of the DynamoDB calls made since the last `counting`.
         self.calls: list[str] = []
         self.before_call: Callable[[str, dict[str, Any]], None] = lambda name, params: None
-        atoll.dynamodb.meta.events.register("before-parameter-build.dynamodb", self._note)
+        services.dynamodb.meta.events.register("before-parameter-build.dynamodb", self._note)
 
     def clear(self) -> None:
         """Forget everything, and what was to happen at calls."""
@@ -47,13 +47,13 @@ class World:
     @contextmanager
     def on(self, clock: Clock, **settings: Any) -> Iterator[None]:
         """Go by another clock and other settings for a while."""
-        usual, client = self.atoll, self.atoll.dynamodb
-        self.atoll = Deployment(Settings(stage="test", **settings), clock)
-        self.atoll.dynamodb = client
+        usual, client = self.services, self.services.dynamodb
+        self.services = Services(Settings(stage="test", **settings), clock)
+        self.services.dynamodb = client
         try:
             yield
         finally:
-            self.atoll = usual
+            self.services = usual
 
     def _note(self, params: dict[str, Any], model: Any, **_: Any) -> None:
         self.calls.append(model.name)
@@ -63,10 +63,10 @@ class World:
         self, *names: str, groups: list[list[str]] | None = None, session_id: str = SESSION, **agent: Any
     ) -> None:
         """Make an executed session of these agents; all are linked unless groups say who is."""
-        now_ms = self.atoll.clock.now_ms()
+        now_ms = self.services.clock.now_ms()
         linked = groups if groups is not None else [list(names)]
-        self.atoll.namespaces.create(NamespaceRecord(name=NAMESPACE, created_at_ms=now_ms))
-        self.atoll.sessions.create(
+        self.services.namespaces.create(NamespaceRecord(name=NAMESPACE, created_at_ms=now_ms))
+        self.services.sessions.create(
             SessionRecord(
                 namespace=NAMESPACE,
                 session_id=session_id,
@@ -79,7 +79,7 @@ class World:
                 runtime_settings={},
             )
         )
-        self.atoll.agents.create_all(
+        self.services.agents.create_all(
             [
                 AgentRecord(
                     session_id=session_id,
@@ -105,7 +105,7 @@ class World:
 
     def actor(self, name: str, session_id: str = SESSION) -> actors.Actor:
         """Return an agent as it is now."""
-        return actors.by_secret(self.atoll, self.secret(name, session_id))
+        return actors.by_secret(self.services, self.secret(name, session_id))
 
     def post(
         self, name: str, body: Any, headers: dict[str, str] | None = None, *, secret: str | None = None
@@ -113,7 +113,7 @@ class World:
         """POST to an agent's MCP endpoint; what is not bytes is sent as JSON."""
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         given = {"content-type": "application/json", "accept": "application/json", **(headers or {})}
-        return handle(self.atoll, Request("POST", secret or self.secret(name), given, raw))
+        return handle(self.services, Request("POST", secret or self.secret(name), given, raw))
 
     def rpc(self, name: str, method: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
         """Make one request of the 2025 era and return the JSON-RPC answer."""
@@ -151,9 +151,9 @@ class World:
 
     def communication(self, name: str) -> str | None:
         """Return what an agent is seen doing."""
-        agent = self.atoll.agents.find(SESSION, name)
+        agent = self.services.agents.find(SESSION, name)
         assert agent is not None
-        status = state_of(agent, self.atoll.clock.now_ms()).to_wire()["status"]
+        status = state_of(agent, self.services.clock.now_ms()).to_wire()["status"]
         found: str | None = status["connectionStatus"].get("communicationStatus", {}).get("type")
         return found
 
@@ -239,13 +239,13 @@ def world(clock: Clock | None = None, **settings: Any) -> Iterator[World]:
             return call_action(handler)
 
     with mock_aws(), patch.object(DynamoHandler, "call_action", call_alone):
-        atoll = Deployment(Settings(stage="test", **settings), clock)
+        services = Services(Settings(stage="test", **settings), clock)
         for resource in ("NamespacesTable", "SessionsTable", "SessionItemsTable", "ApiKeysTable"):
             properties = template["Resources"][resource]["Properties"]
-            atoll.dynamodb.create_table(
+            services.dynamodb.create_table(
                 TableName=properties["TableName"]["Fn::Sub"].replace("${Stage}", "test"),
                 AttributeDefinitions=properties["AttributeDefinitions"],
                 KeySchema=properties["KeySchema"],
                 BillingMode="PAY_PER_REQUEST",
             )
-        yield World(atoll)
+        yield World(services)

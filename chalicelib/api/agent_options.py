@@ -3,8 +3,8 @@
 from chalice.app import Blueprint, Request, Response
 
 from chalicelib.api.http import route
-from chalicelib.deployment import current
 from chalicelib.domain import actors, options
+from chalicelib.stores import current
 
 routes = Blueprint(__name__)
 
@@ -13,8 +13,8 @@ routes = Blueprint(__name__)
 def get_agent_options(request: Request) -> Response:
     """Return an agent's files as a tar archive in base64; the bearer is the agent's secret."""
     _, _, secret = request.headers.get("authorization", "").partition(" ")
-    atoll = current()
-    actor = actors.by_secret(atoll, secret.strip())
-    stored = atoll.agents.options_of(actor.session_id, actor.name)
+    stores = current()
+    actor = actors.by_secret(stores, secret.strip())
+    stored = stores.agents.options_of(actor.session_id, actor.name)
     resolved = options.ResolvedOptions.from_json(stored or "{}")
     return Response(body=options.archive(resolved), status_code=200, headers={"Content-Type": "text/plain"})

@@ -7,9 +7,9 @@ from urllib.parse import parse_qs, quote
 from chalice.app import Blueprint, Request, Response
 
 from chalicelib.api.http import COOKIE, route
-from chalicelib.deployment import current
 from chalicelib.domain import api_keys
 from chalicelib.domain.errors import BadRequest, Unauthorized
+from chalicelib.stores import current
 
 routes = Blueprint(__name__)
 

@@ -4,10 +4,10 @@ from chalice.app import Blueprint
 
 from chalicelib.api.http import route
 from chalicelib.api.paging import Page, Paging
-from chalicelib.deployment import current
-from chalicelib.domain import webhooks
+from chalicelib.domain import deliveries
 from chalicelib.domain.errors import Conflict
 from chalicelib.store.deliveries import DeliveryRecord
+from chalicelib.stores import current
 from chalicelib.wire.deliveries import Delivery, DeliveryAttempt
 
 routes = Blueprint(__name__)
@@ -16,20 +16,20 @@ routes = Blueprint(__name__)
 @route(routes, "GET", "/api/v1/local/namespace/{namespace}/deliveries", filtered=False)
 def list_deliveries(namespace: str, paging: Paging) -> Page[Delivery]:
     """List the deliveries of a namespace, newest first."""
-    found = webhooks.listing(current(), namespace, page=paging.limit + 1, start=_place(paging.start))
+    found = deliveries.listing(current(), namespace, page=paging.limit + 1, start=_place(paging.start))
     return paging.page(found, _delivery, position=_position)
 
 
 @route(routes, "GET", "/api/v1/local/namespace/{namespace}/deliveries/{deliveryId}")
 def get_delivery(namespace: str, delivery_id: str) -> Delivery:
     """Return one delivery."""
-    return _delivery(webhooks.find(current(), namespace, delivery_id))
+    return _delivery(deliveries.find(current(), namespace, delivery_id))
 
 
 @route(routes, "POST", "/api/v1/local/namespace/{namespace}/deliveries/{deliveryId}/resend", raises=(Conflict,))
 def resend_delivery(namespace: str, delivery_id: str) -> Delivery:
     """Send a delivered or failed delivery again, the same bytes under the same id; 409 while it is pending."""
-    return _delivery(webhooks.resend(current(), namespace, delivery_id))
+    return _delivery(deliveries.resend(current(), namespace, delivery_id))
 
 
 def _delivery(record: DeliveryRecord) -> Delivery:

@@ -17,9 +17,10 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_snake
 
 from chalicelib.api.paging import CURSOR_HEADER, Page, Paging, check_size
-from chalicelib.deployment import current
+from chalicelib.aws.errors import is_transient
 from chalicelib.domain import api_keys, errors
-from chalicelib.domain.outages import passes
+from chalicelib.store.items import Unprocessed
+from chalicelib.stores import current
 from chalicelib.telemetry import about
 from chalicelib.wire.base import RouteException
 
@@ -236,8 +237,8 @@ def _mapping_errors(view: Handler) -> Handler:
             return _refusal_of(error)
         except ValidationError as error:
             return refusal(HTTPStatus.BAD_REQUEST, describe(error))
-        except (ClientError, BotoCoreError) as error:
-            if not passes(error):
+        except (ClientError, BotoCoreError, Unprocessed) as error:
+            if not is_transient(error):
                 raise
             logger.warning("AWS is busy", extra={"error": type(error).__name__})
             return _refusal_of(errors.TryLater("Atoll is busy: try again shortly"))

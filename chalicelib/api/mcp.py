@@ -3,7 +3,7 @@
 from chalice.app import Blueprint, Request, Response
 
 from chalicelib.api.http import route
-from chalicelib.deployment import current
+from chalicelib.stores import current
 
 routes = Blueprint(__name__)
 

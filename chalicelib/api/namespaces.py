@@ -4,10 +4,10 @@ from chalice.app import Blueprint
 
 from chalicelib.api.http import route
 from chalicelib.api.paging import MAX_ANSWER_BYTES, Page, Paging
-from chalicelib.deployment import current
 from chalicelib.domain import api_keys, namespaces, sessions
 from chalicelib.domain.errors import Forbidden, NotFound
 from chalicelib.store.api_keys import ApiKeyRecord
+from chalicelib.stores import current
 from chalicelib.wire.namespaces import SessionNamespaceRequest, SessionNamespaceStateBase
 from chalicelib.wire.sessions import SessionNamespaceStateExtended, SessionStateBase, SessionStateExtended
 
@@ -38,10 +38,10 @@ def get_namespace_states(caller: ApiKeyRecord, paging: Paging) -> Page[SessionNa
 @route(routes, "GET", f"{_NAMESPACES}/extended")
 def get_namespace_states_extended(caller: ApiKeyRecord, paging: Paging) -> Page[SessionNamespaceStateExtended]:
     """List the namespaces that the caller's key reaches, with their sessions."""
-    atoll = current()
+    stores = current()
     return paging.page(
-        namespaces.reached(atoll, caller, start=paging.start),
-        lambda record: sessions.namespace_with_sessions(atoll, record),
+        namespaces.reached(stores, caller, start=paging.start),
+        lambda record: sessions.namespace_with_sessions(stores, record),
         position=lambda record: record.name,
         annotations=lambda record: record.annotations,
     )
@@ -50,10 +50,10 @@ def get_namespace_states_extended(caller: ApiKeyRecord, paging: Paging) -> Page[
 @route(routes, "GET", _NAMESPACE)
 def get_session_states(namespace: str, paging: Paging) -> Page[SessionStateBase]:
     """List the sessions of a namespace."""
-    atoll = current()
-    now_ms = atoll.clock.now_ms()
+    stores = current()
+    now_ms = stores.clock.now_ms()
     return paging.page(
-        sessions.of_namespace(atoll, namespace, start=paging.start, limit=paging.read_limit),
+        sessions.of_namespace(stores, namespace, start=paging.start, limit=paging.read_limit),
         lambda record: sessions.state_of(record, now_ms),
         position=lambda record: record.session_id,
         annotations=lambda record: record.annotations,
@@ -63,10 +63,10 @@ def get_session_states(namespace: str, paging: Paging) -> Page[SessionStateBase]
 @route(routes, "GET", f"{_NAMESPACE}/extended")
 def get_session_states_extended(namespace: str, paging: Paging) -> Page[SessionStateExtended]:
     """List the sessions of a namespace with their agents and threads."""
-    atoll = current()
+    stores = current()
     return paging.page(
-        sessions.of_namespace(atoll, namespace, start=paging.start, limit=paging.read_limit),
-        lambda record: sessions.extended_state_of(atoll, record, at_most_bytes=MAX_ANSWER_BYTES),
+        sessions.of_namespace(stores, namespace, start=paging.start, limit=paging.read_limit),
+        lambda record: sessions.extended_state_of(stores, record, at_most_bytes=MAX_ANSWER_BYTES),
         position=lambda record: record.session_id,
         annotations=lambda record: record.annotations,
     )

@@ -8,9 +8,9 @@ from typing import NoReturn
 from chalice.app import Blueprint, Request
 
 from chalicelib.api.http import bearer, route
-from chalicelib.deployment import current
 from chalicelib.domain import actors
 from chalicelib.domain.errors import NotConfigured, Unauthorized
+from chalicelib.stores import current
 
 routes = Blueprint(__name__)
 

@@ -2,10 +2,12 @@
 
 from chalice.app import Blueprint
 
+from chalicelib import services
 from chalicelib.api.http import route
-from chalicelib.deployment import current
-from chalicelib.domain import actors, agents, threads
+from chalicelib.domain import actors, threads
 from chalicelib.domain.errors import BadRequest
+from chalicelib.reactions import launches
+from chalicelib.stores import current
 from chalicelib.wire.threads import (
     AddParticipantInput,
     CloseThreadInput,
@@ -65,4 +67,5 @@ def puppet_kill_agent(namespace: str, session_id: str, agent_name: str) -> None:
     actor = actors.by_name(current(), namespace, session_id, agent_name)
     if actor.agent.status != "running":
         raise BadRequest(f"the agent {agent_name!r} is not running")
-    agents.end(current(), actor.agent, reason="ended by a user")
+    # The one call of a request beside DynamoDB (rule 1): StopTask, after its write.
+    launches.end(services.current(), actor.agent, reason="ended by a user")

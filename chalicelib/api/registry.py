@@ -6,10 +6,10 @@ from chalice.app import Blueprint
 
 from chalicelib.api.http import route
 from chalicelib.api.paging import Page, Paging
-from chalicelib.deployment import current
 from chalicelib.domain import registry
 from chalicelib.domain.errors import BadRequest, Conflict, Forbidden, NotFound
 from chalicelib.store.api_keys import ApiKeyRecord
+from chalicelib.stores import current
 from chalicelib.wire import registry as wire
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def delete_local_agent(agent_name: str, agent_version: str, caller: ApiKeyRecord
 @route(routes, "GET", "/api/v1/registry/marketplace/{agentName}/{agentVersion}")
 def inspect_marketplace_agent(agent_name: str, agent_version: str) -> "wire.RestrictedRegistryAgent":
     """Answer as a server without a marketplace does."""
-    raise NotFound(f"there is no agent {agent_name!r} in version {agent_version!r}: no marketplace is configured")
+    raise NotFound.of_registry_agent(agent_name, agent_version, "no marketplace is configured")
 
 
 @route(routes, "GET", "/api/v1/registry/linked/{linkedServerName}/{agentName}/{agentVersion}")
@@ -66,9 +66,7 @@ def inspect_linked_server_agent(
     linked_server_name: str, agent_name: str, agent_version: str
 ) -> "wire.RestrictedRegistryAgent":
     """Answer as a server without linked servers does."""
-    raise NotFound(
-        f"there is no agent {agent_name!r} in version {agent_version!r}: no server {linked_server_name!r} is linked"
-    )
+    raise NotFound.of_registry_agent(agent_name, agent_version, f"no server {linked_server_name!r} is linked")
 
 
 def _shown(record: "RegistryAgentRecord") -> "wire.RestrictedRegistryAgent":

@@ -4,11 +4,11 @@ from chalice.app import Blueprint, Request
 
 from chalicelib.api.http import bytes_of, route
 from chalicelib.api.paging import MAX_ANSWER_BYTES
-from chalicelib.deployment import current
 from chalicelib.domain import api_keys, sessions
 from chalicelib.domain.errors import Conflict, Forbidden, NotFound, TooLarge
 from chalicelib.domain.idempotency import Claim
 from chalicelib.store.api_keys import ApiKeyRecord
+from chalicelib.stores import current
 from chalicelib.wire import requests
 from chalicelib.wire.sessions import (
     SessionIdentifier,

@@ -4,8 +4,8 @@ from chalice.app import Blueprint
 
 from chalicelib.api.http import route
 from chalicelib.api.paging import Page, Paging
-from chalicelib.deployment import current
 from chalicelib.domain import agents, sessions, threads
+from chalicelib.stores import current
 from chalicelib.wire.agents import SessionAgentState
 from chalicelib.wire.threads import SessionThreadMessage, SessionThreadOverview
 
@@ -17,11 +17,11 @@ _SESSION = "/api/v1/local/session/{namespace}/{sessionId}"
 @route(routes, "GET", f"{_SESSION}/agent")
 def list_agents(namespace: str, session_id: str, paging: Paging) -> Page[SessionAgentState]:
     """List the agents of a session."""
-    atoll = current()
-    sessions.read(atoll, namespace, session_id)
-    now_ms = atoll.clock.now_ms()
+    stores = current()
+    sessions.read(stores, namespace, session_id)
+    now_ms = stores.clock.now_ms()
     return paging.page(
-        atoll.agents.page(session_id, start=paging.start, limit=paging.read_limit),
+        stores.agents.page(session_id, start=paging.start, limit=paging.read_limit),
         lambda agent: agents.state_of(agent, now_ms),
         position=lambda agent: agent.name,
         annotations=lambda agent: agent.annotations,
@@ -31,10 +31,10 @@ def list_agents(namespace: str, session_id: str, paging: Paging) -> Page[Session
 @route(routes, "GET", f"{_SESSION}/thread", filtered=False)
 def list_threads(namespace: str, session_id: str, paging: Paging) -> Page[SessionThreadOverview]:
     """List the threads of a session without their messages."""
-    atoll = current()
-    sessions.read(atoll, namespace, session_id)
+    stores = current()
+    sessions.read(stores, namespace, session_id)
     return paging.page(
-        atoll.threads.page(session_id, start=paging.start, limit=paging.read_limit),
+        stores.threads.page(session_id, start=paging.start, limit=paging.read_limit),
         threads.overview,
         position=lambda thread: thread.thread_id,
     )
@@ -43,18 +43,18 @@ def list_threads(namespace: str, session_id: str, paging: Paging) -> Page[Sessio
 @route(routes, "GET", f"{_SESSION}/thread/{{threadId}}")
 def get_thread(namespace: str, session_id: str, thread_id: str) -> SessionThreadOverview:
     """Return a thread of a session without its messages."""
-    atoll = current()
-    sessions.read(atoll, namespace, session_id)
-    return threads.overview(threads.find(atoll, session_id, thread_id))
+    stores = current()
+    sessions.read(stores, namespace, session_id)
+    return threads.overview(threads.find(stores, session_id, thread_id))
 
 
 @route(routes, "GET", f"{_SESSION}/thread/{{threadId}}/message", filtered=False)
 def list_messages(namespace: str, session_id: str, thread_id: str, paging: Paging) -> Page[SessionThreadMessage]:
     """List the messages of a thread in the order in which they were written; a closed thread has none."""
-    atoll = current()
-    sessions.read(atoll, namespace, session_id)
+    stores = current()
+    sessions.read(stores, namespace, session_id)
     return paging.page(
-        threads.messages(atoll, threads.find(atoll, session_id, thread_id), paging.start),
+        threads.messages(stores, threads.find(stores, session_id, thread_id), paging.start),
         lambda passed: passed[1],
         position=lambda passed: passed[0],
     )

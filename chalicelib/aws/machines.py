@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from mypy_boto3_stepfunctions import SFNClient
 
 
-#: What stands in a name between the id of the session and the number of the mend.
-_MEND = "-mend-"
+#: What stands in a name between the id of the session and the number of the restart.
+_RESTART = "-restart-"
 
 
-def _name(session_id: str, mend: int) -> str:
-    return f"{session_id}{_MEND}{mend}" if mend else session_id
+def _name(session_id: str, restart: int) -> str:
+    return f"{session_id}{_RESTART}{restart}" if restart else session_id
 
 
 class Machines:
@@ -27,15 +27,15 @@ class Machines:
         self._client = client
         self._arn = settings.state_machine_arn("session-lifecycle")
 
-    def start_lifecycle(self, namespace: str, session_id: str, *, ttl_s: int, mend: int = 0) -> bool:
+    def start_lifecycle(self, namespace: str, session_id: str, *, ttl_s: int, restart: int = 0) -> bool:
         """Start the lifecycle of a session; ``False`` when it was started before, and is left alone.
 
-        A name serves once in 90 days, so what is to take the place of an execution that failed counts as a ``mend``.
+        A name serves once in 90 days, so what is to take the place of an execution that failed counts as a ``restart``.
         """
         content = {"namespace": namespace, "sessionId": session_id, "ttlSeconds": ttl_s}
         try:
             self._client.start_execution(
-                stateMachineArn=self._arn, name=_name(session_id, mend), input=json.dumps(content)
+                stateMachineArn=self._arn, name=_name(session_id, restart), input=json.dumps(content)
             )
         except ClientError as error:
             if error.response["Error"]["Code"] != "ExecutionAlreadyExists":
@@ -43,9 +43,9 @@ class Machines:
             return False
         return True
 
-    def status(self, session_id: str, mend: int = 0) -> str | None:
+    def status(self, session_id: str, restart: int = 0) -> str | None:
         """Return the status of a session's execution, ``RUNNING`` for one; ``None`` when it was never started."""
-        arn = f"{self._arn.replace(':stateMachine:', ':execution:')}:{_name(session_id, mend)}"
+        arn = f"{self._arn.replace(':stateMachine:', ':execution:')}:{_name(session_id, restart)}"
         try:
             return self._client.describe_execution(executionArn=arn)["status"]
         except ClientError as error:
@@ -59,7 +59,7 @@ class Machines:
             stateMachineArn=self._arn, statusFilter="RUNNING"
         )
         for page in pages:
-            yield from (execution["name"].partition(_MEND)[0] for execution in page["executions"])
+            yield from (execution["name"].partition(_RESTART)[0] for execution in page["executions"])
 
     def end_run(self, task_token: str) -> None:
         """Tell the lifecycle that the session's agents need not run on; a wait that is over is left alone."""

@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from chalicelib.aws.tasks import (
+from chalicelib.aws.task_overrides import (
     CONTAINER,
     OPTIONS_CONTAINER,
+    OPTIONS_DIRECTORY,
     OPTIONS_TOKEN,
     OPTIONS_URL,
-    TaskRefused,
-    is_final,
-    stream_prefix,
 )
+from chalicelib.aws.tasks import TaskRefused, is_final, stream_prefix
 from chalicelib.settings import Settings
 from chalicelib.store.registry import RegistryAgentRecord
 from chalicelib.wire.identifiers import RuntimeId
@@ -27,9 +26,6 @@ from chalicelib.wire.registry import DockerRuntime, ExecutableRuntime
 
 if TYPE_CHECKING:
     from mypy_boto3_ecs import ECSClient
-
-#: Where the files of options are in a container.
-OPTIONS_DIRECTORY = "/coral/options"
 
 #: The image of a container that the local stack runs as a process of this machine.
 EXECUTABLE = "executable"
@@ -55,7 +51,7 @@ class TaskDefinitions:
         self._settings = settings
 
     def wanted(self, record: RegistryAgentRecord, runtime: RuntimeId) -> tuple[str, dict[str, Any]]:
-        """Return the task definition that an agent's runtime is to have, and a word that tells it from any other.
+        """Return the task definition that an agent's runtime is to have, and a key that tells it from any other.
 
         It follows from the agent and from the deployment's settings and region, each of which may change.
         """

@@ -8,23 +8,11 @@ from typing import TYPE_CHECKING, cast
 
 from botocore.exceptions import ClientError
 
+from chalicelib.aws.task_overrides import CONTAINER, overrides
 from chalicelib.settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_ecs import ECSClient
-    from mypy_boto3_ecs.type_defs import ContainerOverrideTypeDef, TaskOverrideTypeDef
-
-#: What the container of an agent is called in its task definition.
-CONTAINER = "agent"
-
-#: The container that runs before it, for an agent with options that travel as files, and the variables that tell it
-#: where to fetch them, and with what.
-OPTIONS_CONTAINER = "options"
-OPTIONS_URL = "ATOLL_OPTIONS_URL"
-OPTIONS_TOKEN = "ATOLL_OPTIONS_TOKEN"  # noqa: S105, the name of a variable
-
-#: Largest overrides of one task (ECS API reference, "TaskOverride": the whole, written as JSON).
-MAX_OVERRIDES_BYTES = 8_192
 
 #: Most tasks of one DescribeTasks (ECS API reference).
 DESCRIBED_AT_ONCE = 100
@@ -56,23 +44,6 @@ _PASSING = (
     "service linked role",
     "too many concurrent attempts",
 )
-
-
-def overrides(
-    environment: Mapping[str, str], options_environment: Mapping[str, str] | None = None
-) -> "TaskOverrideTypeDef":
-    """Return what makes an agent's task out of its task definition; `MAX_OVERRIDES_BYTES` bounds it."""
-    containers: list[ContainerOverrideTypeDef] = [_with(CONTAINER, environment)]
-    if options_environment is not None:
-        containers.append(_with(OPTIONS_CONTAINER, options_environment))
-    return {"containerOverrides": containers}
-
-
-def _with(container: str, environment: Mapping[str, str]) -> "ContainerOverrideTypeDef":
-    return {
-        "name": container,
-        "environment": [{"name": name, "value": value} for name, value in environment.items()],
-    }
 
 
 def is_final(error: ClientError) -> bool:

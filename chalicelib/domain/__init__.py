@@ -1,1 +1,1 @@
-"""What Atoll does, in Coral's words. Raises its own errors and knows no HTTP."""
+"""Facts: what Atoll does to its tables, in Coral's words. Given `Stores`, raises its own errors, knows no HTTP."""

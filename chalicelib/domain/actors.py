@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from chalicelib.domain import agent_secrets
 from chalicelib.domain.errors import BadRequest, Conflict, NotFound, Unauthorized
 from chalicelib.store.agents import AgentRecord
-from chalicelib.store.namespaces import NamespaceRecord
 from chalicelib.store.sessions import SessionRecord
-from chalicelib.store.table import read_together
 from chalicelib.wire.events import AgentConnected
 
 if TYPE_CHECKING:
-    from chalicelib.deployment import Deployment
+    from chalicelib.stores import Stores
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +32,7 @@ class Actor(NamedTuple):
         return self.session.session_id
 
 
-def by_secret(atoll: "Deployment", secret: str) -> Actor:
+def by_secret(stores: "Stores", secret: str) -> Actor:
     """Return whom a secret proves; one DynamoDB call.
 
     Raises `Unauthorized` for anything but the secret of an agent of an executed session. Which of it was wrong is
@@ -43,66 +41,51 @@ def by_secret(atoll: "Deployment", secret: str) -> Actor:
     identity = agent_secrets.parse(secret)
     if identity is None:
         raise Unauthorized("the agent secret is not valid")
-    session, agent = read_together(
-        atoll.dynamodb,
-        atoll.clock,
-        [
-            (atoll.sessions, atoll.sessions.key(identity.namespace, identity.session_id)),
-            (atoll.agents, atoll.agents.key(identity.session_id, identity.agent)),
-        ],
-    )
-    valid = agent_secrets.matches(secret, agent.get("secretHash") if agent else None)
-    if not valid or session is None or agent is None or session["status"] != "executed":
+    session, agent = stores.reads.agent(*identity)
+    valid = agent_secrets.matches(secret, agent.secret_hash if agent else None)
+    if not valid or session is None or agent is None or session.status != "executed":
         raise Unauthorized("the agent secret is not valid")
-    return Actor(SessionRecord.from_item(session), AgentRecord.from_item(agent))
+    return Actor(session, agent)
 
 
-def by_name(atoll: "Deployment", namespace: str, session_id: str, name: str) -> Actor:
+def by_name(stores: "Stores", namespace: str, session_id: str, name: str) -> Actor:
     """Return an agent in whose place a user acts, connected or not; one DynamoDB call.
 
     Raises `NotFound` when namespace, session or agent is not there, `BadRequest` when the session is closing.
     """
-    space, session, agent = read_together(
-        atoll.dynamodb,
-        atoll.clock,
-        [
-            (atoll.namespaces, atoll.namespaces.key(namespace)),
-            (atoll.sessions, atoll.sessions.key(namespace, session_id)),
-            (atoll.agents, atoll.agents.key(session_id, name)),
-        ],
-    )
-    if space is None or NamespaceRecord.from_item(space).forced:
-        raise NotFound(f"there is no namespace {namespace!r}")
+    space, session, agent = stores.reads.agent_in_namespace(namespace, session_id, name)
+    if space is None or space.forced:
+        raise NotFound.of_namespace(namespace)
     if session is None:
-        raise NotFound(f"there is no session {session_id!r} in the namespace {namespace!r}")
+        raise NotFound.of_session(namespace, session_id)
     if agent is None:
         raise NotFound(f"there is no agent {name!r} in the session {session_id!r}")
-    if session["status"] == "closing":
+    if session.status == "closing":
         raise BadRequest(f"the session {session_id!r} is closing")
-    return Actor(SessionRecord.from_item(session), AgentRecord.from_item(agent))
+    return Actor(session, agent)
 
 
-def connect(atoll: "Deployment", actor: Actor) -> bool:
+def connect(stores: "Stores", actor: Actor) -> bool:
     """Note an agent's first MCP request, in its state and in the log; ``False`` when it was noted before."""
     if actor.agent.connected_at_ms is not None:
         return False
-    now_ms = atoll.clock.now_ms()
+    now_ms = stores.clock.now_ms()
     event = AgentConnected(timestamp=now_ms, name=actor.name).to_wire()
     # Told before it is noted: when that is cut off, the next request tells it again, as the same entry.
-    atoll.log.append(
+    stores.log.append(
         actor.session_id,
         event,
         at_ms=now_ms,
         expires_at=actor.agent.expires_at,
         entry_id=f"agent_connected-{actor.agent.position}",
     )
-    return atoll.agents.connect(actor.session_id, actor.name, now_ms=now_ms)
+    return stores.agents.connect(actor.session_id, actor.name, now_ms=now_ms)
 
 
-def close_session(atoll: "Deployment", actor: Actor) -> None:
+def close_session(stores: "Stores", actor: Actor) -> None:
     """Close the actor's session; raise `Conflict` when it is closing already."""
     where = actor.session.namespace, actor.session_id
-    if atoll.sessions.close(*where, now_ms=atoll.clock.now_ms(), reason="closed_by_agent") is None:
+    if stores.sessions.close(*where, now_ms=stores.clock.now_ms(), reason="closed_by_agent") is None:
         raise Conflict(f"the session {actor.session_id!r} is closing already")
     logger.info(
         "session closed by an agent",

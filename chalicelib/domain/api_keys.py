@@ -9,7 +9,7 @@ from chalicelib.domain.errors import BadRequest, Conflict, Forbidden, NotFound, 
 from chalicelib.store.api_keys import ApiKeyRecord
 
 if TYPE_CHECKING:
-    from chalicelib.deployment import Deployment
+    from chalicelib.stores import Stores
 
 #: How long a process believes what it read of a key: a revoked key works at most this much longer.
 CACHE_MS = 60_000
@@ -27,24 +27,24 @@ def hash_of(key: str) -> str:
 
 
 def make(
-    atoll: "Deployment", name: str, namespaces: Sequence[str] = (), *, lifetime_s: int | None = None
+    stores: "Stores", name: str, namespaces: Sequence[str] = (), *, lifetime_s: int | None = None
 ) -> tuple[str, ApiKeyRecord]:
     """Make a new key and return it with its record: nobody can read it again, for only its hash is stored.
 
     Raises `BadRequest` for namespaces that no key can be limited to.
     """
     key = f"atoll_{secrets.token_urlsafe(32)}"
-    return key, put(atoll, key, name, namespaces, lifetime_s=lifetime_s)
+    return key, put(stores, key, name, namespaces, lifetime_s=lifetime_s)
 
 
 def put(
-    atoll: "Deployment", key: str, name: str, namespaces: Sequence[str] = (), *, lifetime_s: int | None = None
+    stores: "Stores", key: str, name: str, namespaces: Sequence[str] = (), *, lifetime_s: int | None = None
 ) -> ApiKeyRecord:
     """Store a key by its hash; ``namespaces`` limits it to exact names, or prefixes ending in ``*``. None is all."""
     for namespace in namespaces:
         if not namespace or "*" in namespace[:-1]:
             raise BadRequest(f"{namespace!r} is neither a namespace's name nor the beginning of one with * behind it")
-    now_ms = atoll.clock.now_ms()
+    now_ms = stores.clock.now_ms()
     record = ApiKeyRecord(
         key_hash=hash_of(key),
         name=name,
@@ -52,16 +52,16 @@ def put(
         namespaces=list(namespaces) or ["*"],
         expires_at=None if lifetime_s is None else now_ms // 1000 + lifetime_s,
     )
-    atoll.api_keys.save(record)
+    stores.api_keys.save(record)
     return record
 
 
-def revoke(atoll: "Deployment", wanted: str) -> ApiKeyRecord:
+def revoke(stores: "Stores", wanted: str) -> ApiKeyRecord:
     """Delete the key that a name or the beginning of an id names; it works for `CACHE_MS` more at most.
 
     Raises `NotFound` when there is none, `Conflict` when there is more than one.
     """
-    keys = list(atoll.api_keys.all())
+    keys = list(stores.api_keys.all())
     found = [key for key in keys if key.name == wanted] or [
         key for key in keys if len(wanted) >= _ID_LENGTH and key.key_hash.startswith(wanted)
     ]
@@ -69,7 +69,7 @@ def revoke(atoll: "Deployment", wanted: str) -> ApiKeyRecord:
         raise NotFound(f"there is no API key {wanted!r}")
     if len(found) > 1:
         raise Conflict(f"{len(found)} API keys are named {wanted!r}: name one by its id")
-    atoll.api_keys.remove(found[0].key_hash)
+    stores.api_keys.remove(found[0].key_hash)
     return found[0]
 
 
@@ -78,21 +78,21 @@ def id_of(key: ApiKeyRecord) -> str:
     return key.key_hash[:_ID_LENGTH]
 
 
-def authenticate(atoll: "Deployment", key: str) -> ApiKeyRecord:
+def authenticate(stores: "Stores", key: str) -> ApiKeyRecord:
     """Return the record of a valid key; raise `Unauthorized` without one."""
     if not key:
         raise Unauthorized("an API key is needed: Authorization: Bearer <key>")
-    key_hash, now_ms = hash_of(key), atoll.clock.now_ms()
-    read_at_ms, record = atoll.known_keys.get(key_hash, (0, None))
+    key_hash, now_ms = hash_of(key), stores.clock.now_ms()
+    read_at_ms, record = stores.known_keys.get(key_hash, (0, None))
     expired = record is not None and record.expires_at is not None and record.expires_at <= now_ms / 1000
     if record is None or expired or now_ms - read_at_ms > CACHE_MS:
-        record = atoll.api_keys.find(key_hash)
+        record = stores.api_keys.find(key_hash)
         if record is None:
-            atoll.known_keys.pop(key_hash, None)
+            stores.known_keys.pop(key_hash, None)
             raise Unauthorized("the API key is not valid")
-        if len(atoll.known_keys) >= _CACHE_SIZE:
-            atoll.known_keys.clear()
-        atoll.known_keys[key_hash] = (now_ms, record)
+        if len(stores.known_keys) >= _CACHE_SIZE:
+            stores.known_keys.clear()
+        stores.known_keys[key_hash] = (now_ms, record)
     return record
 
 

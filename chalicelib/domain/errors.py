@@ -1,5 +1,7 @@
 """What can be wrong with a request, in Coral's words. The edges map each to HTTP, MCP or a state machine's error."""
 
+from typing import Self
+
 
 class AtollError(Exception):
     """Base of all errors a caller may see. The message names the offending value and the rule."""
@@ -19,6 +21,21 @@ class Forbidden(AtollError):
 
 class NotFound(AtollError):
     """An unknown namespace, session, agent, thread or registry agent (HTTP 404)."""
+
+    @classmethod
+    def of_namespace(cls, name: str) -> Self:
+        """Return the error for a namespace that is not there."""
+        return cls(f"there is no namespace {name!r}")
+
+    @classmethod
+    def of_session(cls, namespace: str, session_id: str) -> Self:
+        """Return the error for a session that is not there."""
+        return cls(f"there is no session {session_id!r} in the namespace {namespace!r}")
+
+    @classmethod
+    def of_registry_agent(cls, name: str, version: str, why: str = "") -> Self:
+        """Return the error for an agent that the registry does not have, and why if that is not plain."""
+        return cls(f"there is no agent {name!r} in version {version!r}{why and f': {why}'}")
 
 
 class Conflict(AtollError):

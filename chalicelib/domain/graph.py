@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from chalicelib.domain import options, registry
 from chalicelib.domain.errors import BadRequest, TooLarge
 from chalicelib.store.agents import AgentRecord
+from chalicelib.store.items import size_of
 from chalicelib.store.namespaces import NamespaceRecord
 from chalicelib.store.registry import RegistryAgentRecord
-from chalicelib.store.table import read_together, size_of
 from chalicelib.wire.custom_tools import CORAL_TOOL_NAMES
 from chalicelib.wire.graph import AgentGraphRequest, GraphAgentRequest, LocalProvider
 
 if TYPE_CHECKING:
-    from chalicelib.deployment import Deployment
+    from chalicelib.stores import Stores
 
 #: Largest definition of one agent as it is stored: DynamoDB's item limit of 400 KB less what the item needs besides.
 MAX_AGENT_BYTES = 380_000
@@ -28,7 +28,7 @@ Registered = Sequence[RegistryAgentRecord]
 
 
 def read(
-    atoll: "Deployment", namespace: str, graph: AgentGraphRequest
+    stores: "Stores", namespace: str, graph: AgentGraphRequest
 ) -> tuple[NamespaceRecord | None, list[RegistryAgentRecord]]:
     """Read the namespace and all registry agents that a graph names, in one call.
 
@@ -40,9 +40,9 @@ def read(
                 f"the agent {agent.name!r} asks for the provider {agent.provider.type!r}: only 'local' is offered"
             )
     identifiers = [agent.id for agent in graph.agents]
-    wanted = [(atoll.namespaces, atoll.namespaces.key(namespace)), *registry.keys(atoll, identifiers)]
-    found, *items = read_together(atoll.dynamodb, atoll.clock, wanted)
-    return NamespaceRecord.from_item(found) if found else None, registry.records(identifiers, items)
+    registry.check_sources(identifiers)
+    found, records = stores.reads.graph(namespace, [(each.name, each.version) for each in identifiers])
+    return found, registry.all_of(identifiers, records)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Plan:
         return json.dumps(tools) if tools else None
 
 
-def plan(atoll: "Deployment", graph: AgentGraphRequest, registered: Registered) -> Plan:
+def plan(stores: "Stores", graph: AgentGraphRequest, registered: Registered) -> Plan:
     """Check a graph against the contract ("Sessions") and the registry.
 
     Raises `BadRequest` naming what is wrong, `TooLarge` for groups that no item can hold.
@@ -109,7 +109,7 @@ def plan(atoll: "Deployment", graph: AgentGraphRequest, registered: Registered) 
     for agent in graph.agents:
         _refuse_unknown(f"customToolAccess of the agent {agent.name!r}", agent.custom_tool_access, graph.custom_tools)
     pairs = list(zip(graph.agents, registered, strict=True))
-    resolved = {agent.name: _resolve(atoll, agent, record) for agent, record in pairs}
+    resolved = {agent.name: _resolve(stores, agent, record) for agent, record in pairs}
     descriptions = {agent.name: agent.description or record.definition.info.description for agent, record in pairs}
     return Plan(graph, links_of(names, graph.groups), resolved, descriptions)
 
@@ -128,13 +128,13 @@ def _refuse_unknown(where: str, named: list[str], known: Mapping[str, object] | 
         raise BadRequest(f"{where} names what is not in the graph: {', '.join(map(repr, unknown))}")
 
 
-def _resolve(atoll: "Deployment", agent: GraphAgentRequest, record: RegistryAgentRecord) -> options.ResolvedOptions:
-    registry.runtime_of(atoll, record.definition, agent.provider.runtime)
+def _resolve(stores: "Stores", agent: GraphAgentRequest, record: RegistryAgentRecord) -> options.ResolvedOptions:
+    registry.runtime_of(stores, record.definition, agent.provider.runtime)
     return options.resolve(record.definition, agent.name, agent.options)
 
 
 def _refuse_too_large(agent: AgentRecord, option_values: str) -> None:
-    size = max(size_of(agent.to_item()), size_of(option_values))
+    size = max(agent.item_bytes, size_of(option_values))
     if size > MAX_AGENT_BYTES:
         raise TooLarge(
             f"the definition of the agent {agent.name!r} has {size} bytes: at most {MAX_AGENT_BYTES} are stored"

@@ -13,7 +13,7 @@ from chalicelib.store.claims import ClaimRecord
 from chalicelib.wire.sessions import SessionIdentifier
 
 if TYPE_CHECKING:
-    from chalicelib.deployment import Deployment
+    from chalicelib.stores import Stores
 
 #: How long a key is remembered.
 REMEMBERED_S = 24 * 3600
@@ -39,20 +39,20 @@ class Claim:
         canonical = json.dumps(json.loads(body), sort_keys=True, separators=(",", ":"))
         return cls(_digest(f"{caller}\0{key}"), _digest(f"{key}\0{canonical}"))
 
-    def record(self, atoll: "Deployment", session: SessionIdentifier) -> ClaimRecord:
+    def record(self, stores: "Stores", session: SessionIdentifier) -> ClaimRecord:
         """Return the record by which this claim leads to a session."""
         return ClaimRecord(
             claim_id=self.claim_id,
             body_hash=self.body_hash,
             namespace=session.namespace,
             created_session=session.session_id,
-            expires_at=atoll.clock.now_ms() // 1000 + REMEMBERED_S,
+            expires_at=stores.clock.now_ms() // 1000 + REMEMBERED_S,
         )
 
 
-def created(atoll: "Deployment", claim: Claim) -> SessionIdentifier | None:
+def created(stores: "Stores", claim: Claim) -> SessionIdentifier | None:
     """Return the session that this request has created already; raise `Conflict` when another one has used its key."""
-    found = atoll.claims.find(claim.claim_id)
+    found = stores.claims.find(claim.claim_id)
     if found is None:
         return None
     if found.body_hash != claim.body_hash:

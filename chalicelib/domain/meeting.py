@@ -8,23 +8,23 @@ from chalicelib.store.agents import AgentRecord
 from chalicelib.wire.threads import MAX_WAIT_MS
 
 if TYPE_CHECKING:
-    from chalicelib.deployment import Deployment
+    from chalicelib.stores import Stores
 
 
-def wait_for_blocking(atoll: "Deployment", actor: Actor, deadline_ms: int) -> bool:
+def wait_for_blocking(stores: "Stores", actor: Actor, deadline_ms: int) -> bool:
     """Wait until every blocking agent that links lead to has connected or is connecting; ``False`` if time ran out.
 
     An agent that has stopped is not waited for: it will not connect any more.
     """
-    end_ms = min(deadline_ms, atoll.clock.now_ms() + MAX_WAIT_MS)
-    watch = atoll.watch(actor.session_id)
+    end_ms = min(deadline_ms, stores.clock.now_ms() + MAX_WAIT_MS)
+    watch = stores.watch(actor.session_id)
     pause_s = FIRST_PAUSE_S
     while True:
         watch.arm()
-        agents = atoll.agents.of_session(actor.session_id)
+        agents = stores.agents.of_session(actor.session_id)
         if not missing(agents, actor.name):
             return True
-        remaining_ms = end_ms - atoll.clock.now_ms()
+        remaining_ms = end_ms - stores.clock.now_ms()
         if remaining_ms <= 0:
             return False
         watch.wait(pause_s, remaining_ms / 1000)

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from chalicelib.domain import api_keys
 from chalicelib.domain.errors import BadRequest, NotFound, TryLater
 from chalicelib.store.api_keys import ApiKeyRecord
-from chalicelib.store.namespaces import NamespaceRecord, Namespaces
-from chalicelib.store.table import BATCH_GET_ITEMS, read_together
+from chalicelib.store.items import BATCH_GET_ITEMS
+from chalicelib.store.namespaces import NamespaceRecord
 from chalicelib.wire.namespaces import SessionNamespaceRequest, SessionNamespaceStateBase
 
 if TYPE_CHECKING:
-    from chalicelib.deployment import Deployment
+    from chalicelib.stores import Stores
 
 #: Pause between two looks at a namespace that is going away.
 _LOOK_EVERY_S = 0.05
@@ -32,110 +32,103 @@ def state_of(record: NamespaceRecord) -> SessionNamespaceStateBase:
     )
 
 
-def unknown(name: str) -> NotFound:
-    """Return the error for a namespace that is not there."""
-    return NotFound(f"there is no namespace {name!r}")
-
-
-def find(atoll: "Deployment", name: str) -> NamespaceRecord:
+def find(stores: "Stores", name: str) -> NamespaceRecord:
     """Return a namespace; raise `NotFound` when there is none, or it is being deleted by request."""
-    record = atoll.namespaces.find(name)
+    record = stores.namespaces.find(name)
     if record is None or record.forced:
-        raise unknown(name)
+        raise NotFound.of_namespace(name)
     return record
 
 
-def reached(atoll: "Deployment", key: ApiKeyRecord, *, start: str | None = None) -> Iterator[NamespaceRecord]:
+def reached(stores: "Stores", key: ApiKeyRecord, *, start: str | None = None) -> Iterator[NamespaceRecord]:
     """Return the namespaces that an API key reaches, from behind the one named ``start`` on, in no order."""
     exact = sorted({name for name in key.namespaces if not name.endswith("*")})
     if len(exact) == len(key.namespaces) <= BATCH_GET_ITEMS:  # no need to look through those of all others
         wanted = [name for name in exact if start is None or name > start]
-        keys = [(atoll.namespaces, Namespaces.key(name)) for name in wanted]
-        items = read_together(atoll.dynamodb, atoll.clock, keys) if keys else []
-        found: Iterator[NamespaceRecord] = map(NamespaceRecord.from_item, filter(None, items))
+        found: Iterator[NamespaceRecord] = filter(None, stores.reads.namespaces(wanted) if wanted else [])
     else:
-        found = atoll.namespaces.all(start=start)
+        found = stores.namespaces.all(start=start)
     return (record for record in found if api_keys.reaches(key, record.name) and not record.forced)
 
 
-def record_of(atoll: "Deployment", request: SessionNamespaceRequest) -> NamespaceRecord:
+def record_of(stores: "Stores", request: SessionNamespaceRequest) -> NamespaceRecord:
     """Return the record that a request asks for."""
     return NamespaceRecord(
         name=request.name,
-        created_at_ms=atoll.clock.now_ms(),
+        created_at_ms=stores.clock.now_ms(),
         delete_on_last_session_exit=request.delete_on_last_session_exit,
         annotations=request.annotations,
     )
 
 
-def create(atoll: "Deployment", request: SessionNamespaceRequest) -> None:
+def create(stores: "Stores", request: SessionNamespaceRequest) -> None:
     """Create a namespace; raise `BadRequest` when the name is taken, `TryLater` while an old one is going away."""
-    while not atoll.namespaces.create(record_of(atoll, request)):
-        there = atoll.namespaces.find(request.name)
+    while not stores.namespaces.create(record_of(stores, request)):
+        there = stores.namespaces.find(request.name)
         if there is not None and not there.forced:
             raise BadRequest(f"there is a namespace {request.name!r} already")
-        wait_until_gone(atoll, request.name)
+        wait_until_gone(stores, request.name)
 
 
-def delete(atoll: "Deployment", name: str) -> None:
+def delete(stores: "Stores", name: str) -> None:
     """Close and remove all sessions of a namespace, then the namespace; return when they are gone.
 
     Hiding the namespace is the fact; the reaction to it does the rest. Raises `TryLater` when that takes longer than
     a request may (`Settings.namespace_deletion_wait_ms`); it goes on all the same.
     """
-    find(atoll, name)
-    if not atoll.namespaces.force_deletion(name, atoll.sessions, now_ms=atoll.clock.now_ms()):
-        raise unknown(name)
-    wait_until_gone(atoll, name)
+    find(stores, name)
+    if not stores.namespaces.force_deletion(name, now_ms=stores.clock.now_ms()):
+        raise NotFound.of_namespace(name)
+    wait_until_gone(stores, name)
 
 
-def wait_until_gone(atoll: "Deployment", name: str) -> None:
+def wait_until_gone(stores: "Stores", name: str) -> None:
     """Wait for a namespace that is being deleted by request; raise `TryLater` when it takes too long."""
-    limit_ms = atoll.settings.namespace_deletion_wait_ms
-    deadline_ms = atoll.clock.now_ms() + limit_ms
-    while (record := atoll.namespaces.find(name)) is not None and record.forced:
-        if atoll.clock.now_ms() >= deadline_ms:
+    limit_ms = stores.settings.namespace_deletion_wait_ms
+    deadline_ms = stores.clock.now_ms() + limit_ms
+    while (record := stores.namespaces.find(name)) is not None and record.forced:
+        if stores.clock.now_ms() >= deadline_ms:
             raise TryLater(f"the namespace {name!r} is still being deleted after {limit_ms} ms", retry_after_s=5)
-        atoll.clock.sleep(_LOOK_EVERY_S)
+        stores.clock.sleep(_LOOK_EVERY_S)
 
 
-def delete_when_empty(atoll: "Deployment", name: str) -> None:
+def delete_when_empty(stores: "Stores", name: str) -> None:
     """Delete a namespace that is to go with its last session, or by request, if it has no session left.
 
     The reaction to every session that is gone; it may run twice or late.
     """
-    record = atoll.namespaces.find(name)
+    record = stores.namespaces.find(name)
     if record is None or not (record.forced or record.delete_on_last_session_exit):
         return
-    if atoll.sessions.any_in(name):  # its exit comes here too, and until then nobody writes to what all share
+    if stores.sessions.any_in(name):  # its exit comes here too, and until then nobody writes to what all share
         return
-    # Of two that come here, the later one to begin decides: it looks for sessions after that, and the earlier one's
-    # id does not stop or finish anything any more.
+    # The newest deletion id wins: whoever wrote it looks for sessions afterwards, and an older one's conditional
+    # writes fail.
     deletion = uuid.uuid4().hex
-    going = atoll.namespaces.start_deleting(record, deletion, now_ms=atoll.clock.now_ms())
+    going = stores.namespaces.start_deleting(record, deletion, now_ms=stores.clock.now_ms())
     if going is None:
         return
-    if atoll.sessions.any_in(name):
-        atoll.namespaces.stop_deleting(name, deletion)
+    if stores.sessions.any_in(name):
+        stores.namespaces.stop_deleting(name, deletion)
     else:
-        atoll.namespaces.remove(going, deletion, atoll.sessions)
+        stores.namespaces.remove(going, deletion)
 
 
-def keep_for(atoll: "Deployment", name: str, recreate: Callable[[], NamespaceRecord] | None) -> bool:
+def keep_for(stores: "Stores", name: str, recreate: Callable[[], NamespaceRecord] | None) -> bool:
     """Make sure that a namespace outlives a session record that was just written into it.
 
     ``recreate`` gives the record to create again when the namespace has gone meanwhile; without it that is the end.
     Returns ``False`` when the session must be taken back.
     """
     while True:
-        record = atoll.namespaces.find(name)
+        record = stores.namespaces.find(name)
         if record is not None and record.forced:
             return False
         if record is not None and record.state == "active":
             return True
         if record is None and recreate is None:
             return False
-        if atoll.namespaces.stop_deleting(name) if record else recreate and atoll.namespaces.create(recreate()):
+        if stores.namespaces.stop_deleting(name) if record else recreate and stores.namespaces.create(recreate()):
             # Its session may have ended meanwhile, and then nobody else looks at what was brought back here.
-            delete_when_empty(atoll, name)
+            delete_when_empty(stores, name)
             return True

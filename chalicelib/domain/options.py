@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import TypeAdapter
 
-from chalicelib.aws.task_definitions import OPTIONS_DIRECTORY
-from chalicelib.aws.tasks import MAX_OVERRIDES_BYTES, overrides
+from chalicelib.aws.task_overrides import MAX_OVERRIDES_BYTES, OPTIONS_DIRECTORY, overrides
 from chalicelib.domain.errors import BadRequest, TooLarge
 from chalicelib.wire.options import (
     BlobAgentOptionValidation,

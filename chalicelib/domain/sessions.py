@@ -5,12 +5,11 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from chalicelib.domain import agents, graph, idempotency, namespaces, threads
+from chalicelib.domain import agent_environment, agents, graph, idempotency, namespaces, threads
 from chalicelib.domain.errors import BadRequest, NotFound, TooLarge
 from chalicelib.domain.idempotency import Claim
 from chalicelib.store.namespaces import NamespaceRecord
-from chalicelib.store.sessions import SessionRecord
-from chalicelib.store.table import read_together
+from chalicelib.store.sessions import CloseReason, SessionRecord
 from chalicelib.wire import requests
 from chalicelib.wire.namespaces import SessionNamespaceRequest
 from chalicelib.wire.sessions import (
@@ -28,14 +27,14 @@ from chalicelib.wire.sessions import (
 )
 
 if TYPE_CHECKING:
-    from chalicelib.deployment import Deployment
+    from chalicelib.stores import Stores
 
 
 #: Sessions of one namespace that are told in one answer: a base state takes 200 bytes at least, an answer has 5 MB.
 MAX_SESSIONS_TOGETHER = 25_000
 
 
-def create(atoll: "Deployment", request: "requests.SessionRequest", claim: Claim | None = None) -> SessionIdentifier:
+def create(stores: "Stores", request: "requests.SessionRequest", claim: Claim | None = None) -> SessionIdentifier:
     """Create a session, and execute it unless that is deferred; with a claim, once for all who make the same one.
 
     The record is the last thing written: a crash before it leaves items that nobody can see, and that expire.
@@ -44,35 +43,35 @@ def create(atoll: "Deployment", request: "requests.SessionRequest", claim: Claim
     `Conflict` for a claim that another request has made, `TooLarge` for what is too large to be stored, `TryLater`
     while a namespace of that name is being deleted.
     """
-    if claim and (earlier := idempotency.created(atoll, claim)):
+    if claim and (earlier := idempotency.created(stores, claim)):
         return earlier
     provider = request.namespace_provider
     wanted = provider.namespace_request if isinstance(provider, requests.CreateIfNotExists) else None
     name = wanted.name if wanted else provider.name  # type: ignore[union-attr]
-    namespace, registered = graph.read(atoll, name, request.agent_graph_request)
-    plan = graph.plan(atoll, request.agent_graph_request, registered)
+    namespace, registered = graph.read(stores, name, request.agent_graph_request)
+    plan = graph.plan(stores, request.agent_graph_request, registered)
     session_id = str(uuid.uuid4())
-    now_ms = atoll.clock.now_ms()
+    now_ms = stores.clock.now_ms()
     settings = request.execution.runtime_settings if isinstance(request.execution, requests.Immediate) else None
     # The agents of a deferred session must outlive whatever settings it is executed with.
     records, option_values = plan.records(
-        name, session_id, created_at_ms=now_ms, expires_at=longest_life_s(atoll, now_ms, settings)
+        name, session_id, created_at_ms=now_ms, expires_at=longest_life_s(stores, now_ms, settings)
     )
     for agent in records:
-        agents.check_size(atoll, agent, option_values.get(agent.name))
+        agent_environment.check_size(stores, agent, option_values.get(agent.name))
     while namespace is None or namespace.forced:
-        namespace = _namespace_for(atoll, name, namespace, wanted)
+        namespace = _namespace_for(stores, name, namespace, wanted)
 
-    now_ms = atoll.clock.now_ms()
+    now_ms = stores.clock.now_ms()
     record = SessionRecord(
         namespace=name,
         session_id=session_id,
         status="executed" if settings else "pending_execution",
         created_at_ms=now_ms,
         executed_at_ms=now_ms if settings else None,
-        expires_at=longest_life_s(atoll, now_ms, settings)
+        expires_at=longest_life_s(stores, now_ms, settings)
         if settings
-        else now_ms // 1000 + atoll.settings.pending_session_s,
+        else now_ms // 1000 + stores.settings.pending_session_s,
         namespace_state=namespaces.state_of(namespace).to_wire(),
         annotations=request.annotations,
         groups=request.agent_graph_request.groups,
@@ -80,36 +79,36 @@ def create(atoll: "Deployment", request: "requests.SessionRequest", claim: Claim
         runtime_settings=settings.to_wire() if settings else None,
     )
     created = SessionIdentifier(namespace=name, session_id=session_id)
-    atoll.agents.create_all(records, option_values)
+    stores.agents.create_all(records, option_values)
     if claim is None:
-        atoll.sessions.create(record)
-    elif not atoll.claims.create_with(claim.record(atoll, created), atoll.sessions, record, now_s=now_ms // 1000):
+        stores.sessions.create(record)
+    elif not stores.claims.create_with(claim.record(stores, created), record):
         # A twin was quicker. What was written for this one is seen by nobody.
-        atoll.session_items.purge(session_id, at_most=2 * len(records) + 1)
-        return idempotency.created(atoll, claim) or create(atoll, request, claim)
-    recreate = (lambda: namespaces.record_of(atoll, wanted)) if wanted else None
-    if not namespaces.keep_for(atoll, name, recreate):
+        stores.session_items.purge(session_id, at_most=2 * len(records) + 1)
+        return idempotency.created(stores, claim) or create(stores, request, claim)
+    recreate = (lambda: namespaces.record_of(stores, wanted)) if wanted else None
+    if not namespaces.keep_for(stores, name, recreate):
         if claim:
-            atoll.claims.remove(claim.claim_id)
-        atoll.sessions.remove(name, record.session_id, status=record.status)
-        raise namespaces.unknown(name)
+            stores.claims.remove(claim.claim_id)
+        stores.sessions.remove(name, record.session_id, status=record.status)
+        raise NotFound.of_namespace(name)
     return created
 
 
 def _namespace_for(
-    atoll: "Deployment", name: str, found: NamespaceRecord | None, wanted: SessionNamespaceRequest | None
+    stores: "Stores", name: str, found: NamespaceRecord | None, wanted: SessionNamespaceRequest | None
 ) -> NamespaceRecord | None:
     if wanted is None:
-        raise namespaces.unknown(name)
+        raise NotFound.of_namespace(name)
     if found is not None:  # it is being deleted by request
-        namespaces.wait_until_gone(atoll, name)
-    record = namespaces.record_of(atoll, wanted)
-    return record if atoll.namespaces.create(record) else atoll.namespaces.find(name)
+        namespaces.wait_until_gone(stores, name)
+    record = namespaces.record_of(stores, wanted)
+    return record if stores.namespaces.create(record) else stores.namespaces.find(name)
 
 
-def longest_life_s(atoll: "Deployment", now_ms: int, settings: SessionRuntimeSettings | None) -> int:
+def longest_life_s(stores: "Stores", now_ms: int, settings: SessionRuntimeSettings | None) -> int:
     """Return when (epoch s) the items of a session may be collected even if every reaction to it was lost."""
-    limits = atoll.settings
+    limits = stores.settings
     if settings is None:  # pending: any settings may follow
         longest_s = MAX_DURATION_MS // 1000
         run_s = max(limits.max_session_s, longest_s)
@@ -120,71 +119,63 @@ def longest_life_s(atoll: "Deployment", now_ms: int, settings: SessionRuntimeSet
     return now_ms // 1000 + run_s + -(-hold_ms // 1000) + limits.retention_s
 
 
-def read(atoll: "Deployment", namespace: str, session_id: str) -> tuple[NamespaceRecord, SessionRecord]:
+def read(stores: "Stores", namespace: str, session_id: str) -> tuple[NamespaceRecord, SessionRecord]:
     """Read a session and its namespace in one call; raise `NotFound` when either is not there for clients."""
-    namespace_item, item = read_together(
-        atoll.dynamodb,
-        atoll.clock,
-        [
-            (atoll.namespaces, atoll.namespaces.key(namespace)),
-            (atoll.sessions, atoll.sessions.key(namespace, session_id)),
-        ],
-    )
-    found = NamespaceRecord.from_item(namespace_item) if namespace_item else None
-    if found is None or found.forced:
-        raise namespaces.unknown(namespace)
-    if item is None:
-        raise NotFound(f"there is no session {session_id!r} in the namespace {namespace!r}")
-    return found, SessionRecord.from_item(item)
+    space, session = stores.reads.session(namespace, session_id)
+    if space is None or space.forced:
+        raise NotFound.of_namespace(namespace)
+    if session is None:
+        raise NotFound.of_session(namespace, session_id)
+    return space, session
 
 
-def execute(atoll: "Deployment", namespace: str, session_id: str, settings: SessionRuntimeSettings) -> None:
+def execute(stores: "Stores", namespace: str, session_id: str, settings: SessionRuntimeSettings) -> None:
     """Execute a deferred session; raise `BadRequest` when it is not pending."""
-    read(atoll, namespace, session_id)
-    now_ms = atoll.clock.now_ms()
-    executed = atoll.sessions.execute(
+    read(stores, namespace, session_id)
+    now_ms = stores.clock.now_ms()
+    executed = stores.sessions.execute(
         namespace,
         session_id,
         now_ms=now_ms,
         runtime_settings=settings.to_wire(),
-        expires_at=longest_life_s(atoll, now_ms, settings),
+        expires_at=longest_life_s(stores, now_ms, settings),
     )
     if executed is None:
         raise BadRequest(f"the session {session_id!r} is not pending execution")
 
 
-def close(atoll: "Deployment", namespace: str, session_id: str, *, reason: str = "closed_by_user") -> None:
+def close(stores: "Stores", namespace: str, session_id: str, *, reason: CloseReason = "closed_by_user") -> None:
     """Close a session; one that is pending is removed, one that is closing already is left alone."""
-    _, record = read(atoll, namespace, session_id)
-    if record.status == "pending_execution" and atoll.sessions.remove(namespace, session_id, status=record.status):
+    _, record = read(stores, namespace, session_id)
+    if record.status == "pending_execution" and stores.sessions.remove(namespace, session_id, status=record.status):
         return
-    atoll.sessions.close(namespace, session_id, now_ms=atoll.clock.now_ms(), reason=reason)
+    stores.sessions.close(namespace, session_id, now_ms=stores.clock.now_ms(), reason=reason)
 
 
-def state(atoll: "Deployment", namespace: str, session_id: str) -> SessionStateBase:
+def state(stores: "Stores", namespace: str, session_id: str) -> SessionStateBase:
     """Return a session's base state."""
-    return state_of(read(atoll, namespace, session_id)[1], atoll.clock.now_ms())
+    return state_of(read(stores, namespace, session_id)[1], stores.clock.now_ms())
 
 
 def extended_state(
-    atoll: "Deployment", namespace: str, session_id: str, *, at_most_bytes: int | None = None
+    stores: "Stores", namespace: str, session_id: str, *, at_most_bytes: int | None = None
 ) -> SessionStateExtended:
     """Return a session's state with its agents and threads."""
-    return extended_state_of(atoll, read(atoll, namespace, session_id)[1], at_most_bytes=at_most_bytes)
+    return extended_state_of(stores, read(stores, namespace, session_id)[1], at_most_bytes=at_most_bytes)
 
 
 def extended_state_of(
-    atoll: "Deployment", record: SessionRecord, *, at_most_bytes: int | None = None
+    stores: "Stores", record: SessionRecord, *, at_most_bytes: int | None = None
 ) -> SessionStateExtended:
     """Add the agents and the threads to a session's base state.
 
     Raises `TooLarge` as soon as the texts of its messages have more than ``at_most_bytes``.
     """
-    now_ms = atoll.clock.now_ms()
+    now_ms = stores.clock.now_ms()
     return SessionStateExtended(
         base=state_of(record, now_ms),
-        agents=[agents.state_of(agent, now_ms) for agent in atoll.agents.of_session(record.session_id)],
-        threads=threads.views(atoll, record.session_id, at_most_bytes=at_most_bytes),
+        agents=[agents.state_of(agent, now_ms) for agent in stores.agents.of_session(record.session_id)],
+        threads=threads.views(stores, record.session_id, at_most_bytes=at_most_bytes),
     )
 
 
@@ -208,26 +199,26 @@ def _status_of(record: SessionRecord) -> PendingExecution | Executed | Closing:
 
 
 def of_namespace(
-    atoll: "Deployment", namespace: str, *, start: str | None = None, limit: int | None = None
+    stores: "Stores", namespace: str, *, start: str | None = None, limit: int | None = None
 ) -> Iterator[SessionRecord]:
     """Return the sessions of a namespace from behind the one with the id ``start`` on, ``limit`` of them a call.
 
     Raises `NotFound` when the namespace is not there.
     """
-    found = atoll.sessions.shown(namespace, start=start, limit=limit)
+    found = stores.sessions.shown(namespace, start=start, limit=limit)
     if found is None:  # whether they are hidden, or there is none, the namespace itself says
-        namespaces.find(atoll, namespace)
-        return atoll.sessions.of_namespace(namespace, start=start, limit=limit)
+        namespaces.find(stores, namespace)
+        return stores.sessions.of_namespace(namespace, start=start, limit=limit)
     return found
 
 
-def namespace_with_sessions(atoll: "Deployment", record: NamespaceRecord) -> SessionNamespaceStateExtended:
+def namespace_with_sessions(stores: "Stores", record: NamespaceRecord) -> SessionNamespaceStateExtended:
     """Return a namespace with the base states of its sessions.
 
     Raises `TooLarge` when it has more than any answer holds.
     """
-    now_ms = atoll.clock.now_ms()
-    found = list(islice(atoll.sessions.of_namespace(record.name), MAX_SESSIONS_TOGETHER + 1))
+    now_ms = stores.clock.now_ms()
+    found = list(islice(stores.sessions.of_namespace(record.name), MAX_SESSIONS_TOGETHER + 1))
     if len(found) > MAX_SESSIONS_TOGETHER:
         raise TooLarge(
             f"the namespace {record.name!r} has more than {MAX_SESSIONS_TOGETHER} sessions: list them page by page, "

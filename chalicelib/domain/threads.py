@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NoReturn
 from chalicelib.domain.actors import Actor
 from chalicelib.domain.errors import BadRequest, NotFound, TooLarge
 from chalicelib.store.log import WRITE_LIMIT_MS, LogEntry
-from chalicelib.store.table import read_together
 from chalicelib.store.threads import ThreadRecord
 from chalicelib.wire.events import (
     SessionEvent,
@@ -30,55 +29,55 @@ from chalicelib.wire.threads import (
 )
 
 if TYPE_CHECKING:
-    from chalicelib.deployment import Deployment
+    from chalicelib.stores import Stores
 
 
-def create(atoll: "Deployment", actor: Actor, name: str, participants: Iterable[str]) -> SessionThread:
+def create(stores: "Stores", actor: Actor, name: str, participants: Iterable[str]) -> SessionThread:
     """Open a thread with its creator and these agents in it.
 
     Raises `NotFound` that lists the names which are not in the session, `BadRequest` that lists those not linked to
     the creator.
     """
     others = [other for other in participants if other != actor.name]
-    _check_reachable(atoll, actor, others)
+    _check_reachable(stores, actor, others)
     record = ThreadRecord(
         session_id=actor.session_id,
         thread_id=str(uuid.uuid4()),
         name=name,
         creator_name=actor.name,
-        created_at_ms=atoll.clock.now_ms(),
+        created_at_ms=stores.clock.now_ms(),
         expires_at=actor.agent.expires_at,
         participants={actor.name, *others},
     )
-    atoll.threads.create(record)
+    stores.threads.create(record)
     thread = view(record)
-    _tell(atoll, actor, ThreadCreated(timestamp=record.created_at_ms, thread=thread), seq=0)
+    _tell(stores, actor, ThreadCreated(timestamp=record.created_at_ms, thread=thread), seq=0)
     return thread
 
 
-def close(atoll: "Deployment", actor: Actor, thread_id: str, summary: str) -> None:
+def close(stores: "Stores", actor: Actor, thread_id: str, summary: str) -> None:
     """Close a thread: its messages are gone from every view, its summary stays.
 
     Raises `NotFound` for an unknown thread, `BadRequest` when it is closed already or the actor takes no part in it.
     """
-    now_ms = atoll.clock.now_ms()
-    change = atoll.threads.close(actor.session_id, thread_id, requester=actor.name, summary=summary, now_ms=now_ms)
+    now_ms = stores.clock.now_ms()
+    change = stores.threads.close(actor.session_id, thread_id, requester=actor.name, summary=summary, now_ms=now_ms)
     thread = _existing(change.thread, thread_id)
     if not change.made:
         _check_open(thread)
         _check_takes_part(thread, actor.name)
         _raced(thread)
-    _tell(atoll, actor, ThreadClosed(timestamp=now_ms, thread_id=thread_id, summary=summary), seq=thread.change_count)
+    _tell(stores, actor, ThreadClosed(timestamp=now_ms, thread_id=thread_id, summary=summary), seq=thread.change_count)
 
 
-def add_participant(atoll: "Deployment", actor: Actor, thread_id: str, name: str) -> None:
+def add_participant(stores: "Stores", actor: Actor, thread_id: str, name: str) -> None:
     """Add an agent to a thread in which the actor takes part and the agent does not yet.
 
     Raises `NotFound` for an unknown thread or agent, `BadRequest` for anything else that is against it.
     """
-    _check_reachable(atoll, actor, [name])
-    now_ms = atoll.clock.now_ms()
-    change = atoll.threads.add(actor.session_id, thread_id, requester=actor.name, name=name)
+    _check_reachable(stores, actor, [name])
+    now_ms = stores.clock.now_ms()
+    change = stores.threads.add(actor.session_id, thread_id, requester=actor.name, name=name)
     thread = _existing(change.thread, thread_id)
     if not change.made:
         _check_open(thread)
@@ -87,20 +86,20 @@ def add_participant(atoll: "Deployment", actor: Actor, thread_id: str, name: str
             raise BadRequest(f"the agent {name!r} takes part in the thread {thread_id!r} already")
         _raced(thread)
     _tell(
-        atoll,
+        stores,
         actor,
         ThreadParticipantAdded(timestamp=now_ms, thread_id=thread_id, name=name),
         seq=thread.change_count,
     )
 
 
-def remove_participant(atoll: "Deployment", actor: Actor, thread_id: str, name: str) -> None:
+def remove_participant(stores: "Stores", actor: Actor, thread_id: str, name: str) -> None:
     """Remove an agent from a thread in which both take part; the actor may remove itself.
 
     Raises `NotFound` for an unknown thread, `BadRequest` for anything else that is against it.
     """
-    now_ms = atoll.clock.now_ms()
-    change = atoll.threads.remove(actor.session_id, thread_id, requester=actor.name, name=name)
+    now_ms = stores.clock.now_ms()
+    change = stores.threads.remove(actor.session_id, thread_id, requester=actor.name, name=name)
     thread = _existing(change.thread, thread_id)
     if not change.made:
         _check_open(thread)
@@ -108,14 +107,14 @@ def remove_participant(atoll: "Deployment", actor: Actor, thread_id: str, name: 
         _check_takes_part(thread, name)
         _raced(thread)
     _tell(
-        atoll,
+        stores,
         actor,
         ThreadParticipantRemoved(timestamp=now_ms, thread_id=thread_id, name=name),
         seq=thread.change_count,
     )
 
 
-def send(atoll: "Deployment", actor: Actor, thread_id: str, content: str, mentions: list[str]) -> SessionThreadMessage:
+def send(stores: "Stores", actor: Actor, thread_id: str, content: str, mentions: list[str]) -> SessionThreadMessage:
     """Send a message to an open thread; whom it mentions must take part in it.
 
     Raises `NotFound` for an unknown thread or a mentioned agent that takes no part in it, `BadRequest` when the thread
@@ -123,7 +122,7 @@ def send(atoll: "Deployment", actor: Actor, thread_id: str, content: str, mentio
     """
     if actor.name in mentions:
         raise BadRequest(f"the agent {actor.name!r} cannot mention itself")
-    change = atoll.threads.take_place(actor.session_id, thread_id, sender=actor.name, mentions=mentions)
+    change = stores.threads.take_place(actor.session_id, thread_id, sender=actor.name, mentions=mentions)
     thread = _existing(change.thread, thread_id)
     if not change.made:
         _check_open(thread)
@@ -138,21 +137,21 @@ def send(atoll: "Deployment", actor: Actor, thread_id: str, content: str, mentio
         text=content,
         sender_name=actor.name,
         mention_names=mentions,
-        timestamp=atoll.clock.now_ms(),  # now, not before the update: the shorter ago, the fewer readers are past it
+        timestamp=stores.clock.now_ms(),  # now, not before the update: the shorter ago, the fewer readers are past it
     )
-    _tell(atoll, actor, ThreadMessageSent(timestamp=message.timestamp, message=message), seq=thread.message_count)
+    _tell(stores, actor, ThreadMessageSent(timestamp=message.timestamp, message=message), seq=thread.message_count)
     return message
 
 
-def views(atoll: "Deployment", session_id: str, *, at_most_bytes: int | None = None) -> list[SessionThread]:
+def views(stores: "Stores", session_id: str, *, at_most_bytes: int | None = None) -> list[SessionThread]:
     """Return all threads of a session, oldest first, each with its messages in the order of the thread.
 
     Raises `TooLarge` as soon as the messages have more than ``at_most_bytes``.
     """
-    records = atoll.threads.of_session(session_id)
+    records = stores.threads.of_session(session_id)
     if not any(record.state == "open" and record.message_count for record in records):
         return [view(record) for record in records]
-    entries = atoll.log.since(session_id, 0)
+    entries = stores.log.since(session_id, 0)
     return with_messages(records, entries if at_most_bytes is None else _bounded(entries, records, at_most_bytes))
 
 
@@ -170,13 +169,13 @@ def _bounded(entries: Iterable[LogEntry], records: list[ThreadRecord], at_most_b
         yield entry
 
 
-def find(atoll: "Deployment", session_id: str, thread_id: str) -> ThreadRecord:
+def find(stores: "Stores", session_id: str, thread_id: str) -> ThreadRecord:
     """Return a thread of a session; raise `NotFound` when there is none."""
-    return _existing(atoll.threads.find(session_id, thread_id), thread_id)
+    return _existing(stores.threads.find(session_id, thread_id), thread_id)
 
 
 def messages(
-    atoll: "Deployment", thread: ThreadRecord, start: str | None
+    stores: "Stores", thread: ThreadRecord, start: str | None
 ) -> Iterator[tuple[str, SessionThreadMessage | None]]:
     """Read a thread's messages in the order in which they were written, each once, from behind a position on.
 
@@ -185,20 +184,20 @@ def messages(
     """
     if thread.state != "open":
         return
-    for entry in atoll.log.behind(thread.session_id, start):
+    for entry in stores.log.behind(thread.session_id, start):
         event = entry.event
         if event["type"] != "thread_message_sent" or event["message"]["threadId"] != thread.thread_id:
             yield entry.position, None
             continue
         message = SessionThreadMessage.model_validate(event["message"])
-        yield entry.position, None if _told_before(atoll, thread, entry, message) else message
+        yield entry.position, None if _told_before(stores, thread, entry, message) else message
 
 
-def _told_before(atoll: "Deployment", thread: ThreadRecord, entry: LogEntry, message: SessionThreadMessage) -> bool:
+def _told_before(stores: "Stores", thread: ThreadRecord, entry: LogEntry, message: SessionThreadMessage) -> bool:
     """Tell whether an entry is the copy of an earlier one: a writer repeats what took it too long (`store.log`)."""
     if entry.at_ms - message.timestamp <= WRITE_LIMIT_MS:
         return False
-    for earlier in atoll.log.since(thread.session_id, message.timestamp):
+    for earlier in stores.log.since(thread.session_id, message.timestamp):
         if earlier.at_ms >= entry.at_ms:
             return False
         if earlier.id == entry.id:
@@ -249,21 +248,19 @@ def view(record: ThreadRecord, messages: Iterable[SessionThreadMessage] = ()) ->
     )
 
 
-def _tell(atoll: "Deployment", actor: Actor, event: SessionEvent, *, seq: int) -> None:
-    atoll.log.append(
+def _tell(stores: "Stores", actor: Actor, event: SessionEvent, *, seq: int) -> None:
+    stores.log.append(
         actor.session_id, event.to_wire(), at_ms=event.timestamp, expires_at=actor.agent.expires_at, seq=seq
     )
 
 
-def _check_reachable(atoll: "Deployment", actor: Actor, names: list[str]) -> None:
+def _check_reachable(stores: "Stores", actor: Actor, names: list[str]) -> None:
     """Check that agents are in the session and, where its groups say who knows whom, that the actor knows them."""
     strangers = [name for name in names if name != actor.name and name not in actor.agent.links]
     if not strangers:  # linked agents are in the session: the links were made of its graph
         return
-    items = read_together(
-        atoll.dynamodb, atoll.clock, [(atoll.agents, atoll.agents.key(actor.session_id, name)) for name in strangers]
-    )
-    unknown = [name for name, item in zip(strangers, items, strict=True) if item is None]
+    found = stores.reads.agents(actor.session_id, strangers)
+    unknown = [name for name, agent in zip(strangers, found, strict=True) if agent is None]
     if unknown:
         raise NotFound(f"not in this session: {_listed(unknown)}")
     if actor.session.groups:

@@ -36,7 +36,7 @@ from chalicelib.wire.threads import MAX_WAIT_MS, SessionThreadMessage
 from chalicelib.wire.waits import HeardOfLog, PausedWait
 
 if TYPE_CHECKING:
-    from chalicelib.deployment import Deployment
+    from chalicelib.stores import Stores
 
 #: Pauses between two polls: a message usually comes soon, and an idle wait of 25 s must not make more than 80 calls.
 FIRST_PAUSE_S = 0.05
@@ -75,28 +75,28 @@ class Paused(Exception):
         self.rest_ms = rest_ms
 
 
-def for_message(atoll: "Deployment", actor: Actor, terms: Terms) -> SessionThreadMessage | None:
+def for_message(stores: "Stores", actor: Actor, terms: Terms) -> SessionThreadMessage | None:
     """Wait for any message; ``None`` when the time is over (see `_Wait.run` for what is raised)."""
-    return _Wait(atoll, actor, terms.from_ms, []).run(terms)
+    return _Wait(stores, actor, terms.from_ms, []).run(terms)
 
 
-def for_mention(atoll: "Deployment", actor: Actor, terms: Terms) -> SessionThreadMessage | None:
+def for_mention(stores: "Stores", actor: Actor, terms: Terms) -> SessionThreadMessage | None:
     """Wait for a message that mentions the actor; ``None`` when the time is over."""
-    return _Wait(atoll, actor, terms.from_ms, [MentionsFilter(name=actor.name)]).run(terms)
+    return _Wait(stores, actor, terms.from_ms, [MentionsFilter(name=actor.name)]).run(terms)
 
 
-def for_agent(atoll: "Deployment", actor: Actor, sender: str, terms: Terms) -> SessionThreadMessage | None:
+def for_agent(stores: "Stores", actor: Actor, sender: str, terms: Terms) -> SessionThreadMessage | None:
     """Wait for a message by one agent; ``None`` when the time is over. Raises `NotFound` for an unknown agent."""
     if sender == actor.name:
         raise BadRequest(f"the agent {sender!r} cannot wait for itself")
-    if sender not in actor.agent.links and atoll.agents.find(actor.session_id, sender) is None:
+    if sender not in actor.agent.links and stores.agents.find(actor.session_id, sender) is None:
         raise NotFound(f"not in this session: {sender!r}")
-    return _Wait(atoll, actor, terms.from_ms, [FromFilter(name=sender)]).run(terms)
+    return _Wait(stores, actor, terms.from_ms, [FromFilter(name=sender)]).run(terms)
 
 
-def resume(atoll: "Deployment", actor: Actor, paused: PausedWait) -> SessionThreadMessage | None:
+def resume(stores: "Stores", actor: Actor, paused: PausedWait) -> SessionThreadMessage | None:
     """Look once more for what a paused wait is for; ``None`` when its time is over, `Paused` when it is not."""
-    return _Wait(atoll, actor, paused.heard.until_ms, list(paused.filters), paused).resume()
+    return _Wait(stores, actor, paused.heard.until_ms, list(paused.filters), paused).resume()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -196,13 +196,13 @@ class _Wait:
 
     def __init__(
         self,
-        atoll: "Deployment",
+        stores: "Stores",
         actor: Actor,
         from_ms: int,
         filters: list[Filter],
         paused: PausedWait | None = None,
     ) -> None:
-        self._atoll = atoll
+        self._stores = stores
         self._actor = actor
         self._from_ms = from_ms
         self._filters = filters
@@ -210,7 +210,7 @@ class _Wait:
         self._id = paused.id if paused else f"w{uuid.uuid4().hex}"
         self._noted = paused is not None
         self._heard = Heard.of(paused.heard.to_wire() if paused else actor.agent.heard)
-        self._started_ms = paused.started_ms if paused else atoll.clock.now_ms()
+        self._started_ms = paused.started_ms if paused else stores.clock.now_ms()
         #: Messages seen so far, and changes that made the agent take part in a thread, and their stamps.
         self._visible: dict[str, int] = {}
 
@@ -223,13 +223,13 @@ class _Wait:
         limit_ms = min(terms.max_wait_ms, MAX_WAIT_MS)
         if terms.hold_ms is not None:
             return self._run(self._started_ms + limit_ms, self._started_ms + terms.hold_ms)
-        deadline_ms = self._started_ms + min(limit_ms, self._atoll.settings.mcp_wait_limit_ms)
+        deadline_ms = self._started_ms + min(limit_ms, self._stores.settings.mcp_wait_limit_ms)
         return self._run(deadline_ms, deadline_ms)
 
     def resume(self) -> SessionThreadMessage | None:
         """Poll once; see `run`."""
         assert self._paused is not None
-        now_ms = self._atoll.clock.now_ms()
+        now_ms = self._stores.clock.now_ms()
         return self._run(min(self._paused.deadline_ms, now_ms + MAX_WAIT_MS), now_ms)
 
     def _run(self, deadline_ms: int, hold_until_ms: int) -> SessionThreadMessage | None:
@@ -239,28 +239,28 @@ class _Wait:
             raise
         except BaseException:
             if self._noted:
-                self._atoll.agents.end_wait(self._actor.agent, self._id, heard=None)
+                self._stores.agents.end_wait(self._actor.agent, self._id, heard=None)
             raise
         if entry is not None:
             self._heard = self._heard.with_given(entry)
         given = (entry.id, entry.at_ms) if entry is not None else None
-        self._atoll.agents.end_wait(self._actor.agent, self._id, heard=self._heard.to_item(), given=given)
+        self._stores.agents.end_wait(self._actor.agent, self._id, heard=self._heard.to_item(), given=given)
         telemetry.count("Waits", outcome="timeout" if entry is None else "message")
         if entry is None:
             return None
         message = SessionThreadMessage.model_validate(entry.event["message"])
         if self._noted:
-            self._tell(AgentWaitStop(timestamp=self._atoll.clock.now_ms(), name=self._actor.name, message=message))
+            self._tell(AgentWaitStop(timestamp=self._stores.clock.now_ms(), name=self._actor.name, message=message))
         return message
 
     def _first(self, deadline_ms: int, hold_until_ms: int) -> LogEntry | None:
-        clock, session_id = self._atoll.clock, self._actor.session_id
+        clock, session_id = self._stores.clock, self._actor.session_id
         now_ms = clock.now_ms()
-        hearing = Hearing(self._actor.name, self._atoll.threads.of_session(session_id))
+        hearing = Hearing(self._actor.name, self._stores.threads.of_session(session_id))
         from_ms = self._from_ms - 1 if self._asks_behind_given else self._from_ms
         read_from_ms = min(from_ms, now_ms - OVERLAP_MS, self._heard.from_ms or now_ms)
-        follower = Follower(self._atoll.log, clock, session_id, read_from_ms)
-        watch = self._atoll.watch(session_id, self._cares)
+        follower = Follower(self._stores.log, clock, session_id, read_from_ms)
+        watch = self._stores.watch(session_id, self._cares)
         pause_s = FIRST_PAUSE_S
         counts: Callable[[LogEntry], bool] = self._counts_at_first
         while True:
@@ -292,7 +292,7 @@ class _Wait:
         """
         recent: list[LogEntry] = []
         joined: list[str] = []
-        started_ms = self._atoll.clock.now_ms()
+        started_ms = self._stores.clock.now_ms()
         for entry in follower.poll():
             if self._joined_while_paused(entry, hearing):
                 joined.append(entry.event["threadId"])
@@ -331,7 +331,7 @@ class _Wait:
         return self._counts_at_first(entry) and hearing.hears(event["threadId"])
 
     def _pause(self, deadline_ms: int) -> Paused:
-        now_ms = self._atoll.clock.now_ms()
+        now_ms = self._stores.clock.now_ms()
         rest_ms = min(max((now_ms - self._started_ms) // 4, SHORTEST_REST_MS), LONGEST_REST_MS, deadline_ms - now_ms)
         paused = PausedWait(
             id=self._id,
@@ -343,10 +343,10 @@ class _Wait:
         return Paused(paused, rest_ms)
 
     def _first_of_past(self, thread_id: str, hearing: Hearing) -> LogEntry | None:
-        thread = self._atoll.threads.find(self._actor.session_id, thread_id)
+        thread = self._stores.threads.find(self._actor.session_id, thread_id)
         if thread is None or not hearing.hears(thread_id):
             return None
-        entries: Iterator[LogEntry] = self._atoll.log.since(self._actor.session_id, thread.created_at_ms - OVERLAP_MS)
+        entries: Iterator[LogEntry] = self._stores.log.since(self._actor.session_id, thread.created_at_ms - OVERLAP_MS)
         return next(
             (e for e in entries if self._matches(e, hearing) and e.event["message"]["threadId"] == thread_id), None
         )
@@ -385,13 +385,13 @@ class _Wait:
 
     def _note(self, deadline_ms: int) -> None:
         """Say that the agent waits, in its state and in the log; what is answered at once never was a wait."""
-        now_ms = self._atoll.clock.now_ms()
+        now_ms = self._stores.clock.now_ms()
         self._noted = True
-        self._atoll.agents.start_wait(self._actor.agent, self._id, until_ms=deadline_ms + BELIEVED_MS, now_ms=now_ms)
+        self._stores.agents.start_wait(self._actor.agent, self._id, until_ms=deadline_ms + BELIEVED_MS, now_ms=now_ms)
         self._tell(AgentWaitStart(timestamp=now_ms, name=self._actor.name, filters=list(self._filters)))
 
     def _tell(self, event: AgentWaitStart | AgentWaitStop) -> None:
-        self._atoll.log.append(
+        self._stores.log.append(
             self._actor.session_id,
             event.to_wire(),
             at_ms=event.timestamp,

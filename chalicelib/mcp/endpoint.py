@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 from mcp_types import INVALID_REQUEST
 
 from chalicelib import telemetry
+from chalicelib.aws.errors import is_transient
 from chalicelib.domain import actors, errors, waits
-from chalicelib.domain.outages import passes
 from chalicelib.mcp import envelope, methods, protocol, resumption
 from chalicelib.mcp.protocol import Message, ProtocolError
 from chalicelib.wire.base import RouteException
 
 if TYPE_CHECKING:
-    from chalicelib.deployment import Deployment
+    from chalicelib.stores import Stores
 
 logger = logging.getLogger(__name__)
 
@@ -51,34 +51,34 @@ class Response:
     body: bytes = b""
 
 
-def handle(atoll: "Deployment", request: Request) -> Response:
+def handle(stores: "Stores", request: Request) -> Response:
     """Serve one request of an agent. Nothing that a client sent makes it raise.
 
     What AWS cannot do just now is answered with 503 and ``Retry-After``, whole: nothing says that it was done.
     """
     try:
-        return _handle(atoll, request)
+        return _handle(stores, request)
     except errors.Unauthorized as error:
         return _over(request) or _refusal(HTTPStatus.UNAUTHORIZED, str(error))
     except Exception as error:
-        if not passes(error):
+        if not is_transient(error):
             raise
         logger.warning("AWS is busy: %s", type(error).__name__)
         return _refusal(HTTPStatus.SERVICE_UNAVAILABLE, "Atoll is busy: try again shortly", {"Retry-After": "1"})
 
 
-def _handle(atoll: "Deployment", request: Request) -> Response:
-    actor = actors.by_secret(atoll, request.secret)
+def _handle(stores: "Stores", request: Request) -> Response:
+    actor = actors.by_secret(stores, request.secret)
     if request.method == "DELETE":  # there is no session of the transport that could end
         return Response(200)
     with telemetry.about(namespace=actor.session.namespace, session=actor.session_id, agent=actor.name):
         if _comes_back(request):
-            return _resumed(atoll, actor, request)
-        return _refused(request) or _answered(atoll, actor, request)
+            return _resumed(stores, actor, request)
+        return _refused(request) or _answered(stores, actor, request)
 
 
-def _answered(atoll: "Deployment", actor: actors.Actor, request: Request) -> Response:
-    exchange = _Exchange(atoll, actor, request.headers)
+def _answered(stores: "Stores", actor: actors.Actor, request: Request) -> Response:
+    exchange = _Exchange(stores, actor, request.headers)
     try:
         status, answer = exchange.run(request.body)
     except waits.Paused as paused:
@@ -95,9 +95,9 @@ def _comes_back(request: Request) -> bool:
     return request.method == "GET" and resumption.LAST_EVENT_ID in request.headers
 
 
-def _resumed(atoll: "Deployment", actor: actors.Actor, request: Request) -> Response:
+def _resumed(stores: "Stores", actor: actors.Actor, request: Request) -> Response:
     try:
-        return _events(resumption.answer(atoll, actor, request.headers[resumption.LAST_EVENT_ID]))
+        return _events(resumption.answer(stores, actor, request.headers[resumption.LAST_EVENT_ID]))
     except ValueError as error:
         return _refusal(HTTPStatus.BAD_REQUEST, str(error))
 
@@ -134,13 +134,13 @@ def _refused(request: Request) -> Response | None:
 class _Exchange:
     """What one POST holds: a message, or a batch of them."""
 
-    def __init__(self, atoll: "Deployment", actor: actors.Actor, headers: Mapping[str, str]) -> None:
-        self._atoll = atoll
+    def __init__(self, stores: "Stores", actor: actors.Actor, headers: Mapping[str, str]) -> None:
+        self._stores = stores
         self._headers = headers
         self._in_batch = False
         #: Of a single request.
         self.request_id: protocol.Id = None
-        self._call = methods.Call(atoll, actor, atoll.clock.now_ms() + atoll.settings.mcp_wait_limit_ms)
+        self._call = methods.Call(stores, actor, stores.clock.now_ms() + stores.settings.mcp_wait_limit_ms)
 
     def run(self, body: bytes) -> tuple[HTTPStatus, Any]:
         """Return the status and what is answered, ``None`` for a body that is left empty."""
@@ -152,7 +152,7 @@ class _Exchange:
             if not stateless:
                 self._check_version()
                 self.request_id = protocol.id_of(message)
-                self._call.hold_ms = resumption.hold_ms(self._atoll, self._headers, self.request_id)
+                self._call.hold_ms = resumption.hold_ms(self._stores, self._headers, self.request_id)
         except ProtocolError as error:
             answer = error.answer(None)
             return protocol.status_of(answer, stateless=True), answer
@@ -193,7 +193,7 @@ class _Exchange:
         except waits.Paused:
             raise
         except Exception as error:
-            if passes(error) and not self._in_batch:
+            if is_transient(error) and not self._in_batch:
                 raise
             # The outermost edge: what happened is for the log, and never with what the agent said.
             logger.exception("an MCP request failed")

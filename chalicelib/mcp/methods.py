@@ -35,7 +35,7 @@ from chalicelib.mcp.protocol import (
 )
 
 if TYPE_CHECKING:
-    from chalicelib.deployment import Deployment
+    from chalicelib.stores import Stores
 
 Params = Mapping[str, Any]
 
@@ -46,8 +46,8 @@ _LASTING_MS = 3_600_000
 class Call:
     """Serves the requests of one POST."""
 
-    def __init__(self, atoll: "Deployment", actor: actors.Actor, deadline_ms: int) -> None:
-        self._atoll = atoll
+    def __init__(self, stores: "Stores", actor: actors.Actor, deadline_ms: int) -> None:
+        self._stores = stores
         self._actor = actor
         #: Until when (epoch ms) an answer may be waited for.
         self._deadline_ms = deadline_ms
@@ -60,8 +60,8 @@ class Call:
         if self._connected:
             return
         self._connected = True
-        if actors.connect(self._atoll, self._actor) and self._actor.agent.blocking:
-            meeting.wait_for_blocking(self._atoll, self._actor, self._deadline_ms)
+        if actors.connect(self._stores, self._actor) and self._actor.agent.blocking:
+            meeting.wait_for_blocking(self._stores, self._actor, self._deadline_ms)
 
     def serve(self, method: str, params: Params, *, stateless: bool, headers: Mapping[str, str]) -> Result:
         """Answer a request; raise `ProtocolError` when there is no such method or its parameters are wrong."""
@@ -121,7 +121,7 @@ class Call:
     def call_tool(self, params: Params, _stateless: bool) -> Result:
         """Call a tool. What is wrong with the arguments is the result's to say, so that a model can mend them."""
         name, arguments = _tool_call(params)
-        return tools.call(self._atoll, self._actor, name, arguments, self._deadline_ms, hold_ms=self.hold_ms)
+        return tools.call(self._stores, self._actor, name, arguments, self._deadline_ms, hold_ms=self.hold_ms)
 
     def list_resources(self, params: Params, _stateless: bool) -> Result:
         """List the two resources."""
@@ -138,7 +138,7 @@ class Call:
         uri = params.get("uri")
         if not isinstance(uri, str):
             raise ProtocolError(INVALID_PARAMS, "uri must be a string")
-        text = resources.read(self._atoll, self._actor, uri)
+        text = resources.read(self._stores, self._actor, uri)
         if text is None:
             code = INVALID_PARAMS if stateless else RESOURCE_NOT_FOUND
             raise ProtocolError(code, f"Resource not found: {uri[:256]}", {"uri": uri[:256]})

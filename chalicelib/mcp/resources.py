@@ -15,7 +15,7 @@ from chalicelib.wire.base import iso_from_ms
 from chalicelib.wire.threads import SessionThread
 
 if TYPE_CHECKING:
-    from chalicelib.deployment import Deployment
+    from chalicelib.stores import Stores
 
 INSTRUCTION = "coral://instruction"
 STATE = "coral://state"
@@ -89,11 +89,11 @@ def listed() -> list[Resource]:
     ]
 
 
-def read(atoll: "Deployment", actor: Actor, uri: str) -> str | None:
+def read(stores: "Stores", actor: Actor, uri: str) -> str | None:
     """Return the text of a resource; ``None`` for an unknown one."""
     if uri == INSTRUCTION:
         return instruction(actor.agent)
-    return state(atoll, actor) if uri == STATE else None
+    return state(stores, actor) if uri == STATE else None
 
 
 def instruction(agent: AgentRecord) -> str:
@@ -102,12 +102,12 @@ def instruction(agent: AgentRecord) -> str:
     return "\n\n".join([_ALWAYS, *(text for wanted, text in _PARTS if wanted & names)])
 
 
-def state(atoll: "Deployment", actor: Actor) -> str:
+def state(stores: "Stores", actor: Actor) -> str:
     """Tell an agent who it is, the time, whom it knows, and what its threads hold."""
-    now_ms = atoll.clock.now_ms()
-    known = [other for other in atoll.agents.of_session(actor.session_id) if other.name in actor.agent.links]
-    mine = [thread for thread in atoll.threads.of_session(actor.session_id) if actor.name in thread.participants]
-    shown, notes = _threads(atoll, actor, mine)
+    now_ms = stores.clock.now_ms()
+    known = [other for other in stores.agents.of_session(actor.session_id) if other.name in actor.agent.links]
+    mine = [thread for thread in stores.threads.of_session(actor.session_id) if actor.name in thread.participants]
+    shown, notes = _threads(stores, actor, mine)
     return "\n\n".join(
         [
             "# State",
@@ -138,7 +138,7 @@ def state(atoll: "Deployment", actor: Actor) -> str:
     )
 
 
-def _threads(atoll: "Deployment", actor: Actor, mine: list[ThreadRecord]) -> tuple[list[dict[str, Any]], list[str]]:
+def _threads(stores: "Stores", actor: Actor, mine: list[ThreadRecord]) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the agent's latest threads with their latest messages, and what is to be said of those left out."""
     notes = []
     latest = _latest_threads(mine)
@@ -146,7 +146,7 @@ def _threads(atoll: "Deployment", actor: Actor, mine: list[ThreadRecord]) -> tup
         notes.append(f"Of your {len(mine)} threads the {len(latest)} latest are shown.")
         mine = latest
     expected = sum(thread.message_count for thread in mine if thread.state == "open")
-    entries = _latest_messages(atoll, actor.session_id, mine) if expected else []
+    entries = _latest_messages(stores, actor.session_id, mine) if expected else []
     views = [_view(view) for view in threads.with_messages(mine, reversed(entries))]
     found = sum(len(view["messages"]) for view in views)
     if found < expected:
@@ -185,11 +185,11 @@ def _size(value: Any) -> int:
     return len(json.dumps(value, ensure_ascii=False, indent=2).encode())
 
 
-def _latest_messages(atoll: "Deployment", session_id: str, mine: list[ThreadRecord]) -> list[LogEntry]:
+def _latest_messages(stores: "Stores", session_id: str, mine: list[ThreadRecord]) -> list[LogEntry]:
     wanted = {thread.thread_id for thread in mine if thread.state == "open"}
     found: list[LogEntry] = []
     left = STATE_BYTES
-    for looked, entry in enumerate(atoll.log.latest_first(session_id, page=500)):
+    for looked, entry in enumerate(stores.log.latest_first(session_id, page=500)):
         if looked >= _LOOKED_THROUGH or left <= 0:
             break
         message = entry.event.get("message")

@@ -20,7 +20,7 @@ from chalicelib.wire.base import WireModel
 from chalicelib.wire.waits import PausedWait
 
 if TYPE_CHECKING:
-    from chalicelib.deployment import Deployment
+    from chalicelib.stores import Stores
 
 #: Versions whose clients come back for an answer.
 VERSIONS = ("2025-11-25",)
@@ -39,11 +39,11 @@ class _Event(WireModel):
     wait: PausedWait
 
 
-def hold_ms(atoll: "Deployment", headers: Mapping[str, str], request_id: protocol.Id) -> int | None:
+def hold_ms(stores: "Stores", headers: Mapping[str, str], request_id: protocol.Id) -> int | None:
     """Return how long a wait is held open for its client; ``None`` when that does not come back for it."""
     comes_back = headers.get(envelope.VERSION_HEADER) in VERSIONS and EVENTS in headers.get("accept", "").lower()
     fits = len(str(request_id)) <= MAX_REQUEST_ID_CHARACTERS
-    return atoll.settings.mcp_wait_hold_ms if comes_back and fits else None
+    return stores.settings.mcp_wait_hold_ms if comes_back and fits else None
 
 
 def later(request_id: protocol.Id, paused: Paused) -> bytes:
@@ -53,11 +53,11 @@ def later(request_id: protocol.Id, paused: Paused) -> bytes:
     return f"id: {event_id}\nretry: {paused.rest_ms}\ndata:\n\n".encode()
 
 
-def answer(atoll: "Deployment", actor: Actor, event_id: str) -> bytes:
+def answer(stores: "Stores", actor: Actor, event_id: str) -> bytes:
     """Return the stream that a client comes back for; raise ``ValueError`` for an id that was not given here."""
     event = _read(event_id)
     try:
-        result = tools.resume(atoll, actor, event.wait)
+        result = tools.resume(stores, actor, event.wait)
     except Paused as paused:
         return later(event.request_id, paused)
     return message(protocol.answer_of(event.request_id, result, stateless=False))

@@ -22,14 +22,14 @@ from chalicelib.wire.base import WireModel
 from chalicelib.wire.waits import PausedWait
 
 if TYPE_CHECKING:
-    from chalicelib.deployment import Deployment
+    from chalicelib.stores import Stores
 
 
 @dataclasses.dataclass(frozen=True)
 class Invocation:
     """One call of a tool."""
 
-    atoll: "Deployment"
+    stores: "Stores"
     actor: Actor
     #: Until when (epoch ms) it may wait.
     deadline_ms: int
@@ -38,47 +38,47 @@ class Invocation:
 
     def terms(self, given: wire.WaitInput) -> waits.Terms:
         """Return what a wait was asked for; it is shorter where the door closes earlier."""
-        left_ms = max(0, self.deadline_ms - self.atoll.clock.now_ms())
+        left_ms = max(0, self.deadline_ms - self.stores.clock.now_ms())
         wanted_ms = given.max_wait_ms if self.hold_ms is not None else min(given.max_wait_ms, left_ms)
         return waits.Terms(from_ms=given.current_unix_time, max_wait_ms=wanted_ms, hold_ms=self.hold_ms)
 
 
 def _create_thread(at: Invocation, given: wire.CreateThreadInput) -> WireModel:
     return wire.CreateThreadOutput(
-        thread=threads.create(at.atoll, at.actor, given.thread_name, given.participant_names)
+        thread=threads.create(at.stores, at.actor, given.thread_name, given.participant_names)
     )
 
 
 def _close_thread(at: Invocation, given: wire.CloseThreadInput) -> WireModel:
-    threads.close(at.atoll, at.actor, given.thread_id, given.summary)
+    threads.close(at.stores, at.actor, given.thread_id, given.summary)
     return wire.Done(message=f"Thread {given.thread_id} closed")
 
 
 def _add_participant(at: Invocation, given: wire.AddParticipantInput) -> WireModel:
-    threads.add_participant(at.atoll, at.actor, given.thread_id, given.participant_name)
+    threads.add_participant(at.stores, at.actor, given.thread_id, given.participant_name)
     return wire.Done(message=f"Agent {given.participant_name} added to thread {given.thread_id}")
 
 
 def _remove_participant(at: Invocation, given: wire.RemoveParticipantInput) -> WireModel:
-    threads.remove_participant(at.atoll, at.actor, given.thread_id, given.participant_name)
+    threads.remove_participant(at.stores, at.actor, given.thread_id, given.participant_name)
     return wire.Done(message=f"Agent {given.participant_name} removed from thread {given.thread_id}")
 
 
 def _send_message(at: Invocation, given: wire.SendMessageInput) -> WireModel:
-    message = threads.send(at.atoll, at.actor, given.thread_id, given.content, given.mentions)
+    message = threads.send(at.stores, at.actor, given.thread_id, given.content, given.mentions)
     return wire.SendMessageOutput(status="Message sent", message=message)
 
 
 def _wait_for_message(at: Invocation, given: wire.WaitInput) -> WireModel:
-    return _waited(waits.for_message(at.atoll, at.actor, at.terms(given)))
+    return _waited(waits.for_message(at.stores, at.actor, at.terms(given)))
 
 
 def _wait_for_mention(at: Invocation, given: wire.WaitInput) -> WireModel:
-    return _waited(waits.for_mention(at.atoll, at.actor, at.terms(given)))
+    return _waited(waits.for_mention(at.stores, at.actor, at.terms(given)))
 
 
 def _wait_for_agent(at: Invocation, given: wire.WaitForAgentInput) -> WireModel:
-    return _waited(waits.for_agent(at.atoll, at.actor, given.agent_name, at.terms(given)))
+    return _waited(waits.for_agent(at.stores, at.actor, given.agent_name, at.terms(given)))
 
 
 def _waited(message: wire.SessionThreadMessage | None) -> WireModel:
@@ -87,7 +87,7 @@ def _waited(message: wire.SessionThreadMessage | None) -> WireModel:
 
 
 def _close_session(at: Invocation, _given: wire.CloseSessionInput) -> WireModel:
-    actors.close_session(at.atoll, at.actor)
+    actors.close_session(at.stores, at.actor)
     return wire.Done(message="The session is closing")
 
 
@@ -204,7 +204,7 @@ def custom_schema(agent: AgentRecord, name: str) -> dict[str, Any]:
 
 
 def call(
-    atoll: "Deployment",
+    stores: "Stores",
     actor: Actor,
     name: str,
     arguments: dict[str, Any],
@@ -215,22 +215,26 @@ def call(
     """Call a tool; raise `ProtocolError` when the agent has none of this name, `waits.Paused` with ``hold_ms`` only."""
     tool = next((tool for tool in coral_tools_of(actor.agent) if tool.name == name), None)
     if tool is not None:
-        at = Invocation(atoll, actor, deadline_ms, hold_ms)
+        at = Invocation(stores, actor, deadline_ms, hold_ms)
         return _result_of(lambda: tool.run(at, tool.takes.model_validate(arguments, by_alias=True, by_name=False)))
     custom = custom_tools.of(actor.agent).get(name)
     if custom is None:
         raise ProtocolError(INVALID_PARAMS, f"Unknown tool: {name[:64]}")
-    limit_ms = max(1, min(custom_tools.LIMIT_MS, deadline_ms - atoll.clock.now_ms()))
+    # Not at the top: most agents have no custom tool. The one call of an MCP request beside DynamoDB (rule 1).
+    from chalicelib import services
+    from chalicelib.reactions import custom_tools as outgoing
+
+    limit_ms = max(1, min(outgoing.LIMIT_MS, deadline_ms - stores.clock.now_ms()))
     try:
-        text = custom_tools.call(atoll, actor, name, custom, arguments, limit_ms=limit_ms)
+        text = outgoing.call(services.current(), actor, name, custom, arguments, limit_ms=limit_ms)
     except errors.AtollError as error:
         return refused(str(error))
     return CallToolResult(content=[TextContent(text=text)])
 
 
-def resume(atoll: "Deployment", actor: Actor, paused: PausedWait) -> CallToolResult:
+def resume(stores: "Stores", actor: Actor, paused: PausedWait) -> CallToolResult:
     """Go on with the paused wait of a tool; raise `waits.Paused` when it is not over yet."""
-    return _result_of(lambda: _waited(waits.resume(atoll, actor, paused)))
+    return _result_of(lambda: _waited(waits.resume(stores, actor, paused)))
 
 
 def refused(message: str) -> CallToolResult:

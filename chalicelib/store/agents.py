@@ -2,10 +2,11 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
+from chalicelib.store.items import Item, Key, size_of
 from chalicelib.store.record import Record
-from chalicelib.store.table import Item, Key, Table
+from chalicelib.store.table import Table
 
 _PREFIX = "AGENT#"
 _OPTIONS_PREFIX = "OPTIONS#"
@@ -13,6 +14,10 @@ _OPTIONS_PREFIX = "OPTIONS#"
 
 #: How many of the messages that an agent was given its record keeps, the latest.
 MOST_GIVEN = 32
+
+
+#: ``waiting`` for its task, ``running`` in it, ``stopped`` for good.
+AgentStatus = Literal["waiting", "running", "stopped"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,8 +35,7 @@ class AgentRecord(Record):
     expires_at: int
     #: When its session was to be created: that may have been broken off afterwards.
     created_at_ms: int | None = None
-    #: ``waiting``, ``running`` or ``stopped``.
-    status: str = "waiting"
+    status: AgentStatus = "waiting"
     description: str | None = None
     system_prompt: str | None = None
     blocking: bool = False
@@ -62,18 +66,26 @@ class AgentRecord(Record):
         """Until when it is believed to wait for a message; past for one whose waits all crashed."""
         return max(self.waits.values(), default=None)
 
+    @property
+    def item_bytes(self) -> int:
+        """How large its item is."""
+        return size_of(self.to_item())
+
     def to_item(self) -> Item:
         """Return the attributes of the item, its sort key among them."""
         return {**super().to_item(), "item": _PREFIX + self.name}
 
 
-class Agents(Table):
+def key_of(session_id: str, name: str) -> Key:
+    """Return the key of an agent."""
+    return {"sessionId": session_id, "item": _PREFIX + name}
+
+
+class Agents:
     """The agents among a session's items."""
 
-    @staticmethod
-    def key(session_id: str, name: str) -> Key:
-        """Return the key of an agent."""
-        return {"sessionId": session_id, "item": _PREFIX + name}
+    def __init__(self, table: Table) -> None:
+        self._table = table
 
     def create_all(self, agents: Sequence[AgentRecord], options: dict[str, str]) -> None:
         """Write a new session's agents, and for each its option values (JSON text) in an item of their own."""
@@ -88,7 +100,7 @@ class Agents(Table):
                         "expiresAt": agent.expires_at,
                     }
                 )
-        self.write_all(items)
+        self._table.write_all(items)
 
     def of_session(self, session_id: str) -> list[AgentRecord]:
         """Read all agents of a session in the order of the graph."""
@@ -96,7 +108,7 @@ class Agents(Table):
 
     def page(self, session_id: str, *, start: str | None, limit: int | None) -> Iterator[AgentRecord]:
         """Read agents of a session in the order of their keys, from behind the one named ``start`` on."""
-        behind = self.key(session_id, start) if start else None
+        behind = key_of(session_id, start) if start else None
         return map(AgentRecord.from_item, self._under(session_id, _PREFIX, start=behind, limit=limit))
 
     def options_of_session(self, session_id: str) -> dict[str, str]:
@@ -106,12 +118,12 @@ class Agents(Table):
 
     def options_of(self, session_id: str, name: str) -> str | None:
         """Read the option values (JSON text) of one agent."""
-        item = self.get({"sessionId": session_id, "item": _OPTIONS_PREFIX + name})
+        item = self._table.get({"sessionId": session_id, "item": _OPTIONS_PREFIX + name})
         return item["options"] if item else None
 
     def find(self, session_id: str, name: str) -> AgentRecord | None:
         """Read one agent."""
-        item = self.get(self.key(session_id, name))
+        item = self._table.get(key_of(session_id, name))
         return AgentRecord.from_item(item) if item else None
 
     def admit(self, session_id: str, name: str, *, secret_hash: str) -> bool:
@@ -148,7 +160,7 @@ class Agents(Table):
         )
 
     def stop(self, session_id: str, name: str, *, now_ms: int, reason: str) -> bool:
-        """Mark an agent stopped and its secret dead; ``False`` when it was stopped or never there."""
+        """Mark an agent stopped and revoke its secret; ``False`` when it was stopped or never there."""
         return self._changed(
             session_id,
             name,
@@ -212,12 +224,12 @@ class Agents(Table):
         )
 
     def _changed(self, session_id: str, name: str, change: str, *, when: str, values: dict[str, Any]) -> bool:
-        return self.update(self.key(session_id, name), change, when=when, values=values) is not None
+        return self._table.update(key_of(session_id, name), change, when=when, values=values) is not None
 
     def _under(
         self, session_id: str, prefix: str, *, start: Key | None = None, limit: int | None = None
     ) -> Iterator[Item]:
-        return self.query(
+        return self._table.query(
             "#sessionId = :session AND begins_with(#item, :prefix)",
             {":session": session_id, ":prefix": prefix},
             start=start,

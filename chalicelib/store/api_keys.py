@@ -19,22 +19,25 @@ class ApiKeyRecord(Record):
     expires_at: int | None = None
 
 
-class ApiKeys(Table):
+class ApiKeys:
     """The api-keys table."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
 
     def find(self, key_hash: str) -> ApiKeyRecord | None:
         """Read a key by its hash."""
-        item = self.get({"keyHash": key_hash})
+        item = self._table.get({"keyHash": key_hash})
         return ApiKeyRecord.from_item(item) if item else None
 
     def save(self, record: ApiKeyRecord) -> None:
         """Write a key, replacing one of the same hash."""
-        self.put(record.to_item())
+        self._table.put(record.to_item())
 
     def all(self) -> Iterator[ApiKeyRecord]:
         """Read all keys."""
-        return map(ApiKeyRecord.from_item, self.scan())
+        return map(ApiKeyRecord.from_item, self._table.scan())
 
     def remove(self, key_hash: str) -> None:
         """Delete a key."""
-        self.delete({"keyHash": key_hash})
+        self._table.delete({"keyHash": key_hash})

@@ -6,9 +6,10 @@ created, nor a session created under a key that does not lead to it. A claim out
 
 import dataclasses
 
+from chalicelib.store.items import Item, Key
 from chalicelib.store.record import Record
 from chalicelib.store.sessions import SessionRecord, Sessions
-from chalicelib.store.table import Item, Key, Table, write_together
+from chalicelib.store.table import Table
 
 _PREFIX = "CLAIM#"
 
@@ -27,28 +28,32 @@ class ClaimRecord(Record):
 
     def to_item(self) -> Item:
         """Return the attributes of the item, its key among them."""
-        return {**super().to_item(), **Claims.key(self.claim_id)}
+        return {**super().to_item(), **key_of(self.claim_id)}
 
 
-class Claims(Table):
+def key_of(claim_id: str) -> Key:
+    """Return the key of a claim."""
+    return {"sessionId": _PREFIX + claim_id, "item": "CLAIM"}
+
+
+class Claims:
     """The claims among the session items."""
 
-    @staticmethod
-    def key(claim_id: str) -> Key:
-        """Return the key of a claim."""
-        return {"sessionId": _PREFIX + claim_id, "item": "CLAIM"}
+    def __init__(self, table: Table, sessions: Sessions) -> None:
+        self._table = table
+        self._sessions = sessions
 
     def find(self, claim_id: str) -> ClaimRecord | None:
         """Read a claim."""
-        item = self.get(self.key(claim_id))
+        item = self._table.get(key_of(claim_id))
         return ClaimRecord.from_item(item) if item else None
 
-    def create_with(self, claim: ClaimRecord, sessions: Sessions, record: SessionRecord, *, now_s: int) -> bool:
+    def create_with(self, claim: ClaimRecord, record: SessionRecord) -> bool:
         """Write a claim and the session that it leads to; ``False`` when the claim is taken and neither is written."""
         free = "attribute_not_exists(#sessionId) OR #expiresAt <= :now"
-        writes = [self.putting(claim.to_item(), when=free, values={":now": now_s}), sessions.creating(record)]
-        return write_together(self._client, self._clock, writes)
+        claiming = self._table.putting(claim.to_item(), when=free, values={":now": self._table.now_s()})
+        return self._table.write_with(claiming, self._sessions.creating(record))
 
     def remove(self, claim_id: str) -> None:
         """Take back a claim that was just made: nobody else can have made it since."""
-        self.write_all(deletes=[self.key(claim_id)])
+        self._table.write_all(deletes=[key_of(claim_id)])

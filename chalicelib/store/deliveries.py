@@ -6,10 +6,11 @@ condition that the round, its owner and the number of attempts are what they wer
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any, Literal, Self
 
+from chalicelib.store.items import Item, Key
 from chalicelib.store.record import Record
-from chalicelib.store.table import Item, Key, Table
+from chalicelib.store.table import Table
 
 #: Most attempts that an item keeps, the latest: with 1 KB of the answer in each, and a body of 300 KB beside them, it
 #: stays below DynamoDB's 400 KB.
@@ -18,6 +19,9 @@ KEPT_ATTEMPTS = 30
 _BY_NAMESPACE = "by-namespace"
 #: Sparse: holds only what is pending, since nothing else has its key.
 _PENDING = "pending"
+
+
+DeliveryState = Literal["pending", "delivered", "failed"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,8 +51,7 @@ class DeliveryRecord(Record):
     body_bytes: int
     body: str | None = None
     body_key: str | None = None
-    #: ``pending``, ``delivered`` or ``failed``.
-    state: str = "pending"
+    state: DeliveryState = "pending"
     #: Grows by one each time it is sent again: the fact that the stream turns into a new execution.
     round: int = 1
     #: The execution that the round belongs to.
@@ -72,21 +75,24 @@ class DeliveryRecord(Record):
         return super().from_item({**item, "attempts": attempts})
 
 
-class Deliveries(Table):
+def key_of(delivery_id: str) -> Key:
+    """Return the key of a delivery."""
+    return {"deliveryId": delivery_id}
+
+
+class Deliveries:
     """The deliveries table."""
 
-    @staticmethod
-    def key(delivery_id: str) -> Key:
-        """Return the key of a delivery."""
-        return {"deliveryId": delivery_id}
+    def __init__(self, table: Table) -> None:
+        self._table = table
 
     def create(self, record: DeliveryRecord) -> bool:
         """Write a new delivery; ``False`` when there is one under its id, which stays as it is."""
-        return self.put(record.to_item(), when="attribute_not_exists(#deliveryId)")
+        return self._table.put(record.to_item(), when="attribute_not_exists(#deliveryId)")
 
     def find(self, delivery_id: str) -> DeliveryRecord | None:
         """Read a delivery with its body."""
-        item = self.get(self.key(delivery_id))
+        item = self._table.get(key_of(delivery_id))
         return DeliveryRecord.from_item(item) if item else None
 
     def of_namespace(
@@ -99,7 +105,7 @@ class Deliveries(Table):
         after: dict[str, str | int] | None = None
         if start:
             after = {"namespace": namespace, "deliveryId": start[0], "createdAtMs": start[1]}
-        items = self.query(
+        items = self._table.query(
             "#namespace = :namespace",
             {":namespace": namespace},
             index=_BY_NAMESPACE,
@@ -111,7 +117,7 @@ class Deliveries(Table):
 
     def overdue(self, before_ms: int) -> Iterator[str]:
         """Read the ids of pending deliveries whose next attempt was due before a time: nobody may be at them."""
-        return (item["deliveryId"] for item in self.scan(index=_PENDING) if item["nextAttemptAtMs"] < before_ms)
+        return (item["deliveryId"] for item in self._table.scan(index=_PENDING) if item["nextAttemptAtMs"] < before_ms)
 
     def claim(self, delivery_id: str, round_: int, execution: str) -> DeliveryRecord | None:
         """Give a round to an execution; ``None`` when it is not under way, or another's."""
@@ -124,7 +130,7 @@ class Deliveries(Table):
         )
 
     def record(
-        self, seen: DeliveryRecord, attempt: AttemptRecord, *, state: str, next_attempt_at_ms: int | None
+        self, seen: DeliveryRecord, attempt: AttemptRecord, *, state: DeliveryState, next_attempt_at_ms: int | None
     ) -> DeliveryRecord | None:
         """Add an attempt to the delivery as it was seen; ``None`` when it is not like that any more."""
         attempts = [*seen.attempts, attempt][-KEPT_ATTEMPTS:]
@@ -175,5 +181,5 @@ class Deliveries(Table):
         )
 
     def _change(self, delivery_id: str, change: str, *, when: str, values: dict[str, Any]) -> DeliveryRecord | None:
-        item = self.update(self.key(delivery_id), change, when=when, values={":pending": "pending", **values})
+        item = self._table.update(key_of(delivery_id), change, when=when, values={":pending": "pending", **values})
         return DeliveryRecord.from_item(item) if item else None

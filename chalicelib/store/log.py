@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from chalicelib.clock import Clock
-from chalicelib.store.table import Item, Table
+from chalicelib.store.items import Item
+from chalicelib.store.table import Table
 
 _PREFIX = "EVENT#"
 
@@ -57,8 +58,11 @@ class SlowWrite(Exception):
     """DynamoDB took several writes of one entry, each too late for its followers."""
 
 
-class Log(Table):
+class Log:
     """The log among a session's items."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
 
     def append(
         self,
@@ -84,17 +88,17 @@ class Log(Table):
             item["seq"] = seq
         stamp_ms = at_ms
         for _ in range(_MOST_WRITES):
-            now_ms = self._clock.now_ms()
+            now_ms = self._table.clock.now_ms()
             if abs(now_ms - stamp_ms) > WRITE_LIMIT_MS:
                 stamp_ms = now_ms
-            self.put({**item, "item": f"{_PREFIX}{stamp_ms:013d}#{entry_id}"})
-            if self._clock.now_ms() - stamp_ms <= WRITE_LIMIT_MS:
+            self._table.put({**item, "item": f"{_PREFIX}{stamp_ms:013d}#{entry_id}"})
+            if self._table.clock.now_ms() - stamp_ms <= WRITE_LIMIT_MS:
                 return entry_id
         raise SlowWrite(f"an entry of the log took {_MOST_WRITES} writes of more than {WRITE_LIMIT_MS} ms")
 
     def since(self, session_id: str, from_ms: int, *, limit: int | None = None) -> Iterator[LogEntry]:
         """Read all entries stamped at or after ``from_ms``, oldest first. An entry may come twice (see above)."""
-        items = self.query(
+        items = self._table.query(
             "#sessionId = :session AND #item BETWEEN :from AND :to",
             {":session": session_id, ":from": f"{_PREFIX}{_digits(from_ms)}#", ":to": f"{_PREFIX}~"},
             limit=limit,
@@ -104,7 +108,7 @@ class Log(Table):
     def behind(self, session_id: str, position: str | None) -> Iterator[LogEntry]:
         """Read all entries behind a `LogEntry.position`, oldest first. An entry may come twice (see above)."""
         start = {"sessionId": session_id, "item": _PREFIX + position} if position else None
-        items = self.query(
+        items = self._table.query(
             "#sessionId = :session AND begins_with(#item, :prefix)",
             {":session": session_id, ":prefix": _PREFIX},
             start=start,
@@ -113,7 +117,7 @@ class Log(Table):
 
     def latest_first(self, session_id: str, *, page: int | None = None) -> Iterator[LogEntry]:
         """Read the log backwards, ``page`` entries a call, for as long as the reader goes on."""
-        items = self.query(
+        items = self._table.query(
             "#sessionId = :session AND begins_with(#item, :prefix)",
             {":session": session_id, ":prefix": _PREFIX},
             limit=page,
@@ -166,3 +170,18 @@ def _entry(item: Item) -> LogEntry:
     if "text" in item:
         event["message"]["text"] = item["text"]
     return LogEntry(entry_id, int(stamp), event, item.get("seq"))
+
+
+def is_entry(item: Item) -> bool:
+    """Tell whether an item of a session is an entry of its log."""
+    return str(item["item"]).startswith(_PREFIX)
+
+
+def ends_waits(item: Item) -> bool:
+    """Tell whether an item is the entry that ends every wait of its session."""
+    return str(item["item"]).endswith(f"#{SESSION_CLOSING}")
+
+
+def written_at_ms(item: Item) -> int:
+    """Return when an entry was written, in epoch ms."""
+    return int(item["item"].removeprefix(_PREFIX).partition("#")[0])

@@ -5,7 +5,7 @@ from typing import Any, Self
 
 from pydantic.alias_generators import to_camel
 
-from chalicelib.store.table import Item
+from chalicelib.store.items import Item
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

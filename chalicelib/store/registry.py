@@ -4,8 +4,9 @@ import dataclasses
 from collections.abc import Iterator
 from functools import cached_property
 
+from chalicelib.store.items import Item, Key
 from chalicelib.store.record import Record
-from chalicelib.store.table import Item, Key, Table, decode, encode
+from chalicelib.store.table import Table
 from chalicelib.wire.registry import RegistryAgent
 
 
@@ -22,7 +23,7 @@ class RegistryAgentRecord(Record):
     registered_at_ms: int
     #: The folder of its ``coral-agent.toml``, where it has one.
     base_path: str | None = None
-    #: ARN of the task definition of each runtime, by a word for all that it is made of.
+    #: ARN of the task definition of each runtime, keyed by the runtime and a digest of its request.
     task_definitions: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @cached_property
@@ -31,55 +32,60 @@ class RegistryAgentRecord(Record):
         return RegistryAgent.model_validate_json(self.agent)
 
 
-class Registry(Table):
-    """The registry table. An agent that is ``deleting`` does not exist for a reader, whichever way it is read."""
+def key_of(name: str, version: str) -> Key:
+    """Return the key of an agent."""
+    return {"name": name, "version": version}
 
-    def alive(self, item: Item) -> bool:
-        """Tell whether an agent still exists for a reader."""
-        return super().alive(item) and not item.get("deleting", False)
 
-    @staticmethod
-    def key(name: str, version: str) -> Key:
-        """Return the key of an agent."""
-        return {"name": name, "version": version}
+def shown(item: Item) -> RegistryAgentRecord | None:
+    """Return the agent that an item is; ``None`` for one that is being deleted."""
+    return None if item.get("deleting", False) else RegistryAgentRecord.from_item(item)
+
+
+class Registry:
+    """The registry table. Only `find_for_launch` reads an agent that is being deleted."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
 
     def find(self, name: str, version: str) -> RegistryAgentRecord | None:
         """Read an agent."""
-        item = self.get(self.key(name, version))
-        return RegistryAgentRecord.from_item(item) if item else None
+        item = self._table.get(key_of(name, version))
+        return shown(item) if item else None
 
     def find_for_launch(self, name: str, version: str) -> RegistryAgentRecord | None:
         """Read an agent, one that is deleting too: whether sessions have it is just being looked up."""
-        found = self._client.get_item(TableName=self.name, Key=encode(self.key(name, version)), ConsistentRead=True)
-        return RegistryAgentRecord.from_item(decode(found["Item"])) if "Item" in found else None
+        item = self._table.get(key_of(name, version))
+        return RegistryAgentRecord.from_item(item) if item else None
 
     def register(self, record: RegistryAgentRecord) -> bool:
         """Write an agent, replacing what was there; ``False`` when just this is there already."""
-        return self.put(
+        return self._table.put(
             record.to_item(),
             when="attribute_not_exists(#name) OR #digest <> :digest OR #deleting = :yes",
             values={":digest": record.digest, ":yes": True},
         )
 
-    def keep_task_definition(self, record: RegistryAgentRecord, word: str, arn: str) -> str:
-        """Remember a task definition by its word and return the one to use: of two registered at once, the first kept.
+    def keep_task_definition(self, record: RegistryAgentRecord, key: str, arn: str) -> str:
+        """Remember a task definition by its key and return the one to use: of two registered at once, the first kept.
 
         A launch that is tried again must name the same one, or ECS refuses its client token.
         """
-        kept = self.update(
-            self.key(record.name, record.version),
-            f"SET #taskDefinitions.#{word} = :arn",
-            when=f"#digest = :digest AND attribute_not_exists(#taskDefinitions.#{word})",
+        kept = self._table.update(
+            key_of(record.name, record.version),
+            f"SET #taskDefinitions.#{key} = :arn",
+            when=f"#digest = :digest AND attribute_not_exists(#taskDefinitions.#{key})",
             values={":arn": arn, ":digest": record.digest},
         )
         if kept is not None:
             return arn
         found = self.find_for_launch(record.name, record.version)
-        return found.task_definitions.get(word, arn) if found and found.digest == record.digest else arn
+        return found.task_definitions.get(key, arn) if found and found.digest == record.digest else arn
 
     def names(self) -> Iterator[tuple[str, str]]:
         """Read name and version of all agents, in no order."""
-        return ((item["name"], item["version"]) for item in self.scan(project="#name, #version, #deleting"))
+        found = self._table.scan(project="#name, #version, #deleting")
+        return ((item["name"], item["version"]) for item in found if not item.get("deleting", False))
 
     def start_deleting(self, name: str, version: str) -> bool:
         """Hide an agent from new sessions; ``False`` when there is none."""
@@ -91,13 +97,13 @@ class Registry(Table):
 
     def remove(self, name: str, version: str) -> bool:
         """Delete an agent that is on its way out; ``False`` when it was registered anew meanwhile."""
-        return self.delete(
-            self.key(name, version), when="attribute_not_exists(#name) OR #deleting = :yes", values={":yes": True}
+        return self._table.delete(
+            key_of(name, version), when="attribute_not_exists(#name) OR #deleting = :yes", values={":yes": True}
         )
 
     def _mark(self, name: str, version: str, *, deleting: bool) -> bool:
-        changed = self.update(
-            self.key(name, version),
+        changed = self._table.update(
+            key_of(name, version),
             "SET #deleting = :deleting",
             when="attribute_exists(#name)",
             values={":deleting": deleting},

@@ -3,10 +3,16 @@
 import dataclasses
 from collections.abc import Iterator
 from itertools import chain
-from typing import Any
+from typing import Any, Literal
 
+from chalicelib.store.items import Item, Key, Write
 from chalicelib.store.record import Record
-from chalicelib.store.table import Item, Key, Table, Write
+from chalicelib.store.table import Table
+
+SessionStatus = Literal["pending_execution", "executed", "closing"]
+
+#: Why a session ended. One of a namespace that was deleted is not held.
+CloseReason = Literal["closed_by_user", "closed_by_agent", "agents_exited", "ttl", "failed", "namespace_deleted"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -15,7 +21,7 @@ class SessionRecord(Record):
 
     namespace: str
     session_id: str
-    status: str
+    status: SessionStatus
     created_at_ms: int
     expires_at: int
     #: The namespace's base state as it was at creation (wire form).
@@ -28,7 +34,7 @@ class SessionRecord(Record):
     runtime_settings: dict[str, Any] | None = None
     executed_at_ms: int | None = None
     closing_at_ms: int | None = None
-    close_reason: str | None = None
+    close_reason: CloseReason | None = None
     #: When the hold ends; there once the end report is frozen.
     hold_until_ms: int | None = None
     #: The lifecycle's task token, answered when the session is closing.
@@ -39,53 +45,53 @@ class SessionRecord(Record):
 _HIDING = "!"
 
 
-class Sessions(Table):
+def key_of(namespace: str, session_id: str) -> Key:
+    """Return the key of a session record."""
+    return {"namespace": namespace, "sessionId": session_id}
+
+
+def record_of(item: Item | None) -> SessionRecord | None:
+    """Return the session that an item is; ``None`` for the hiding marker."""
+    return SessionRecord.from_item(item) if item and item["sessionId"] != _HIDING else None
+
+
+class Sessions:
     """The sessions table. Every transition is a conditional write on the old status.
 
     What hides a namespace that is deleted by request lies here beside its sessions, so that one Query tells both. It
     comes and goes in one transaction with what the namespace itself says of that (`Namespaces`).
     """
 
-    @staticmethod
-    def key(namespace: str, session_id: str) -> Key:
-        """Return the key of a session record."""
-        return {"namespace": namespace, "sessionId": session_id}
-
-    @staticmethod
-    def record(item: Item | None) -> SessionRecord | None:
-        """Return the session that an item is; ``None`` for what is none."""
-        return SessionRecord.from_item(item) if item and item["sessionId"] != _HIDING else None
-
-    def alive(self, item: Item) -> bool:
-        """Tell whether an item exists for a reader of sessions."""
-        return item["sessionId"] != _HIDING and super().alive(item)
+    def __init__(self, table: Table) -> None:
+        self._table = table
 
     def creating(self, record: SessionRecord) -> Write:
         """Return the write of a new session, whose id must not be taken."""
-        return self.putting(record.to_item(), when="attribute_not_exists(#sessionId)")
+        return self._table.putting(record.to_item(), when="attribute_not_exists(#sessionId)")
 
     def hiding(self, namespace: str) -> Write:
         """Return the write that hides the sessions of a namespace from `shown`."""
-        return self.putting({**self.key(namespace, _HIDING)})
+        return self._table.putting({**key_of(namespace, _HIDING)})
 
     def showing(self, namespace: str) -> Write:
         """Return the write that undoes `hiding`."""
-        return self.deleting(self.key(namespace, _HIDING))
+        return self._table.deleting(key_of(namespace, _HIDING))
 
     def create(self, record: SessionRecord) -> bool:
         """Write a new session; ``False`` when its id is taken."""
-        return self.write(self.creating(record))
+        return self._table.write(self.creating(record))
 
     def find(self, namespace: str, session_id: str) -> SessionRecord | None:
         """Read a session."""
-        item = self.get(self.key(namespace, session_id))
+        item = self._table.get(key_of(namespace, session_id))
         return SessionRecord.from_item(item) if item else None
 
     def of_namespace(
         self, namespace: str, *, start: str | None = None, limit: int | None = None
     ) -> Iterator[SessionRecord]:
         """Read the sessions of a namespace in one strongly consistent Query."""
-        return map(SessionRecord.from_item, filter(self.alive, self._items_of(namespace, start=start, limit=limit)))
+        found = map(record_of, self._items_of(namespace, start=start, limit=limit))
+        return (record for record in found if record is not None)
 
     def shown(
         self, namespace: str, *, start: str | None = None, limit: int | None = None
@@ -94,20 +100,20 @@ class Sessions(Table):
 
         One call tells both at the beginning; who reads on from ``start`` saw the beginning before.
         """
-        for item in (items := self._items_of(namespace, start=start, limit=limit)):
-            if item["sessionId"] == _HIDING:
-                return None
-            if self.alive(item):
-                return map(SessionRecord.from_item, filter(self.alive, chain([item], items)))
-        return None
+        items = self._items_of(namespace, start=start, limit=limit)
+        first = next(items, None)
+        if first is None or first["sessionId"] == _HIDING:
+            return None
+        return map(SessionRecord.from_item, chain([first], items))
 
     def all(self) -> Iterator[SessionRecord]:
-        """Read the sessions of all namespaces, in no order: dear, for what is rarely asked."""
-        return map(SessionRecord.from_item, self.scan())
+        """Read the sessions of all namespaces, in no order: expensive, for what is rarely asked."""
+        return (record for record in map(record_of, self._table.scan()) if record is not None)
 
     def stored(self, segment: tuple[int, int]) -> Iterator[SessionRecord]:
         """Read one segment of all sessions, those too that have expired and that no reader sees any more."""
-        return filter(None, map(self.record, self.scan(segment=segment, dead=True)))
+        found = map(record_of, self._table.scan(segment=segment, expired=True))
+        return (record for record in found if record is not None)
 
     def any_in(self, namespace: str) -> bool:
         """Tell whether a namespace has a session of any status."""
@@ -137,7 +143,7 @@ class Sessions(Table):
             },
         )
 
-    def close(self, namespace: str, session_id: str, *, now_ms: int, reason: str) -> SessionRecord | None:
+    def close(self, namespace: str, session_id: str, *, now_ms: int, reason: CloseReason) -> SessionRecord | None:
         """Take an executed session to ``closing``; ``None`` when somebody else did or it is not executed."""
         return self._change(
             namespace,
@@ -157,7 +163,9 @@ class Sessions(Table):
             values={":token": task_token, ":executed": "executed"},
         )
 
-    def hold(self, namespace: str, session_id: str, *, reason: str, hold_until_ms: int, expires_at: int) -> bool:
+    def hold(
+        self, namespace: str, session_id: str, *, reason: CloseReason | None, hold_until_ms: int, expires_at: int
+    ) -> bool:
         """Say until when a closing session is held; ``False`` when its reason is another by now."""
         held = self._change(
             namespace,
@@ -168,7 +176,7 @@ class Sessions(Table):
         )
         return held is not None
 
-    def forgo_hold(self, namespace: str, session_id: str, *, reason: str) -> bool:
+    def forgo_hold(self, namespace: str, session_id: str, *, reason: CloseReason) -> bool:
         """Let a closing session end without a hold; ``False`` when its report is frozen and it is held already."""
         changed = self._change(
             namespace,
@@ -179,25 +187,24 @@ class Sessions(Table):
         )
         return changed is not None
 
-    def remove(self, namespace: str, session_id: str, *, status: str) -> bool:
+    def remove(self, namespace: str, session_id: str, *, status: SessionStatus) -> bool:
         """Delete a session record of the given status; ``False`` when its status is another."""
-        return self.delete(
-            self.key(namespace, session_id),
+        return self._table.delete(
+            key_of(namespace, session_id),
             when="attribute_not_exists(#sessionId) OR #status = :status",
             values={":status": status},
         )
 
     def _items_of(self, namespace: str, *, start: str | None, limit: int | None) -> Iterator[Item]:
-        return self.query(
+        return self._table.query(
             "#namespace = :namespace",
             {":namespace": namespace},
             limit=limit,
-            start=self.key(namespace, start) if start else None,
-            dead=True,
+            start=key_of(namespace, start) if start else None,
         )
 
     def _change(
         self, namespace: str, session_id: str, change: str, *, when: str, values: dict[str, Any]
     ) -> SessionRecord | None:
-        item: Item | None = self.update(self.key(namespace, session_id), change, when=when, values=values)
+        item: Item | None = self._table.update(key_of(namespace, session_id), change, when=when, values=values)
         return SessionRecord.from_item(item) if item else None

@@ -1,109 +1,30 @@
 """One DynamoDB table: typed calls over botocore's client, and the rule that what has expired does not exist.
 
-Expressions name attributes as ``#status``; the alias map is derived from the expression, so that no reserved word
-of DynamoDB can ever clash.
+Private to `chalicelib.store`: each store holds the table that it is about, and hands out records.
 """
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from botocore.exceptions import ClientError
 
 from chalicelib.clock import Clock
+from chalicelib.store.items import (
+    BATCH_WRITE_ITEMS,
+    Item,
+    Key,
+    Unprocessed,
+    Write,
+    condition_failed,
+    decode,
+    encode,
+    expressions,
+    tries,
+    when_free,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
-
-T = TypeVar("T")
-Item = dict[str, Any]
-Key = Mapping[str, str]
-
-#: DynamoDB's limits of one BatchWriteItem and one BatchGetItem (Developer Guide, "Service, account, and table quotas").
-BATCH_WRITE_ITEMS = 25
-BATCH_GET_ITEMS = 100
-
-#: How often a write is tried that a transaction is in the way of.
-TRANSACTION_TRIES = 20
-
-_ALIAS = re.compile(r"#(\w+)")
-
-
-def encode(item: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn plain values into DynamoDB's tagged ones."""
-    return {name: _tagged(value) for name, value in item.items()}
-
-
-def decode(tagged: Mapping[str, Any]) -> Item:
-    """Turn DynamoDB's tagged values into plain ones; whole numbers become ``int``."""
-    return {name: _plain(value) for name, value in tagged.items()}
-
-
-def size_of(value: Any) -> int:
-    """Return the bytes that a value takes in an item (Developer Guide, "DynamoDB item sizes and formats")."""
-    if isinstance(value, str):
-        return len(value.encode())
-    if isinstance(value, Mapping):
-        return 3 + sum(len(name.encode()) + size_of(part) + 1 for name, part in value.items())
-    if isinstance(value, (list, set, tuple)):
-        return 3 + sum(size_of(part) + 1 for part in value)
-    return 1 if isinstance(value, bool) or value is None else 21
-
-
-# boto3 has a codec of its own, but importing boto3 costs a function 50 ms of its cold start.
-def _tagged(value: Any) -> dict[str, Any]:
-    tag: str
-    content: Any = value
-    match value:
-        case str():
-            tag = "S"
-        case bool():
-            tag = "BOOL"
-        case int():
-            tag, content = "N", str(value)
-        case None:
-            tag, content = "NULL", True
-        case dict():
-            tag, content = "M", encode(value)
-        case list() | tuple():
-            tag, content = "L", [_tagged(part) for part in value]
-        case set() | frozenset() if value and all(isinstance(part, str) for part in value):
-            tag, content = "SS", sorted(value)
-        case _:
-            raise TypeError(f"no attribute of an item can be a {type(value).__name__}")
-    return {tag: content}
-
-
-def _plain(tagged: Mapping[str, Any]) -> Any:
-    [(tag, value)] = tagged.items()
-    match tag:
-        case "N":
-            return int(value) if value.lstrip("-").isdigit() else _number(value)
-        case "NULL":
-            return None
-        case "M":
-            return decode(value)
-        case "L":
-            return [_plain(part) for part in value]
-        case "SS":
-            return set(value)
-    return value
-
-
-def _number(text: str) -> int | float:
-    number = float(text)
-    return int(number) if number.is_integer() else number
-
-
-def _aliases(*expressions: str | None) -> dict[str, str]:
-    return {f"#{name}": name for text in expressions if text for name in _ALIAS.findall(text)}
-
-
-class Write(NamedTuple):
-    """One write to be made alone, or together with others."""
-
-    kind: Literal["Put", "Update", "Delete"]
-    request: dict[str, Any]
 
 
 class Table:
@@ -111,12 +32,16 @@ class Table:
 
     def __init__(self, client: "DynamoDBClient", name: str, clock: Clock) -> None:
         self._client = client
-        self._clock = clock
+        self.clock = clock
         self.name = name
 
+    def now_s(self) -> int:
+        """Return the time in epoch s, as expiry counts."""
+        return self.clock.now_ms() // 1000
+
     def alive(self, item: Item) -> bool:
-        """Tell whether an item still exists for a reader: DynamoDB's TTL may delete it up to days late."""
-        return int(item.get("expiresAt", 1 << 62)) > self._clock.now_ms() / 1000
+        """Tell whether an item has not expired (rule 6): DynamoDB's TTL may delete it up to days late."""
+        return int(item.get("expiresAt", 1 << 62)) > self.clock.now_ms() / 1000
 
     def get(self, key: Key) -> Item | None:
         """Read one item; ``None`` when there is none or it has expired."""
@@ -143,7 +68,7 @@ class Table:
         try:
             self._call(write)
         except ClientError as error:
-            if _lost_the_race(error):
+            if condition_failed(error):
                 return False
             raise
         return True
@@ -159,7 +84,7 @@ class Table:
         try:
             answer = self._call(self.updating(key, change, when=when, values=values), ReturnValues="ALL_NEW")
         except ClientError as error:
-            if _lost_the_race(error):
+            if condition_failed(error):
                 return None
             raise
         return decode(answer["Attributes"])
@@ -175,7 +100,7 @@ class Table:
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
         except ClientError as error:
-            if not _lost_the_race(error):
+            if not condition_failed(error):
                 raise
             found = error.response.get("Item")
             item = decode(cast("dict[str, Any]", found)) if found else None
@@ -197,14 +122,14 @@ class Table:
         backwards: bool = False,
         start: Mapping[str, str | int] | None = None,
         index: str | None = None,
-        dead: bool = False,
+        expired: bool = False,
     ) -> Iterator[Item]:
         """Read the items of one partition in the order of their sort key, page after page, as they are asked for.
 
-        ``dead`` reads what does not exist for a reader, too. A global secondary index has no consistent reads: it may
+        ``expired`` reads what has expired, too. A global secondary index has no consistent reads: it may
         be some milliseconds behind.
         """
-        request = _expressions(
+        request = expressions(
             values, KeyConditionExpression=condition, ProjectionExpression=project, FilterExpression=where
         )
         request |= self._source(index)
@@ -214,7 +139,7 @@ class Table:
             request["ExclusiveStartKey"] = encode(start)
         while True:
             page = self._client.query(ScanIndexForward=not backwards, **request)
-            yield from (item for item in map(decode, page["Items"]) if dead or self.alive(item))
+            yield from (item for item in map(decode, page["Items"]) if expired or self.alive(item))
             if "LastEvaluatedKey" not in page:
                 return
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
@@ -227,14 +152,14 @@ class Table:
         limit: int | None = None,
         index: str | None = None,
         segment: tuple[int, int] | None = None,
-        dead: bool = False,
+        expired: bool = False,
     ) -> Iterator[Item]:
         """Read the whole table, or all that is in one of its indexes, page after page.
 
-        ``segment`` is one part (from 0) of so many into which the keys are spread; ``dead`` reads what does not exist
-        for a reader, too.
+        ``segment`` is one part (from 0) of so many into which the keys are spread; ``expired`` reads what has
+        expired, too.
         """
-        request: dict[str, Any] = {**self._source(index), **_expressions(None, ProjectionExpression=project)}
+        request: dict[str, Any] = {**self._source(index), **expressions(None, ProjectionExpression=project)}
         if segment is not None:
             request["Segment"], request["TotalSegments"] = segment
         if limit is not None:
@@ -243,22 +168,39 @@ class Table:
             request["ExclusiveStartKey"] = encode(start)
         while True:
             page = self._client.scan(**request)
-            yield from (item for item in map(decode, page["Items"]) if dead or self.alive(item))
+            yield from (item for item in map(decode, page["Items"]) if expired or self.alive(item))
             if "LastEvaluatedKey" not in page:
                 return
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
     def write_all(self, puts: Sequence[Item] = (), deletes: Iterable[Key] = ()) -> None:
-        """Write and delete many items, unconditionally and in no order, in as few calls as DynamoDB allows."""
+        """Write and delete many items, unconditionally and in no order, in as few calls as DynamoDB allows.
+
+        Raises `Unprocessed` when DynamoDB is throttled for longer than a call may wait; some of them are made then.
+        """
         requests: list[Any] = [{"PutRequest": {"Item": encode(item)}} for item in puts]
         requests += [{"DeleteRequest": {"Key": encode(key)}} for key in deletes]
-        while requests:
-            batch, requests = requests[:BATCH_WRITE_ITEMS], requests[BATCH_WRITE_ITEMS:]
+        for start in range(0, len(requests), BATCH_WRITE_ITEMS):
+            self._write_batch(requests[start : start + BATCH_WRITE_ITEMS])
+
+    def _write_batch(self, batch: list[Any]) -> None:
+        for _ in tries(self.clock):
             answer = self._client.batch_write_item(RequestItems={self.name: batch})
-            left = answer.get("UnprocessedItems", {}).get(self.name, [])
-            if left:  # throttled: botocore has not retried these
-                self._clock.sleep(0.05)
-                requests = [*left, *requests]
+            batch = answer.get("UnprocessedItems", {}).get(self.name, [])
+            if not batch:
+                return
+        raise Unprocessed(f"{len(batch)} writes to {self.name} were throttled")
+
+    def write_with(self, *writes: Write) -> bool:
+        """Make writes to this and other tables, all or none; ``False`` when a condition did not hold."""
+        requests: list[Any] = [{write.kind: write.request} for write in writes]
+        try:
+            when_free(self.clock, lambda: self._client.transact_write_items(TransactItems=requests))
+        except ClientError as error:
+            if condition_failed(error):
+                return False
+            raise
+        return True
 
     def _source(self, index: str | None) -> dict[str, Any]:
         source: dict[str, Any] = {"TableName": self.name, "ConsistentRead": index is None}
@@ -266,7 +208,7 @@ class Table:
 
     def _call(self, write: Write, **request: Any) -> Any:
         call: Any = getattr(self._client, f"{write.kind.lower()}_item")
-        return _when_free(self._clock, lambda: call(**write.request, **request))
+        return when_free(self.clock, lambda: call(**write.request, **request))
 
     def _write(
         self,
@@ -276,88 +218,5 @@ class Table:
         change: str | None = None,
         **request: Any,
     ) -> Write:
-        expressions = _expressions(values, ConditionExpression=when, UpdateExpression=change)
-        return Write(kind, {"TableName": self.name, **request, **expressions})
-
-
-def read_together(client: "DynamoDBClient", clock: Clock, wanted: Sequence[tuple[Table, Key]]) -> list[Item | None]:
-    """Read items of several tables in one strongly consistent BatchGetItem, in the order they were asked for.
-
-    An item that is asked for twice is read once; more than 100 take a second call.
-    """
-    if len(wanted) > BATCH_GET_ITEMS:
-        first, rest = wanted[:BATCH_GET_ITEMS], wanted[BATCH_GET_ITEMS:]
-        return [*read_together(client, clock, first), *read_together(client, clock, rest)]
-    pending: dict[str, Any] = {}
-    for table, key in wanted:
-        keys = pending.setdefault(table.name, {"Keys": [], "ConsistentRead": True})["Keys"]
-        if encode(key) not in keys:
-            keys.append(encode(key))
-    found: list[tuple[str, Item]] = []
-    while pending:
-        answer = client.batch_get_item(RequestItems=pending)
-        found += [(name, decode(item)) for name, items in answer["Responses"].items() for item in items]
-        pending = answer.get("UnprocessedKeys", {})
-        if pending:
-            clock.sleep(0.05)
-
-    def match(table: Table, key: Key) -> Item | None:
-        for name, item in found:
-            if name == table.name and all(item[part] == value for part, value in key.items()) and table.alive(item):
-                return item
-        return None
-
-    return [match(table, key) for table, key in wanted]
-
-
-def write_together(client: "DynamoDBClient", clock: Clock, writes: Iterable[Write]) -> bool:
-    """Make writes to several tables, all or none; ``False`` when a condition did not hold."""
-    requests: list[Any] = [{write.kind: write.request} for write in writes]
-    try:
-        _when_free(clock, lambda: client.transact_write_items(TransactItems=requests))
-    except ClientError as error:
-        if "ConditionalCheckFailed" in _reasons(error):
-            return False
-        raise
-    return True
-
-
-def _when_free(clock: Clock, call: Callable[[], T]) -> T:
-    """Make a call, and again while a transaction is in its way: that will have won or gone."""
-    tries = 0
-    while True:
-        tries += 1
-        try:
-            return call()
-        except ClientError as error:
-            if tries == TRANSACTION_TRIES or not _meets_a_transaction(error):
-                raise
-            clock.sleep(0.05)
-
-
-_PASSING = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
-
-
-def _meets_a_transaction(error: ClientError) -> bool:
-    reasons = _reasons(error)
-    if "ConditionalCheckFailed" in reasons:
-        return False
-    return error.response["Error"]["Code"] == "TransactionConflictException" or not reasons.isdisjoint(_PASSING)
-
-
-def _reasons(error: ClientError) -> set[Any]:
-    """Return why a transaction was cancelled; nothing for another error."""
-    return {reason.get("Code") for reason in error.response.get("CancellationReasons", [])}
-
-
-def _expressions(values: Mapping[str, Any] | None, **expressions: str | None) -> dict[str, Any]:
-    request: dict[str, Any] = {name: text for name, text in expressions.items() if text}
-    if names := _aliases(*expressions.values()):
-        request["ExpressionAttributeNames"] = names
-    if values:
-        request["ExpressionAttributeValues"] = encode(values)
-    return request
-
-
-def _lost_the_race(error: ClientError) -> bool:
-    return error.response["Error"]["Code"] == "ConditionalCheckFailedException"
+        about = expressions(values, ConditionExpression=when, UpdateExpression=change)
+        return Write(kind, {"TableName": self.name, **request, **about})

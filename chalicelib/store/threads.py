@@ -7,10 +7,11 @@ as it was found, so that the caller can say why without another read.
 import dataclasses
 import uuid
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
+from chalicelib.store.items import Item, Key
 from chalicelib.store.record import Record
-from chalicelib.store.table import Item, Key, Table
+from chalicelib.store.table import Table
 
 _PREFIX = "THREAD#"
 
@@ -26,8 +27,7 @@ class ThreadRecord(Record):
     created_at_ms: int
     expires_at: int
     participants: set[str] = dataclasses.field(default_factory=set)
-    #: ``open`` or ``closed``.
-    state: str = "open"
+    state: Literal["open", "closed"] = "open"
     summary: str | None = None
     closed_at_ms: int | None = None
     #: Messages sent so far: the ``seq`` of the last.
@@ -50,36 +50,39 @@ class Change:
     thread: ThreadRecord | None
 
 
-class Threads(Table):
+def key_of(session_id: str, thread_id: str) -> Key:
+    """Return the key of a thread."""
+    return {"sessionId": session_id, "item": _PREFIX + thread_id}
+
+
+class Threads:
     """The threads among a session's items."""
 
-    @staticmethod
-    def key(session_id: str, thread_id: str) -> Key:
-        """Return the key of a thread."""
-        return {"sessionId": session_id, "item": _PREFIX + thread_id}
+    def __init__(self, table: Table) -> None:
+        self._table = table
 
     def create(self, record: ThreadRecord) -> None:
         """Write a new thread; its id is its own."""
-        self.put(record.to_item())
+        self._table.put(record.to_item())
 
     def find(self, session_id: str, thread_id: str) -> ThreadRecord | None:
         """Read one thread."""
-        item = self.get(self.key(session_id, thread_id))
+        item = self._table.get(key_of(session_id, thread_id))
         return ThreadRecord.from_item(item) if item else None
 
     def of_session(self, session_id: str) -> list[ThreadRecord]:
         """Read all threads of a session, oldest first."""
-        items = self.query(
+        items = self._table.query(
             "#sessionId = :session AND begins_with(#item, :prefix)", {":session": session_id, ":prefix": _PREFIX}
         )
         return sorted(map(ThreadRecord.from_item, items), key=lambda thread: (thread.created_at_ms, thread.thread_id))
 
     def page(self, session_id: str, *, start: str | None, limit: int | None) -> Iterator[ThreadRecord]:
         """Read threads of a session in the order of their keys, from behind the one with the id ``start`` on."""
-        items = self.query(
+        items = self._table.query(
             "#sessionId = :session AND begins_with(#item, :prefix)",
             {":session": session_id, ":prefix": _PREFIX},
-            start=self.key(session_id, start) if start else None,
+            start=key_of(session_id, start) if start else None,
             limit=limit,
         )
         return map(ThreadRecord.from_item, items)
@@ -134,8 +137,8 @@ class Threads(Table):
 
     def _change(self, session_id: str, thread_id: str, change: str, *, when: str, values: dict[str, Any]) -> Change:
         update = uuid.uuid4().hex
-        made, item = self.try_update(
-            self.key(session_id, thread_id),
+        made, item = self._table.try_update(
+            key_of(session_id, thread_id),
             f"SET #lastUpdate = :update, {change}",
             when=f"#lastUpdate <> :update AND {when}",
             values={**values, ":update": update},

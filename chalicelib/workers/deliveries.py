@@ -6,8 +6,8 @@ from typing import Any
 from chalice.app import Blueprint
 
 from chalicelib import telemetry
-from chalicelib.deployment import current
-from chalicelib.domain import webhooks
+from chalicelib.reactions import deliveries
+from chalicelib.services import current
 from chalicelib.wire.base import iso_from_ms
 
 lambdas = Blueprint(__name__)
@@ -21,7 +21,7 @@ def deliver_webhook(event: dict[str, Any], context: Any) -> dict[str, str]:
     The states are ``delivered``, ``failed``, ``superseded``, and ``retry`` with the time (ISO 8601).
     """
     with telemetry.about(delivery=event["deliveryId"], request=telemetry.request_id(context)):
-        outcome = webhooks.attempt(current(), event["deliveryId"], event["round"], event["execution"])
+        outcome = deliveries.attempt(current(), event["deliveryId"], event["round"], event["execution"])
         logger.info("webhook", extra={"round": event["round"], "state": outcome.state})
     telemetry.count("Deliveries", outcome=outcome.state)
     if outcome.next_attempt_at_ms is None:

@@ -5,8 +5,8 @@ from typing import Any
 
 from chalice.app import Blueprint
 
-from chalicelib.deployment import current
-from chalicelib.domain import lifecycle
+from chalicelib.reactions import lifecycle
+from chalicelib.services import current
 from chalicelib.telemetry import about, request_id
 from chalicelib.wire.base import iso_from_ms
 

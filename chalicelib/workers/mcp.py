@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from chalice.app import Blueprint
 
-from chalicelib.deployment import current
+from chalicelib.services import current
 
 lambdas = Blueprint(__name__)
 

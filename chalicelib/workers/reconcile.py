@@ -1,12 +1,12 @@
-"""The Lambda that AWS calls every few minutes to mend what slipped through."""
+"""The Lambda that AWS calls every few minutes to repair what slipped through."""
 
 from typing import Any
 
 from chalice.app import Blueprint
 
 from chalicelib import telemetry
-from chalicelib.deployment import current
-from chalicelib.domain import reconciler
+from chalicelib.reactions import reconciler
+from chalicelib.services import current
 
 lambdas = Blueprint(__name__)
 
@@ -16,7 +16,7 @@ MARGIN_MS = 20_000
 
 @lambdas.lambda_function(name="reconcile")
 def reconcile(event: dict[str, Any], context: Any) -> dict[str, int]:
-    """Mend what is stranded; answers how often, by the kind of repair."""
+    """Repair what is stranded; answers how often, by the kind of repair."""
     with telemetry.about(request=telemetry.request_id(context)):
         repairs = reconciler.reconcile(current(), lambda: context.get_remaining_time_in_millis() < MARGIN_MS)
     if repairs:  # what the alarm watches

@@ -5,8 +5,8 @@ from typing import Any
 
 from chalice.app import Blueprint
 
-from chalicelib.deployment import current
-from chalicelib.domain import agents, lifecycle
+from chalicelib.reactions import launches, lifecycle
+from chalicelib.services import current
 from chalicelib.telemetry import about, request_id
 
 lambdas = Blueprint(__name__)
@@ -16,16 +16,16 @@ lambdas = Blueprint(__name__)
 def on_task_change(event: dict[str, Any], context: Any) -> None:
     """Note that the task of an agent has stopped. Tasks that Atoll did not start are none of its business."""
     task = event["detail"]
-    if task.get("lastStatus") != "STOPPED" or not agents.is_ours(task.get("startedBy", "")):
+    if task.get("lastStatus") != "STOPPED" or not launches.is_of_agent(task.get("startedBy", "")):
         return
-    atoll = current()
+    services = current()
     with about(session=task["startedBy"].rpartition("/")[0], task=task.get("taskArn"), request=request_id(context)):
         lifecycle.task_stopped(
-            atoll,
+            services,
             task["startedBy"],
             reason=_reason_of(task),
             started_at_ms=_ms(task.get("startedAt")),
-            stopped_at_ms=_ms(task.get("stoppedAt")) or atoll.clock.now_ms(),
+            stopped_at_ms=_ms(task.get("stoppedAt")) or services.clock.now_ms(),
         )
 
 

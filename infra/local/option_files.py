@@ -9,8 +9,7 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
-from chalicelib.aws.task_definitions import OPTIONS_DIRECTORY
-from chalicelib.aws.tasks import OPTIONS_TOKEN, OPTIONS_URL
+from chalicelib.aws.task_overrides import OPTIONS_DIRECTORY, OPTIONS_TOKEN, OPTIONS_URL
 
 FETCH_S = 30.0
 

@@ -18,7 +18,7 @@ from chalice import Chalice
 from moto import mock_aws
 from moto.core.common_models import BaseModel
 
-from chalicelib import deployment
+from chalicelib.services import Services, use
 from chalicelib.settings import Settings
 from infra.local import dynamodb, lean, shortcut  # noqa: F401
 from infra.local.background import Background
@@ -74,7 +74,7 @@ _REMOVED = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDP
 Event = dict[str, Any]
 
 
-class LocalDeployment(deployment.Deployment):
+class LocalDeployment(Services):
     """The deployment that the handlers act on: its clients are made once, and its waits end when something happens."""
 
     def __init__(self, settings: Settings, watches: Watches, shortcut: Shortcut) -> None:
@@ -115,7 +115,7 @@ class LocalStack:
         What end reports are signed with.
     custom_tool_secret : str
         What calls of custom tools are signed with.
-    atoll : chalicelib.deployment.Deployment
+    atoll : chalicelib.services.Services
         What the handlers act on.
     agents : list of (str, str)
         Names and versions of the agents that were registered.
@@ -200,13 +200,12 @@ class LocalStack:
         undo.enter_context(patch("boto3.DEFAULT_SESSION", _session()))
         # moto keeps each object that it ever makes for its dashboard: every item read, for ever.
         undo.enter_context(patch.object(BaseModel, "__new__", staticmethod(lambda cls, *_, **__: object.__new__(cls))))
-        undo.callback(_forget_secrets)
 
         self.watches = Watches()
         self._tables = Tables(ACCOUNT, REGION, self._stream)
-        self.atoll = LocalDeployment(self._settings(), self.watches, Shortcut(self._tables, ACCOUNT, REGION))
-        undo.callback(deployment.use, None)
-        deployment.use(self.atoll)
+        self.services = LocalDeployment(self._settings(), self.watches, Shortcut(self._tables, ACCOUNT, REGION))
+        undo.callback(use, None)
+        use(self.services)
         app = self._app or _load_app()
         self._start_services(gateway)
         self.functions.serve({**app.handler_map, **self._given_functions})
@@ -214,16 +213,16 @@ class LocalStack:
         if self.key and self._app is None:
             from chalicelib.domain import api_keys
 
-            api_keys.put(self.atoll, self.key, "local")
+            api_keys.put(self.services, self.key, "local")
         for folder in self._agent_folders:
             self.register(folder)
-        api_keys_table = self.atoll.settings.table("api-keys")
-        gateway.serve(app, dynamodb.door(self.atoll.dynamodb, api_keys_table, self.key))
+        api_keys_table = self.services.settings.table("api-keys")
+        gateway.serve(app, dynamodb.door(self.services.dynamodb, api_keys_table, self.key))
 
     def _start_services(self, gateway: Gateway) -> None:
         """Put what moto lacks in its place."""
         undo = self._undo
-        self.functions = Functions(self.atoll.settings.prefix, f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:")
+        self.functions = Functions(self.services.settings.prefix, f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:")
         self._background = background = Background("background", BACKGROUND_THREADS)
         machines = Machines()
         self._invocations = Invocations(background, call=self.functions.invoke, send=self._dead_letter)
@@ -250,7 +249,7 @@ class LocalStack:
 
     def _provision(self) -> None:
         """Make what the templates say, and play its streams and schedules."""
-        provision = Provision(INFRA, stage=STAGE, account=ACCOUNT, region=REGION, client=self.atoll.client)
+        provision = Provision(INFRA, stage=STAGE, account=ACCOUNT, region=REGION, client=self.services.client)
         provision.make()
         self._set_secrets()
         self.pumps.clear()
@@ -274,8 +273,8 @@ class LocalStack:
         if "AWS_ENDPOINT_URL_DYNAMODB" not in os.environ:
             self._tables.stream(table)
             return
-        arn = self.atoll.client("dynamodb").describe_table(TableName=table)["Table"]["LatestStreamArn"]
-        stream = ForeignStream(table, self.atoll.client("dynamodbstreams"), arn, self._stream)
+        arn = self.services.client("dynamodb").describe_table(TableName=table)["Table"]["LatestStreamArn"]
+        stream = ForeignStream(table, self.services.client("dynamodbstreams"), arn, self._stream)
         self._undo.callback(stream.stop)
 
     def tidy(self) -> None:
@@ -298,7 +297,7 @@ class LocalStack:
         return Settings.model_validate({name: value for name, value in values.items() if name in Settings.model_fields})
 
     def _set_secrets(self) -> None:
-        client, prefix = self.atoll.client("secretsmanager"), self.atoll.settings.prefix
+        client, prefix = self.services.client("secretsmanager"), self.services.settings.prefix
         current = json.dumps({"current": self.webhook_secret})
         client.put_secret_value(SecretId=f"{prefix}/webhook-secrets", SecretString=current)
         client.put_secret_value(SecretId=f"{prefix}/custom-tool-secret", SecretString=self.custom_tool_secret)
@@ -313,7 +312,7 @@ class LocalStack:
         """
         from chalicelib.domain.registry import register_local
 
-        agent = register_local(self.atoll, Path(folder))
+        agent = register_local(self.services, Path(folder))
         self.agents.append((agent.name, agent.version))
 
     def _stream(self, table: str, record: Event) -> None:
@@ -326,10 +325,10 @@ class LocalStack:
                 pump.stop()
 
     def _start_execution(self, arn: str, name: str, content: str) -> None:
-        self.atoll.client("stepfunctions").start_execution(stateMachineArn=arn, name=name, input=content)
+        self.services.client("stepfunctions").start_execution(stateMachineArn=arn, name=name, input=content)
 
     def _dead_letter(self, arn: str, text: str) -> None:
-        client = self.atoll.client("sqs")
+        client = self.services.client("sqs")
         url = client.get_queue_url(QueueName=arn.rsplit(":", 1)[-1])["QueueUrl"]
         client.send_message(QueueUrl=url, MessageBody=text)
 
@@ -340,7 +339,7 @@ class LocalStack:
             self._dead_letter(destination, json.dumps(obituary))
 
     def _put_event(self, entry: Event) -> None:
-        self.atoll.client("events").put_events(Entries=[entry])
+        self.services.client("events").put_events(Entries=[entry])
 
     def _tell(self, event: Event) -> None:
         if self._on_event is not None:
@@ -370,10 +369,3 @@ def _load_app() -> Chalice:
     from app import app
 
     return app
-
-
-def _forget_secrets() -> None:
-    """Empty Powertools' cache, which knows no end of a deployment."""
-    from aws_lambda_powertools.utilities.parameters import clear_caches
-
-    clear_caches()

@@ -23,8 +23,7 @@ from moto.ecs.exceptions import ECSException
 from moto.ecs.models import ecs_backends
 from moto.ecs.responses import EC2ContainerServiceResponse
 
-from chalicelib.aws.task_definitions import OPTIONS_DIRECTORY
-from chalicelib.aws.tasks import OPTIONS_CONTAINER
+from chalicelib.aws.task_overrides import OPTIONS_CONTAINER, OPTIONS_DIRECTORY
 from infra.local.background import Background
 from infra.local.option_files import OptionFiles
 from infra.local.processes import Child, Reaper

@@ -20,7 +20,7 @@ class Stopped(BaseException):
 
 
 class SessionWatch:
-    """The watch of one waiter on one session (``chalicelib.deployment.Watch``)."""
+    """The watch of one waiter on one session (``chalicelib.stores.Watch``)."""
 
     def __init__(self, cares: Cares | None, stopped: threading.Event) -> None:
         self._cares = cares

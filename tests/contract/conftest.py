@@ -15,7 +15,7 @@ from tests.contract import coral
 @pytest.fixture(scope="module")
 def stack() -> Iterator[LocalStack]:
     with LocalStack(port=0, agents=[SLEEPER]) as running:
-        api_keys.put(running.atoll, "narrow", "one tenant's", ["tenant", "tenant-*"])
+        api_keys.put(running.services, "narrow", "one tenant's", ["tenant", "tenant-*"])
         yield running
 
 

@@ -164,7 +164,7 @@ def test_an_agents_secret_is_known_where_payments_would_be(
     eventually(lambda: _statuses(client, path) == ["running"])
     from chalicelib.domain import agent_secrets
 
-    secret = agent_secrets.mint(stack.atoll.secrets.get("agent-key"), namespace, path.rsplit("/", 1)[1], "a")
+    secret = agent_secrets.mint(stack.services.secrets.get("agent-key"), namespace, path.rsplit("/", 1)[1], "a")
     for name in ("rental-claim", "x402"):
         record(Client(stack.url, secret), 501, "POST", f"/api/v1/agent-rpc/{name}", {})
 

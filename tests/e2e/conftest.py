@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.deployment import Deployment
 from chalicelib.domain import api_keys
+from chalicelib.services import Services
 from chalicelib.settings import Settings
 from tests import packaged
 from tests.client import Client
@@ -95,9 +95,9 @@ def stage(aws: Ministack) -> Stage:
     s3.put_object(Bucket="artifacts", Key="template.json", Body=body)
     outputs = _create_stack(aws)
     _let_webhooks_reach_this_machine(aws)
-    atoll = Deployment(Settings(stage=packaged.STAGE))
-    atoll.__dict__["dynamodb"] = aws.client("dynamodb")
-    api_keys.put(atoll, KEY, "e2e")
+    services = Services(Settings(stage=packaged.STAGE))
+    services.__dict__["dynamodb"] = aws.client("dynamodb")
+    api_keys.put(services, KEY, "e2e")
     made = Stage(aws, outputs)
     for agent in ("seed", "echo"):
         made.register(agent)

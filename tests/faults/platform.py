@@ -25,9 +25,9 @@ from chalice.local import LocalGateway, LocalGatewayException
 from moto import mock_aws
 from moto.dynamodb.models import dynamodb_backends
 
-from chalicelib import deployment
 from chalicelib.aws.http import Answer
 from chalicelib.clock import Clock
+from chalicelib.services import Services, use
 from chalicelib.settings import Settings
 from infra.local import shortcut
 from infra.local.functions import Context
@@ -160,7 +160,7 @@ class Secrets:
         return self._world.call("GetSecretValue", lambda: text)  # type: ignore[no-any-return]
 
 
-class WorldDeployment(deployment.Deployment):
+class WorldDeployment(Services):
     """What the handlers act on: clients are made once, since making one takes longer than a test."""
 
     def __init__(self, world: "World", emulator: "Emulator") -> None:
@@ -193,7 +193,7 @@ class Emulator:
         undo.enter_context(mock_aws())
         for part in shortcut.patches():
             undo.enter_context(part)
-        undo.callback(deployment.use, None)
+        undo.callback(use, None)
         self._make_api_call = botocore.client.BaseClient._make_api_call
         undo.enter_context(patch.object(botocore.client.BaseClient, "_make_api_call", self._intercept()))
         self.tables = Tables(ACCOUNT, REGION, self._record)
@@ -373,9 +373,9 @@ class World:
         self.errors: list[tuple[str, BaseException]] = []
         #: Status codes of every answer: (method, path, status, Retry-After).
         self.answers: list[tuple[str, str, int, str | None]] = []
-        self.atoll = WorldDeployment(self, emulator)
-        self.receiver: Receiver = self.atoll.http  # type: ignore[assignment]
-        deployment.use(self.atoll)
+        self.services = WorldDeployment(self, emulator)
+        self.receiver: Receiver = self.services.http  # type: ignore[assignment]
+        use(self.services)
 
     # Time
 
@@ -475,7 +475,7 @@ class World:
             self._function, self._invocation = outer
             if self._dead:  # the next invocation has a new process
                 self._dead = False
-                self.atoll.known_keys.clear()
+                self.services.known_keys.clear()
 
     def invoke(self, function: str, event: Any) -> Any:
         """Call a Lambda function as AWS does; raise `FunctionFailed` when it raises or its process dies."""
@@ -561,7 +561,7 @@ class World:
 
     def items(self, table: str) -> list[dict[str, Any]]:
         """Return what is in a table, expired or not."""
-        from chalicelib.store.table import decode
+        from chalicelib.store.items import decode
 
         rows = dynamodb_backends[ACCOUNT][REGION].tables[f"atoll-local-{table}"].all_items()
         return [decode(row.to_json()["Attributes"]) for row in rows]

@@ -24,8 +24,8 @@ DAY_MS = 24 * 3_600_000
 def begin(emulator: Emulator, fault: Fault | None = None) -> tuple[World, Witness]:
     """Make a world with a key and an agent in the registry."""
     world = emulator.new_world()
-    api_keys.put(world.atoll, KEY, "tests")
-    register_local(world.atoll, SLEEPER)
+    api_keys.put(world.services, KEY, "tests")
+    register_local(world.services, SLEEPER)
     world.run()
     world.fault = fault
     return world, Witness(world)
@@ -258,9 +258,9 @@ def closed_by_agent(world: World, witness: Witness) -> None:
 def agent_registered(world: World, witness: Witness) -> None:
     """An agent is registered; its task definition is there before anybody asks for the agent."""
     witness.undisturbed, witness.reasons = True, {"agents_exited"}
-    world.outside(lambda: register_local(world.atoll, CRASHER))
+    world.outside(lambda: register_local(world.services, CRASHER))
     world.run()
-    record = world.atoll.registry.find("crasher", "1.0.0")
+    record = world.services.registry.find("crasher", "1.0.0")
     assert record is not None
     assert len(record.task_definitions) == 1
     definitions = world.ecs.definitions

@@ -150,7 +150,7 @@ def test_a_record_that_aws_refuses_comes_again_until_it_is_done(emulator: Emulat
 
 def letters(world: World) -> list[dict[str, Any]]:
     """Take what is in the dead letters."""
-    client = world.atoll.client("sqs")
+    client = world.services.client("sqs")
     url = client.get_queue_url(QueueName="atoll-local-dead-letters")["QueueUrl"]
     found = client.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
     for message in found:

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from moto.dynamodb.models import dynamodb_backends
 
-from chalicelib.domain import lifecycle
-from chalicelib.store.table import encode
+from chalicelib.reactions import lifecycle
+from chalicelib.store.items import encode
 from tests.client import session, sleeper
 from tests.faults.platform import ACCOUNT, REGION, Emulator, World
 from tests.faults.scenarios import DAY_MS, HOLD, NAMESPACES, begin, create, two_agents
@@ -128,7 +128,7 @@ def test_what_has_expired_is_seen_by_nobody(emulator: Emulator) -> None:
     ] * 3
     assert world.ask("GET", f"{path}/extended")[0] == 404
     assert world.ask("GET", f"{NAMESPACES}/tests")[1] == []
-    assert world.atoll.sessions.any_in("tests") is False
+    assert world.services.sessions.any_in("tests") is False
     world.expire()
     assert not witness.broken()
 

@@ -23,7 +23,7 @@ def with_two_sessions(emulator: Emulator) -> tuple[World, Witness]:
 
 def hide(world: World) -> None:
     """Write what a DELETE writes; nothing has reacted to it yet."""
-    assert world.atoll.namespaces.force_deletion("tests", world.atoll.sessions, now_ms=world.now_ms)
+    assert world.services.namespaces.force_deletion("tests", world.services.sessions, now_ms=world.now_ms)
 
 
 def test_nothing_of_it_is_seen_before_anything_has_reacted(emulator: Emulator) -> None:
@@ -53,7 +53,7 @@ def test_a_listing_that_was_begun_before_goes_on_with_what_is_still_there(emulat
 def test_what_hides_it_is_no_session(emulator: Emulator) -> None:
     world, witness = with_two_sessions(emulator)
     hide(world)
-    sessions = world.atoll.sessions
+    sessions = world.services.sessions
     known = {path.rpartition("/")[2] for path in witness.created}
     for found in (sessions.all(), sessions.of_namespace("tests"), sessions.stored((0, 1))):
         assert {record.session_id for record in found} == known
@@ -87,20 +87,20 @@ def test_what_is_left_of_it_when_its_sessions_have_expired_is_nothing(emulator: 
 def test_what_hides_nothing_any_more_is_passed_over(emulator: Emulator) -> None:
     """As after a table was restored to a moment of which its neighbour knows nothing."""
     world, witness = with_two_sessions(emulator)
-    world.atoll.sessions.write(world.atoll.sessions.hiding("tests"))
+    world.services.sessions.write(world.services.sessions.hiding("tests"))
     listed = world.ask("GET", f"{NAMESPACES}/tests")[1]
     assert {each["id"] for each in listed} == {path.rpartition("/")[2] for path in witness.created}
 
 
 def test_a_late_reaction_leaves_a_namespace_alone_that_was_made_anew(emulator: Emulator) -> None:
     world, witness = with_two_sessions(emulator)
-    old = world.atoll.namespaces.find("tests")
+    old = world.services.namespaces.find("tests")
     assert old is not None
     assert world.ask("DELETE", f"{NAMESPACES}/tests")[0] == 200
     assert world.ask("POST", NAMESPACES, {"name": "tests", "deleteOnLastSessionExit": False})[0] == 200
-    find = world.atoll.namespaces.find
-    with patch.object(world.atoll.namespaces, "find", lambda name: old):
-        namespaces.delete_when_empty(world.atoll, "tests")
+    find = world.services.namespaces.find
+    with patch.object(world.services.namespaces, "find", lambda name: old):
+        namespaces.delete_when_empty(world.services, "tests")
     assert find("tests") is not None
     world.ask("DELETE", f"{NAMESPACES}/tests")
     assert not witness.broken()

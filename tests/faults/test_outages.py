@@ -6,8 +6,9 @@ from unittest.mock import patch
 
 import pytest
 
-from chalicelib.domain import agents
+from chalicelib.domain import agent_environment
 from chalicelib.domain.registry import register_local
+from chalicelib.store.agents import AgentRecord
 from tests.agents import CRASHER
 from tests.client import agent, session, sleeper
 from tests.faults.invariants import Witness
@@ -81,7 +82,7 @@ def test_a_task_definition_waits_for_ecs(emulator: Emulator) -> None:
     world, witness = begin(emulator)
     witness.undisturbed, witness.reasons = True, {"agents_exited"}
     world.outage = away("RegisterTaskDefinition")
-    register_local(world.atoll, CRASHER)
+    register_local(world.services, CRASHER)
     world.ecs.lives_ms = {"a": 100}
     create(world, witness, session(agent("a", "crasher"), webhooks=WEBHOOKS))
     world.run_for(20 * MINUTE_MS)
@@ -96,7 +97,7 @@ def test_what_ecs_will_never_define_is_told_by_the_agents_that_need_it(emulator:
     world.outage = lambda operation: (
         refused(operation, "ClientException", 400) if operation == "RegisterTaskDefinition" else None
     )
-    register_local(world.atoll, CRASHER)
+    register_local(world.services, CRASHER)
     world.run()
     assert not world.streams["atoll-local-registry"].dead, "what will never do is not tried again"
     path = create(world, witness, session(agent("a", "crasher"), sleeper("b"), webhooks=WEBHOOKS))
@@ -121,15 +122,15 @@ def test_the_time_to_live_goes_on_while_a_session_waits(emulator: Emulator) -> N
 def test_an_agent_whose_launch_goes_wrong_for_good_is_stopped_and_the_others_run(emulator: Emulator) -> None:
     world, witness = begin(emulator)
     witness.reasons = {"agents_exited"}
-    given = agents._given
+    given = agent_environment.of
 
-    def broken(atoll: object, agent: agents.AgentRecord, *rest: object) -> object:
+    def broken(services: object, agent: AgentRecord, *rest: object) -> object:
         if agent.name == "a":
             raise KeyError("a fault of ours")
-        return given(atoll, agent, *rest)  # type: ignore[arg-type]
+        return given(services, agent, *rest)  # type: ignore[arg-type]
 
     path = create(world, witness, two_agents(world, lives_ms=(500, 60_000)))
-    with patch.object(agents, "_given", broken):
+    with patch.object(agent_environment, "of", broken):
         world.run_for(5_000)
     states = [agent["status"] for agent in world.ask("GET", f"{path}/extended")[1]["agents"]]
     assert [state["type"] for state in states] == ["stopped", "running"]

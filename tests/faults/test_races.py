@@ -108,7 +108,7 @@ def delete_namespace(world: World, _: Witness) -> None:
 
 def hide_namespace(world: World, _: Witness) -> None:
     """What a DELETE writes, in the moment before anything reacts to it."""
-    world.atoll.namespaces.force_deletion("tests", world.atoll.sessions, now_ms=world.now_ms)
+    world.services.namespaces.force_deletion("tests", world.services.sessions, now_ms=world.now_ms)
 
 
 def create_another(world: World, witness: Witness) -> None:
@@ -151,7 +151,7 @@ def is_listed_as_it_is_seen(world: World, _: Witness) -> None:
         paths = [f"{SESSIONS}/tests/{record['sessionId']}" for record in world.items("sessions")]
         seen = {path.rpartition("/")[2] for path in paths if world.request("GET", path)[0] == 200}
         status, listed, _ = world.request("GET", f"{NAMESPACES}/tests")
-        there = world.atoll.namespaces.find("tests")
+        there = world.services.namespaces.find("tests")
         assert status == (404 if there is None or there.forced else 200)
         assert {each["id"] for each in listed if status == 200} == seen
 
@@ -199,15 +199,15 @@ def test_a_deletion_that_was_overtaken_does_not_take_what_came_since(emulator: E
 
     def both(world: World, witness: Witness) -> None:
         create_another(world, witness)
-        record = world.atoll.namespaces.find("tests")
+        record = world.services.namespaces.find("tests")
         if record is not None:
             # The other one is only just beginning: it has marked the namespace, and not looked yet.
-            world.atoll.namespaces.start_deleting(record, "another", now_ms=world.now_ms)
+            world.services.namespaces.start_deleting(record, "another", now_ms=world.now_ms)
 
     def other_goes_on(world: World, witness: Witness) -> None:
         is_seen_as_long_as_it_lives(world, witness)
-        world.atoll.namespaces.stop_deleting("tests", "another")
-        namespaces.delete_when_empty(world.atoll, "tests")
+        world.services.namespaces.stop_deleting("tests", "another")
+        namespaces.delete_when_empty(world.services, "tests")
 
     interleave(emulator, about_to_end, the_end, both, other_goes_on)
 

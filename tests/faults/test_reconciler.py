@@ -9,7 +9,7 @@ from unittest.mock import patch
 import pytest
 
 from chalicelib import telemetry
-from chalicelib.domain import reconciler
+from chalicelib.reactions import reconciler
 from chalicelib.store.agents import AgentRecord
 from tests.client import session, sleeper
 from tests.faults.invariants import Witness
@@ -65,9 +65,9 @@ def running(world: World, witness: Witness, **settings: Any) -> str:
 
 def leave_deleting(world: World) -> None:
     """Break off a namespace's deletion after its first step."""
-    record = world.atoll.namespaces.find("tests")
+    record = world.services.namespaces.find("tests")
     assert record is not None
-    world.atoll.namespaces.start_deleting(record, "a deletion", now_ms=world.now_ms)
+    world.services.namespaces.start_deleting(record, "a deletion", now_ms=world.now_ms)
 
 
 def test_what_is_well_is_left_alone(made: Made) -> None:
@@ -114,7 +114,7 @@ def test_an_agent_that_was_ended_but_whose_task_was_not_stopped(made: Made) -> N
     running(world, witness)
     session_id = world.items("sessions")[0]["sessionId"]
     for name in ("a", "b"):
-        world.atoll.agents.stop(session_id, name, now_ms=world.now_ms, reason="ended by a user")
+        world.services.agents.stop(session_id, name, now_ms=world.now_ms, reason="ended by a user")
     world.run_for(11 * MINUTE_MS)
     assert reconcile(world) == {"agents_gone": 1, "task_stray": 2}
     witness.last_items.clear()  # the log was not told, by the way in which this was made
@@ -305,7 +305,7 @@ def test_a_deletion_by_request_that_nobody_went_on_with(made: Made) -> None:
 def test_a_session_whose_namespace_is_gone(made: Made) -> None:
     world, witness = made
     running(world, witness)
-    world.atoll.namespaces.delete({"name": "tests"})
+    world.services.namespaces.delete({"name": "tests"})
     world.run_for(11 * MINUTE_MS)
     assert reconcile(world) == {"namespace_missing": 1}
     assert not witness.broken()
@@ -323,7 +323,7 @@ def test_items_of_a_session_that_never_was(made: Made) -> None:
         expires_at=(world.now_ms + DAY_MS) // 1000,
         created_at_ms=world.now_ms,
     )
-    world.atoll.agents.create_all([agent], {"a": "{}"})
+    world.services.agents.create_all([agent], {"a": "{}"})
     world.run_for(30 * MINUTE_MS)
     assert reconcile(world) == {}
     world.run_for(40 * MINUTE_MS)
@@ -334,7 +334,7 @@ def test_items_of_a_session_that_never_was(made: Made) -> None:
 def test_an_entry_that_was_written_after_the_purge(made: Made) -> None:
     world, _ = made
     event = {"type": "agent_wait_start", "name": "a"}
-    world.atoll.log.append("s", event, at_ms=world.now_ms, expires_at=world.now_ms // 1000 + 30 * 24 * 3600)
+    world.services.log.append("s", event, at_ms=world.now_ms, expires_at=world.now_ms // 1000 + 30 * 24 * 3600)
     world.run_for(30 * MINUTE_MS)
     assert reconcile(world) == {}
     world.run_for(40 * MINUTE_MS)
@@ -368,7 +368,7 @@ def test_a_run_ends_when_its_time_does(made: Made) -> None:
     for task in world.ecs.running():
         world.ecs.end(task, silently=True)
     world.run_for(11 * MINUTE_MS)
-    assert reconciler.reconcile(world.atoll, lambda: True) == {}
+    assert reconciler.reconcile(world.services, lambda: True) == {}
     assert reconcile(world) == {"task_gone": 2, "agents_gone": 1}
 
 

@@ -22,7 +22,7 @@ from botocore.awsrequest import AWSPreparedRequest, HeadersDict
 from botocore.session import Session
 from moto.core.models import botocore_stubber
 
-from chalicelib.deployment import Deployment
+from chalicelib.services import Services
 from infra.local.stack import LocalStack
 from tests.agents import SLEEPER
 
@@ -121,16 +121,16 @@ def microburst(upstream: str) -> Iterator[Weather]:
         process.wait(10)
 
 
-def _through(url: str) -> Callable[[Deployment, str], Any]:
+def _through(url: str) -> Callable[[Services, str], Any]:
     """Return how a deployment makes its clients when some of them go through the proxy."""
-    make = Deployment.client
+    make = Services.client
 
-    def client(atoll: Deployment, service: str) -> Any:
+    def client(services: Services, service: str) -> Any:
         if service not in _CLIENTS:
-            return make(atoll, service)
+            return make(services, service)
         through = functools.partialmethod(Session.create_client, endpoint_url=url)
         with patch.object(Session, "create_client", through):
-            return make(atoll, service)
+            return make(services, service)
 
     return client
 
@@ -143,7 +143,7 @@ def stack_in_the_weather() -> Iterator[tuple[LocalStack, Weather]]:
     try:
         with (
             microburst(f"http://127.0.0.1:{server.server_address[1]}") as weather,
-            patch.object(Deployment, "client", _through(weather.url)),
+            patch.object(Services, "client", _through(weather.url)),
             LocalStack(agents=[SLEEPER]) as stack,
         ):
             yield stack, weather

@@ -10,8 +10,8 @@ from unittest.mock import patch
 
 import pytest
 
-from chalicelib.domain import agent_secrets, reconciler
-from chalicelib.domain import registry as domain_registry
+from chalicelib.domain import agent_secrets
+from chalicelib.reactions import reconciler, task_definitions
 from infra.local.stack import LocalStack
 from tests import permissions
 from tests.agents import CRASHER, MISSING, SLEEPER
@@ -79,7 +79,7 @@ class Somebody:
     def mcp(self, path: str, caller: str, method: str, **params: Any) -> Any:
         """Send a message to the agents' door in an agent's place."""
         *_, namespace, session_id = path.split("/")
-        secret = agent_secrets.mint(self.stack.atoll.secrets.get("agent-key"), namespace, session_id, caller)
+        secret = agent_secrets.mint(self.stack.services.secrets.get("agent-key"), namespace, session_id, caller)
         message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
         return self.must("POST", f"/mcp/v1/{secret}/mcp", message)["result"]
 
@@ -217,7 +217,7 @@ def deliveries(somebody: Somebody) -> None:
 def races(somebody: Somebody) -> None:
     """What happens only when two things meet: brought about here, one after the other."""
     stack = somebody.stack
-    tasks = stack.atoll.tasks
+    tasks = stack.services.tasks
     # A lifecycle starts when its session is gone already.
     gone = {"namespace": "ends", "sessionId": "no-such-session", "taskToken": "of-nobody"}
     stack.functions.invoke("atoll-local-run_agents", gone)
@@ -227,31 +227,31 @@ def races(somebody: Somebody) -> None:
 
     def closing(definition: str, environment: Any, *, started_by: str, **options: Any) -> str:
         arn = run_task(definition, environment, started_by=started_by, **options)
-        stack.atoll.agents.stop(started_by.split("/", maxsplit=1)[0], "a", now_ms=0, reason="closed")
+        stack.services.agents.stop(started_by.split("/", maxsplit=1)[0], "a", now_ms=0, reason="closed")
         return arn
 
     with patch.object(tasks, "run", closing):
         somebody.gone(somebody.client.create(session(sleeper(), namespace="met")))
 
     # The last session of a namespace ends before its creation has seen that the namespace was gone meanwhile.
-    made = stack.atoll.sessions.create
+    made = stack.services.sessions.create
 
     def alone(record: Any) -> bool:
         done = made(record)
-        aside = threading.Thread(target=stack.atoll.namespaces.delete, args=[{"name": record.namespace}])
+        aside = threading.Thread(target=stack.services.namespaces.delete, args=[{"name": record.namespace}])
         aside.start()
         aside.join()
         return done
 
     with (
-        patch.object(stack.atoll.sessions, "create", alone),
-        patch.object(stack.atoll.sessions, "any_in", lambda _: False),
+        patch.object(stack.services.sessions, "create", alone),
+        patch.object(stack.services.sessions, "any_in", lambda _: False),
     ):
         somebody.client.create(session(sleeper(), namespace="ended", defer=True))
 
     # An agent was registered while its tasks were made of other settings.
-    larger = stack.atoll.settings.model_copy(update={"agent_cpu": 512})
-    with patch.object(stack.atoll.task_definitions, "_settings", larger):
+    larger = stack.services.settings.model_copy(update={"agent_cpu": 512})
+    with patch.object(stack.services.task_definitions, "_settings", larger):
         path = somebody.client.create(session(sleeper(), namespace="anew"))
         somebody.running(path)
     somebody.must("DELETE", path)
@@ -260,7 +260,7 @@ def races(somebody: Somebody) -> None:
     path = somebody.client.create(session(sleeper(), namespace="cut", defer=True))
     session_id = path.rsplit("/", 1)[1]
     asked = {"name": "sleeper", "version": "1.0.0"}
-    run_task(domain_registry.task_definition(stack.atoll, asked, "executable"), LIVES, started_by=f"{session_id}/0")
+    run_task(task_definitions.arn_of(stack.services, asked, "executable"), LIVES, started_by=f"{session_id}/0")
     cut = {"namespace": "cut", "sessionId": session_id, "error": ""}
     stack.functions.invoke("atoll-local-close_session", cut)
     somebody.must("DELETE", path)

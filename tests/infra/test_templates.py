@@ -12,7 +12,7 @@ from cfnlint.api import ManualArgs, lint_file
 from chalice.cli.factory import CLIFactory
 from chalice.deploy.validate import validate_configuration
 
-from chalicelib.domain.reconciler import RUN_EVERY_MS
+from chalicelib.reactions.reconciler import RUN_EVERY_MS
 from chalicelib.workers.reconcile import MARGIN_MS
 from infra.aws import project, templates
 from tests import environments, packaged

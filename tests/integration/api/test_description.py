@@ -69,8 +69,8 @@ def test_no_other_request_waits_for_the_document() -> None:
 
 @pytest.fixture
 def origins(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = stack.atoll.settings.model_copy(update={"cors_origins": "https://one.example, https://two.example"})
-    monkeypatch.setattr(stack.atoll, "settings", settings)
+    settings = stack.services.settings.model_copy(update={"cors_origins": "https://one.example, https://two.example"})
+    monkeypatch.setattr(stack.services, "settings", settings)
     return
 
 
@@ -111,6 +111,6 @@ def test_nobody_may_unless_it_is_configured(client: Client) -> None:
 def test_everybody_may_where_that_is_configured(
     client: Client, stack: LocalStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stack.atoll, "settings", stack.atoll.settings.model_copy(update={"cors_origins": "*"}))
+    monkeypatch.setattr(stack.services, "settings", stack.services.settings.model_copy(update={"cors_origins": "*"}))
     answer = client.call("GET", "/api/v1/registry", headers={"Origin": "https://any.example"})
     assert answer.headers["Access-Control-Allow-Origin"] == "*"

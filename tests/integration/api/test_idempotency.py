@@ -70,8 +70,8 @@ def test_a_key_is_forgotten_after_a_day(
     client: Client, stack: LocalStack, namespace: str, key: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = create(client, key, namespace, ttl=60_000)
-    now_ms = stack.atoll.clock.now_ms() + 24 * 3_600_000 + 1_000
-    monkeypatch.setattr(stack.atoll.clock, "now_ms", lambda: now_ms)
+    now_ms = stack.services.clock.now_ms() + 24 * 3_600_000 + 1_000
+    monkeypatch.setattr(stack.services.clock, "now_ms", lambda: now_ms)
     later = create(client, key, namespace, ttl=60_000)
     assert later.status == 200
     assert later.body != first.body

@@ -9,7 +9,7 @@ import pytest
 
 import app
 from chalicelib.api.http import ROUTES
-from chalicelib.domain import webhooks
+from chalicelib.reactions import deliveries
 from infra.local.stack import LocalStack
 from tests.client import Client, session, sleeper
 
@@ -37,8 +37,8 @@ def victim(stack: LocalStack) -> Iterator[dict[str, str]]:
     ]
     message = {"threadId": thread["id"], "content": SECRETS[2], "mentions": ["b"]}
     assert owner.call("POST", f"{puppet}/thread/message", message).status == 200
-    webhooks.freeze(
-        stack.atoll,
+    deliveries.freeze(
+        stack.services,
         delivery_id="foreign-end",
         namespace=FOREIGN,
         session_id=session_id,
@@ -184,7 +184,7 @@ def test_a_limited_key_does_not_change_the_registry_that_all_share(narrow: Clien
 def test_an_agents_secret_is_no_api_key(stack: LocalStack, victim: dict[str, str]) -> None:
     from chalicelib.domain import agent_secrets
 
-    secret = agent_secrets.mint(stack.atoll.secrets.get("agent-key"), FOREIGN, victim["sessionId"], "a")
+    secret = agent_secrets.mint(stack.services.secrets.get("agent-key"), FOREIGN, victim["sessionId"], "a")
     agent = Client(stack.url, secret)
     assert agent.call("GET", f"/api/v1/local/session/{FOREIGN}/{victim['sessionId']}").status == 401
 

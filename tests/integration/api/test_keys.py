@@ -38,7 +38,7 @@ def test_a_key_is_shown_once_and_works(keeper: Keeper, stack: LocalStack) -> Non
     listed = keeper("list")
     assert "ann" in listed
     assert key not in listed
-    assert not any(key in str(record) for record in stack.atoll.api_keys.all())
+    assert not any(key in str(record) for record in stack.services.api_keys.all())
 
 
 def test_a_key_reaches_the_namespaces_that_it_was_made_for(keeper: Keeper, stack: LocalStack) -> None:
@@ -56,8 +56,8 @@ def test_a_revoked_key_is_refused_within_a_minute(
     client = Client(stack.url, keeper("make", "carl").strip())
     assert client.call("GET", "/api/v1/registry").status == 200
     keeper("revoke", "carl")
-    now_ms = stack.atoll.clock.now_ms()
-    monkeypatch.setattr(stack.atoll.clock, "now_ms", lambda: now_ms + api_keys.CACHE_MS + 1)
+    now_ms = stack.services.clock.now_ms()
+    monkeypatch.setattr(stack.services.clock, "now_ms", lambda: now_ms + api_keys.CACHE_MS + 1)
     assert client.call("GET", "/api/v1/registry").status == 401
 
 
@@ -65,9 +65,9 @@ def test_a_key_is_refused_from_the_second_on_in_which_it_expires(
     keeper: Keeper, stack: LocalStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = Client(stack.url, keeper("make", "dora", "--days", "1").strip())
-    expires_ms = next(key.expires_at or 0 for key in stack.atoll.api_keys.all() if key.name == "dora") * 1000
+    expires_ms = next(key.expires_at or 0 for key in stack.services.api_keys.all() if key.name == "dora") * 1000
     for now_ms, status in ((expires_ms - 1, 200), (expires_ms, 401)):
-        monkeypatch.setattr(stack.atoll.clock, "now_ms", lambda now_ms=now_ms: now_ms)
+        monkeypatch.setattr(stack.services.clock, "now_ms", lambda now_ms=now_ms: now_ms)
         assert client.call("GET", "/api/v1/registry").status == status
 
 
@@ -75,8 +75,8 @@ def test_of_two_keys_of_one_name_the_id_tells_which_to_revoke(keeper: Keeper, st
     first, second = (keeper("make", "twin").strip() for _ in range(2))
     assert "2 API keys" in keeper("revoke", "twin", succeeds=False)
     keeper("revoke", api_keys.hash_of(first)[:12])
-    assert stack.atoll.api_keys.find(api_keys.hash_of(first)) is None
-    assert stack.atoll.api_keys.find(api_keys.hash_of(second)) is not None
+    assert stack.services.api_keys.find(api_keys.hash_of(first)) is None
+    assert stack.services.api_keys.find(api_keys.hash_of(second)) is not None
 
 
 @pytest.mark.parametrize("namespace", ["", "a*b", "**"])

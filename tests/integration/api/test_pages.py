@@ -100,15 +100,15 @@ def test_a_message_that_was_written_twice_is_on_one_page_only(
 ) -> None:
     path = deferred(client, namespace)
     thread = talk(client, path, "first")
-    log, put, now_ms = stack.atoll.log, stack.atoll.log.put, stack.atoll.clock.now_ms
+    log, put, now_ms = stack.services.log, stack.services.log._table.put, stack.services.clock.now_ms
     late_ms = [0]
-    monkeypatch.setattr(stack.atoll.clock, "now_ms", lambda: now_ms() + late_ms[0])
+    monkeypatch.setattr(stack.services.clock, "now_ms", lambda: now_ms() + late_ms[0])
 
     def slow_once(item: Any, **named: Any) -> bool:
         late_ms[0] += WRITE_LIMIT_MS + 1 if late_ms[0] == 0 else 0
         return put(item, **named)
 
-    monkeypatch.setattr(log, "put", slow_once)
+    monkeypatch.setattr(log._table, "put", slow_once)
     message = {"threadId": thread, "content": "slow", "mentions": []}
     client.call("POST", path.replace("/local/session/", "/puppet/") + "/a/thread/message", message)
     copies = [entry for entry in log.since(path.rsplit("/", 1)[1], 0) if entry.event["type"] == "thread_message_sent"]
@@ -163,8 +163,8 @@ def test_a_listing_is_complete_up_to_a_thousand(client: Client, stack: LocalStac
 
 
 def _record(stack: LocalStack, namespace: str, session_id: str) -> None:
-    now_ms = stack.atoll.clock.now_ms()
-    stack.atoll.sessions.create(
+    now_ms = stack.services.clock.now_ms()
+    stack.services.sessions.create(
         SessionRecord(
             namespace=namespace,
             session_id=session_id,
@@ -288,7 +288,7 @@ def test_reading_costs_few_calls(client: Client, namespace: str) -> None:
 def test_who_reaches_few_namespaces_does_not_look_through_all(stack: LocalStack) -> None:
     from chalicelib.domain import api_keys
 
-    api_keys.put(stack.atoll, "exact", "two tenants'", ["one", "two"])
+    api_keys.put(stack.services, "exact", "two tenants'", ["one", "two"])
     client = Client(stack.url, "exact")
     for name in ("one", "two"):
         client.call("POST", NAMESPACE, {"name": name})

@@ -44,7 +44,7 @@ class StandIns:
 
     def client(self, service: str) -> Any:
         """Return a boto3 client that reaches the stack."""
-        return self.stack.atoll.client(service)
+        return self.stack.services.client(service)
 
     def on(self, name: str, handler: Handler) -> None:
         """Answer a function with a handler from here on."""

@@ -19,10 +19,10 @@ def test_stacks_follow_each_other_in_one_process_and_leave_nothing() -> None:
     environment = dict(os.environ)
     for _ in range(3):
         with LocalStack(app=app) as stack:
-            tables = stack.atoll.client("dynamodb").list_tables()["TableNames"]
+            tables = stack.services.client("dynamodb").list_tables()["TableNames"]
             assert len(tables) == 6
-            assert stack.atoll.client("dynamodb").scan(TableName="atoll-local-sessions")["Items"] == []
-            stack.atoll.client("dynamodb").put_item(
+            assert stack.services.client("dynamodb").scan(TableName="atoll-local-sessions")["Items"] == []
+            stack.services.client("dynamodb").put_item(
                 TableName="atoll-local-sessions", Item={"namespace": {"S": "n"}, "sessionId": {"S": "s"}}
             )
 
@@ -87,4 +87,4 @@ def test_what_the_template_generates_is_there(stand_ins: StandIns) -> None:
     webhook = secrets.get_secret_value(SecretId="atoll-local/webhook-secrets")["SecretString"]
     assert stand_ins.stack.webhook_secret in webhook
     buckets = stand_ins.client("s3").list_buckets()["Buckets"]
-    assert [bucket["Name"] for bucket in buckets] == [stand_ins.stack.atoll.settings.bodies_bucket]
+    assert [bucket["Name"] for bucket in buckets] == [stand_ins.stack.services.settings.bodies_bucket]

@@ -25,7 +25,7 @@ def later(delay_s: float, action: object) -> threading.Timer:
 
 
 def waited_s(stand_ins: StandIns, session_id: str, remaining_s: float) -> float:
-    watch = stand_ins.stack.atoll.watch(session_id)
+    watch = stand_ins.stack.services.watch(session_id)
     watch.arm()
     began_s = time.monotonic()
     watch.wait(0.3, remaining_s)
@@ -47,7 +47,7 @@ def test_a_wait_ends_when_something_is_written_to_the_session(stand_ins: StandIn
 
 
 def test_what_was_written_between_arming_and_waiting_ends_the_wait(stand_ins: StandIns) -> None:
-    watch = stand_ins.stack.atoll.watch("s")
+    watch = stand_ins.stack.services.watch("s")
     watch.arm()
     write_item(stand_ins, "s")
 
@@ -82,7 +82,7 @@ def test_a_burst_of_writes_is_one_wake_up_each_20_ms(stand_ins: StandIns) -> Non
 
     writer = threading.Thread(target=burst)
     writer.start()
-    watch = stand_ins.stack.atoll.watch("s")
+    watch = stand_ins.stack.services.watch("s")
     wakes, end_s = 0, time.monotonic() + 0.5
     while time.monotonic() < end_s:
         watch.arm()

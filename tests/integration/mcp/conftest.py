@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from chalicelib.deployment import Deployment
 from chalicelib.domain.actors import Actor
 from chalicelib.mcp import resumption
+from chalicelib.services import Services
 from tests.mcp_world import World, world
 
 
@@ -35,9 +35,9 @@ def comebacks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ids: list[str] = []
     answer = resumption.answer
 
-    def noted(atoll: Deployment, actor: Actor, event_id: str) -> bytes:
+    def noted(services: Services, actor: Actor, event_id: str) -> bytes:
         ids.append(event_id)
-        return answer(atoll, actor, event_id)
+        return answer(services, actor, event_id)
 
     monkeypatch.setattr(resumption, "answer", noted)
     return ids

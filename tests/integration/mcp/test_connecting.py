@@ -7,7 +7,7 @@ OTHER = "22222222-2222-4333-8444-555555555555"
 
 
 def agent(here: World, name: str, session: str = SESSION) -> AgentRecord:
-    found = here.atoll.agents.find(session, name)
+    found = here.services.agents.find(session, name)
     assert found is not None
     return found
 
@@ -22,7 +22,7 @@ def test_the_first_request_connects_an_agent_once(here: World) -> None:
     here.rpc("ann", "ping")
     here.rpc("ann", "ping")
     assert agent(here, "ann").connected_at_ms is not None
-    told = [entry.event for entry in here.atoll.log.since(SESSION, 0)]
+    told = [entry.event for entry in here.services.log.since(SESSION, 0)]
     assert [(event["type"], event["name"]) for event in told] == [("agent_connected", "ann")]
 
 
@@ -52,7 +52,7 @@ def test_a_blocking_agent_waits_no_longer_than_the_door_is_open(here: World) -> 
 
 def test_a_stopped_agent_or_one_out_of_reach_keeps_nobody_waiting(here: World) -> None:
     here.session("ann", "bob", "cem", groups=[["ann", "bob"]], session_id=OTHER, blocking=True)
-    here.atoll.agents.stop(OTHER, "bob", now_ms=1, reason="crashed")
+    here.services.agents.stop(OTHER, "bob", now_ms=1, reason="crashed")
     clock = TestClock()
     with here.on(clock):
         assert ping(here, "ann") == 200

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from chalicelib.deployment import Deployment
+from chalicelib.services import Services
 from chalicelib.settings import Settings
 from tests.mcp_world import World
 
@@ -64,11 +64,11 @@ def call(here: World, url: str, *, private: bool = True, wait_limit_ms: int = 25
     }
     tools = json.dumps({"weather": tool, "coral_send_message": tool})
     here.session("ann", session_id=OTHER, custom_tools=tools)
-    usual, client = here.atoll, here.atoll.dynamodb
-    here.atoll = Deployment(
-        Settings(stage="test", allow_private_addresses=private, mcp_wait_limit_ms=wait_limit_ms), here.atoll.clock
+    usual, client = here.services, here.services.dynamodb
+    here.services = Services(
+        Settings(stage="test", allow_private_addresses=private, mcp_wait_limit_ms=wait_limit_ms), here.services.clock
     )
-    here.atoll.dynamodb, here.atoll.secrets = client, Secrets()  # type: ignore[assignment]
+    here.services.dynamodb, here.services.secrets = client, Secrets()  # type: ignore[assignment]
     try:
         listed = rpc(here, "tools/list", {})["tools"]
         (mine,) = [found for found in listed if found["name"] == "weather"]
@@ -76,7 +76,7 @@ def call(here: World, url: str, *, private: bool = True, wait_limit_ms: int = 25
         assert len(listed) == 9
         return rpc(here, "tools/call", {"name": "weather", "arguments": {"city": "Köln"}})
     finally:
-        here.atoll = usual
+        here.services = usual
 
 
 def rpc(here: World, method: str, params: Any) -> Any:

@@ -9,8 +9,8 @@ import pytest
 from chalice.test import Client
 
 import app
-from chalicelib import deployment
 from chalicelib.domain import api_keys, threads
+from chalicelib.services import use
 from chalicelib.workers.mcp import mcp
 from tests.mcp_world import SESSION, World
 
@@ -19,12 +19,12 @@ PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
 
 @pytest.fixture
 def client(here: World) -> Iterator[Client]:
-    deployment.use(here.atoll)
-    here.atoll.known_keys.clear()
-    api_keys.put(here.atoll, "dev", "test")
+    use(here.services)
+    here.services.known_keys.clear()
+    api_keys.put(here.services, "dev", "test")
     with Client(app.app) as made:
         yield made
-    deployment.use(None)
+    use(None)
 
 
 def puppet(
@@ -46,7 +46,7 @@ def test_a_puppet_does_all_that_an_agent_can(here: World, client: Client) -> Non
     assert here.tool("bob", "coral_wait_for_mention", currentUnixTime=0)["message"] == sent.json_body["message"]
     assert puppet(client, "DELETE", "/thread/participant", adding).status_code == 200
     assert puppet(client, "DELETE", "/thread", {"threadId": thread, "summary": "done"}).status_code == 200
-    (view,) = threads.views(here.atoll, SESSION)
+    (view,) = threads.views(here.services, SESSION)
     assert (view.participants, view.state.to_wire()["summary"]) == (["ann", "bob"], "done")
 
 
@@ -82,15 +82,15 @@ def test_an_agent_or_session_that_is_not_there_has_no_puppet(here: World, client
     body = {"threadName": "t", "participantNames": []}
     assert puppet(client, "POST", "/thread", body, agent="zoe").status_code == 404
     assert puppet(client, "POST", "/thread", body, session="nope").status_code == 404
-    here.atoll.sessions.close("ns", SESSION, now_ms=1, reason="x")
+    here.services.sessions.close("ns", SESSION, now_ms=1, reason="x")
     assert puppet(client, "POST", "/thread", body).status_code == 400
 
 
 def test_a_puppet_can_be_ended_once(here: World, client: Client) -> None:
-    here.atoll.tasks = NoTasks()  # type: ignore[assignment]
+    here.services.tasks = NoTasks()  # type: ignore[assignment]
     assert puppet(client, "DELETE", "").status_code == 200
     assert puppet(client, "DELETE", "").status_code == 400
-    found = here.atoll.agents.find(SESSION, "ann")
+    found = here.services.agents.find(SESSION, "ann")
     assert found is not None
     assert (found.status, found.secret_hash) == ("stopped", None)
 

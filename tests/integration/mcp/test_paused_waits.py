@@ -49,7 +49,7 @@ class Stream:
 def begin(
     there: World, name: str, kind: str = "message", *, version: str = "2025-11-25", accept: str = BOTH, **more: Any
 ) -> Response:
-    arguments = {"currentUnixTime": there.atoll.clock.now_ms(), "maxWaitMs": 60_000, **more}
+    arguments = {"currentUnixTime": there.services.clock.now_ms(), "maxWaitMs": 60_000, **more}
     params = {"name": f"coral_wait_for_{kind}", "arguments": arguments}
     body = {"jsonrpc": "2.0", "id": "a-request", "method": "tools/call", "params": params}
     return there.post(name, body, {"accept": accept, "mcp-protocol-version": version})
@@ -57,7 +57,7 @@ def begin(
 
 def come_back(there: World, name: str, event_id: str) -> Response:
     headers = {"accept": "text/event-stream", "mcp-protocol-version": "2025-11-25", "last-event-id": event_id}
-    return handle(there.atoll, Request("GET", there.secret(name), headers))
+    return handle(there.services, Request("GET", there.secret(name), headers))
 
 
 def to_the_end(there: World, clock: TestClock, name: str, response: Response) -> tuple[Any, int]:
@@ -123,7 +123,7 @@ def test_it_is_one_wait_to_whoever_looks(there: World, clock: TestClock) -> None
     there.send("ann", thread, "now")
     assert Stream.of(come_back(there, "bob", stream.event_id)).answer
     assert there.communication("bob") == "thinking"
-    events = [entry.event["type"] for entry in there.atoll.log.since(SESSION, 0)]
+    events = [entry.event["type"] for entry in there.services.log.since(SESSION, 0)]
     assert (events.count("agent_wait_start"), events.count("agent_wait_stop")) == (1, 1)
 
 
@@ -148,7 +148,7 @@ def test_who_is_added_while_nobody_holds_the_wait_gets_the_first_message_of_the_
 def test_who_comes_back_to_a_closed_session_is_told(there: World, clock: TestClock) -> None:
     there.thread("ann", "bob")
     stream = Stream.of(begin(there, "bob"))
-    assert there.atoll.sessions.close("ns", SESSION, now_ms=clock.now_ms(), reason="closed_by_user")
+    assert there.services.sessions.close("ns", SESSION, now_ms=clock.now_ms(), reason="closed_by_user")
     answer = Stream.of(come_back(there, "bob", stream.event_id)).answer
     assert answer["id"] == "a-request"
     assert answer["result"]["isError"]
@@ -192,8 +192,8 @@ def test_an_id_that_was_not_given_is_refused(there: World, clock: TestClock) -> 
     ]
     for each in wrong:
         assert come_back(there, "bob", each).status == 400, each
-        assert handle(there.atoll, Request("GET", "wrong", {"last-event-id": each})).status == 401
-    assert handle(there.atoll, Request("GET", there.secret("bob"))).status == 405
+        assert handle(there.services, Request("GET", "wrong", {"last-event-id": each})).status == 401
+    assert handle(there.services, Request("GET", there.secret("bob"))).status == 405
 
 
 def test_an_id_reaches_nothing_that_its_bearer_does_not(there: World, clock: TestClock) -> None:

@@ -25,7 +25,7 @@ def test_the_state_says_who_the_agent_is_whom_it_knows_and_what_was_said(here: W
     here.thread("ann", "cem", name="not for bob")
     me, known, mine = blocks(read(here, "bob", "coral://state"))
     assert me["name"] == "bob"  # type: ignore[index]
-    assert abs(me["currentUnixTime"] - here.atoll.clock.now_ms()) < 10_000  # type: ignore[index]
+    assert abs(me["currentUnixTime"] - here.services.clock.now_ms()) < 10_000  # type: ignore[index]
     assert [other["name"] for other in known] == ["ann", "cem"]  # type: ignore[attr-defined]
     assert known[0]["status"]["connectionStatus"]["type"] == "connected"  # type: ignore[index]
     (view,) = mine  # type: ignore[misc]

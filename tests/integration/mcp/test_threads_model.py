@@ -46,9 +46,9 @@ class Threads(RuleBasedStateMachine):
         return self.here.actor(name, self.session)
 
     def _tried(self, call: Any, *given: Any) -> type[Exception] | None:
-        self.here.atoll.clock.sleep(0.001)
+        self.here.services.clock.sleep(0.001)
         try:
-            call(self.here.atoll, *given)
+            call(self.here.services, *given)
         except errors.AtollError as error:
             return type(error)
         return None
@@ -56,8 +56,8 @@ class Threads(RuleBasedStateMachine):
     @rule(creator=names, others=st.sets(names, max_size=2))
     def create(self, creator: str, others: set[str]) -> None:
         if len(self.ids) < 3:
-            self.here.atoll.clock.sleep(0.001)
-            self.ids.append(threads.create(self.here.atoll, self._actor(creator), "t", sorted(others)).id)
+            self.here.services.clock.sleep(0.001)
+            self.ids.append(threads.create(self.here.services, self._actor(creator), "t", sorted(others)).id)
             self.models.append(Model({creator, *others}))
 
     @rule(place=places, sender=names, mentions=st.sets(names, max_size=2))
@@ -108,11 +108,11 @@ class Threads(RuleBasedStateMachine):
     @rule(name=names)
     def hear(self, name: str) -> None:
         """A wait from the beginning gives the first message that the agent may read, in the order of sending."""
-        got = waits.for_message(self.here.atoll, self._actor(name), waits.Terms(from_ms=0, max_wait_ms=0))
+        got = waits.for_message(self.here.services, self._actor(name), waits.Terms(from_ms=0, max_wait_ms=0))
         heard = [m for m in self.models if m.summary is None and name in m.participants]
         own = {
             entry.event["message"]["id"]: entry
-            for entry in self.here.atoll.log.since(self.session, 0)
+            for entry in self.here.services.log.since(self.session, 0)
             if entry.event["type"] == "thread_message_sent" and entry.event["message"]["senderName"] == name
         }
         mine = {entry.event["message"]["text"] for entry in own.values()}
@@ -121,7 +121,7 @@ class Threads(RuleBasedStateMachine):
 
     @invariant()
     def views_agree(self) -> None:
-        views = {view.id: view for view in threads.views(self.here.atoll, self.session)}
+        views = {view.id: view for view in threads.views(self.here.services, self.session)}
         assert sorted(views) == sorted(self.ids)
         for thread, model in zip(self.ids, self.models, strict=True):
             view = views[thread]
@@ -143,15 +143,15 @@ def test_fifty_senders_at_once_lose_nothing_and_leave_no_hole(here: World) -> No
     thread = here.thread("ann", "bob", "cem")
 
     def send(number: int) -> str:
-        return threads.send(here.atoll, here.actor(NAMES[number % 3]), thread, str(number), []).id
+        return threads.send(here.services, here.actor(NAMES[number % 3]), thread, str(number), []).id
 
     with ThreadPoolExecutor(50) as pool:
         acknowledged = list(pool.map(send, range(100)))
     # By their ids: an entry whose write was slow stands in the log twice.
-    found = {entry.id: entry for entry in here.atoll.log.since(SESSION, 0)}.values()
+    found = {entry.id: entry for entry in here.services.log.since(SESSION, 0)}.values()
     sent = [entry for entry in found if entry.event["type"] == "thread_message_sent"]
     assert sorted(entry.seq or 0 for entry in sent) == list(range(1, 101))
-    (view,) = threads.views(here.atoll, SESSION)
+    (view,) = threads.views(here.services, SESSION)
     assert sorted(message.id for message in view.messages) == sorted(acknowledged)
 
 
@@ -178,20 +178,20 @@ def test_everybody_who_waits_is_woken_by_what_is_for_them(here: World) -> None:
 def test_an_update_whose_answer_was_lost_is_made_once_and_told(here: World) -> None:
     """The SDK repeats a call that got no answer: the second time its condition fails, by its own doing."""
     thread = here.thread("ann", "bob")
-    update_item = here.atoll.dynamodb.update_item
+    update_item = here.services.dynamodb.update_item
 
     def twice(**request: Any) -> Any:
         update_item(**request)
         return update_item(**request)
 
-    with patch.object(here.atoll.dynamodb, "update_item", twice):
-        sent = threads.send(here.atoll, here.actor("ann"), thread, "once", [])
-        threads.add_participant(here.atoll, here.actor("ann"), thread, "cem")
-        threads.remove_participant(here.atoll, here.actor("ann"), thread, "bob")
-        (view,) = threads.views(here.atoll, SESSION)
-        threads.close(here.atoll, here.actor("ann"), thread, "done")
+    with patch.object(here.services.dynamodb, "update_item", twice):
+        sent = threads.send(here.services, here.actor("ann"), thread, "once", [])
+        threads.add_participant(here.services, here.actor("ann"), thread, "cem")
+        threads.remove_participant(here.services, here.actor("ann"), thread, "bob")
+        (view,) = threads.views(here.services, SESSION)
+        threads.close(here.services, here.actor("ann"), thread, "done")
     assert (view.participants, [message.id for message in view.messages]) == (["ann", "cem"], [sent.id])
-    told = [(entry.event["type"], entry.seq) for entry in here.atoll.log.since(SESSION, 0)][2:]
+    told = [(entry.event["type"], entry.seq) for entry in here.services.log.since(SESSION, 0)][2:]
     assert told == [
         ("thread_message_sent", 1),
         ("thread_participant_added", 1),
@@ -205,12 +205,12 @@ def test_of_many_who_add_the_same_agent_one_does(here: World) -> None:
 
     def add(number: int) -> bool:
         try:
-            threads.add_participant(here.atoll, here.actor(["ann", "bob"][number % 2]), thread, "cem")
+            threads.add_participant(here.services, here.actor(["ann", "bob"][number % 2]), thread, "cem")
         except errors.BadRequest:
             return False
         return True
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(add, range(8))) == 1
-    told = [entry.event for entry in here.atoll.log.since(SESSION, 0)]
+    told = [entry.event for entry in here.services.log.since(SESSION, 0)]
     assert sum(event["type"] == "thread_participant_added" for event in told) == 1

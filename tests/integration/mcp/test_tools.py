@@ -90,7 +90,7 @@ def test_a_closed_thread_takes_nothing_and_keeps_its_summary(here: World) -> Non
         "coral_remove_participant": {"participantName": "bob"},
     }.items():
         assert "is closed" in here.refusal("ann", tool, threadId=thread, **more)
-    (view,) = threads.views(here.atoll, SESSION)
+    (view,) = threads.views(here.services, SESSION)
     assert view.messages == []
     assert view.state.to_wire()["summary"] == "all settled"
 
@@ -110,7 +110,7 @@ def test_messages_of_the_greatest_size_fit_whatever_they_are_made_of(here: World
     texts = ['"' * 300_000, "\x01" * 300_000, "ä" * 150_000]
     for text in texts:
         here.send("ann", thread, text)
-    assert [message.text for message in threads.views(here.atoll, SESSION)[0].messages] == texts
+    assert [message.text for message in threads.views(here.services, SESSION)[0].messages] == texts
 
 
 def test_groups_say_who_may_be_brought_into_a_thread(here: World) -> None:
@@ -118,10 +118,10 @@ def test_groups_say_who_may_be_brought_into_a_thread(here: World) -> None:
     here.session("ann", "bob", "cem", groups=[["ann", "bob"], ["bob", "cem"]], session_id=session)
     from chalicelib.domain import errors, threads
 
-    thread = threads.create(here.atoll, here.actor("bob", session), "all", ["ann", "cem"])
+    thread = threads.create(here.services, here.actor("bob", session), "all", ["ann", "cem"])
     assert thread.participants == ["bob", "ann", "cem"]
     with pytest.raises(errors.BadRequest, match="'cem'"):
-        threads.create(here.atoll, here.actor("ann", session), "strangers", ["cem"])
+        threads.create(here.services, here.actor("ann", session), "strangers", ["cem"])
 
 
 def test_a_session_without_groups_keeps_nobody_apart(here: World) -> None:
@@ -129,7 +129,7 @@ def test_a_session_without_groups_keeps_nobody_apart(here: World) -> None:
     here.session("ann", "bob", groups=[], session_id=session)
     from chalicelib.domain import threads
 
-    assert threads.create(here.atoll, here.actor("ann", session), "us", ["bob"]).participants == ["ann", "bob"]
+    assert threads.create(here.services, here.actor("ann", session), "us", ["bob"]).participants == ["ann", "bob"]
 
 
 def test_the_close_session_tool_is_there_only_with_its_plugin(here: World) -> None:
@@ -142,7 +142,7 @@ def test_the_close_session_tool_is_there_only_with_its_plugin(here: World) -> No
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
     answer = here.post("ann", body, secret=here.secret("ann", session))
     assert json.loads(answer.body)["result"]["structuredContent"] == {"message": "The session is closing"}
-    record = here.atoll.sessions.find("ns", session)
+    record = here.services.sessions.find("ns", session)
     assert record is not None
     assert (record.status, record.close_reason) == ("closing", "closed_by_agent")
 

@@ -25,7 +25,7 @@ def there(here: World, clock: TestClock) -> Iterator[World]:
 
 
 def wait(there: World, name: str, wait_ms: int = 60_000, *, kind: str = "message", **more: Any) -> Any:
-    more.setdefault("currentUnixTime", there.atoll.clock.now_ms())
+    more.setdefault("currentUnixTime", there.services.clock.now_ms())
     return there.tool(name, f"coral_wait_for_{kind}", maxWaitMs=wait_ms, **more)
 
 
@@ -97,7 +97,7 @@ def test_an_agents_record_keeps_but_the_latest_that_it_was_given(there: World, c
         there.send("ann", thread, str(number))
         assert wait(there, "bob", 0, currentUnixTime=clock.now_ms())["message"]["text"] == str(number)
         clock.pass_ms(1)
-    bob = there.atoll.agents.find(SESSION, "bob")
+    bob = there.services.agents.find(SESSION, "bob")
     assert bob is not None
     assert sorted(bob.given.values()) == [clock.now_ms() - ago for ago in range(MOST_GIVEN, 0, -1)]
 
@@ -149,7 +149,7 @@ def test_a_thread_closed_meanwhile_gives_no_messages(there: World, clock: TestCl
 def test_a_session_closed_meanwhile_ends_the_wait_with_an_error(there: World, clock: TestClock) -> None:
     there.thread("ann", "bob")
     closing = {"type": "session_closing", "timestamp": iso_from_ms(clock.now_ms())}
-    clock.plan(1_000, lambda: there.atoll.log.append(SESSION, closing, at_ms=clock.now_ms(), expires_at=NEVER_S))
+    clock.plan(1_000, lambda: there.services.log.append(SESSION, closing, at_ms=clock.now_ms(), expires_at=NEVER_S))
     said = there.refusal("bob", "coral_wait_for_message", currentUnixTime=clock.now_ms())
     assert "is closing" in said
     assert clock.now_ms() - clock.start_ms < 1_500
@@ -157,7 +157,7 @@ def test_a_session_closed_meanwhile_ends_the_wait_with_an_error(there: World, cl
 
 def test_an_agent_that_is_stopped_waits_no_longer(there: World, clock: TestClock) -> None:
     stopped = {"type": "runtime_stopped", "timestamp": iso_from_ms(clock.now_ms()), "name": "bob", "reason": "killed"}
-    clock.plan(1_000, lambda: there.atoll.log.append(SESSION, stopped, at_ms=clock.now_ms(), expires_at=NEVER_S))
+    clock.plan(1_000, lambda: there.services.log.append(SESSION, stopped, at_ms=clock.now_ms(), expires_at=NEVER_S))
     said = there.refusal("bob", "coral_wait_for_message", currentUnixTime=clock.now_ms())
     assert "killed" in said
 
@@ -199,7 +199,7 @@ def test_a_wait_that_crashed_is_believed_only_for_its_time(there: World, clock: 
     clock.pass_ms(10_000 + waits.BELIEVED_MS)
     assert there.communication("bob") == "thinking"
     wait(there, "bob", 1)
-    agent = there.atoll.agents.find(SESSION, "bob")
+    agent = there.services.agents.find(SESSION, "bob")
     assert agent is not None
     assert agent.waits == {}
 
@@ -209,7 +209,9 @@ def test_the_log_tells_of_waits_that_had_to_wait(there: World, clock: TestClock)
     clock.plan(1_000, lambda: there.send("ann", thread, "hello", "bob"))
     wait(there, "bob", kind="mention")
     wait(there, "bob", 0, currentUnixTime=clock.start_ms)
-    told = [entry.event for entry in there.atoll.log.since(SESSION, 0) if entry.event["type"].startswith("agent_wait")]
+    told = [
+        entry.event for entry in there.services.log.since(SESSION, 0) if entry.event["type"].startswith("agent_wait")
+    ]
     assert [event["type"] for event in told] == ["agent_wait_start", "agent_wait_stop"]
     assert told[0]["filters"] == [{"type": "mentions", "name": "bob"}]
     assert told[1]["message"]["text"] == "hello"
@@ -242,16 +244,16 @@ def test_an_entry_whose_write_took_too_long_is_written_again_and_read_once(there
 
     def send() -> None:
         there.before_call = delay
-        threads.send(there.atoll, there.actor("ann"), thread, "slow", [])
+        threads.send(there.services, there.actor("ann"), thread, "slow", [])
         there.before_call = lambda name, params: None
 
     clock.plan(1_000, send)
     got = wait(there, "bob")["message"]
-    copies = [entry for entry in there.atoll.log.since(SESSION, 0) if entry.event["type"] == "thread_message_sent"]
+    copies = [entry for entry in there.services.log.since(SESSION, 0) if entry.event["type"] == "thread_message_sent"]
     assert len(copies) == 2
     assert len({entry.id for entry in copies}) == 1
     assert copies[1].at_ms - copies[0].at_ms == OVERLAP_MS * 2
-    (view,) = threads.views(there.atoll, SESSION)
+    (view,) = threads.views(there.services, SESSION)
     assert [message.text for message in view.messages] == ["slow"] == [got["text"]]
 
 

@@ -153,8 +153,8 @@ def test_the_container_that_runs_first_on_aws_fetches_the_same(
     asked = reporter(report, PAGES=("list[string]", pages), WAIT=("bool", True))
     path = client.create(session(asked, namespace="options"))
     secret = found(report)["environment"]["CORAL_AGENT_SECRET"]
-    record = stack.atoll.registry.find("reporter", "1.0.0")
-    containers = definition_of(record, "docker", stack.atoll.settings, "us-east-1")["containerDefinitions"]
+    record = stack.services.registry.find("reporter", "1.0.0")
+    containers = definition_of(record, "docker", stack.services.settings, "us-east-1")["containerDefinitions"]
     first = next(container for container in containers if container["name"] == "options")
     script = first["command"][0].replace(OPTIONS_DIRECTORY, str(tmp_path / "volume"))
 

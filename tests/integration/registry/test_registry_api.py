@@ -5,9 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from chalicelib.deployment import Deployment
-from chalicelib.domain import api_keys, registry
+from chalicelib.domain import agent_files, api_keys, registry
 from chalicelib.domain.errors import BadRequest
+from chalicelib.reactions import task_definitions
+from chalicelib.services import Services
 from infra.local.stack import LocalStack
 from tests.agents import SLEEPER
 from tests.client import Client, agent, eventually, session, sleeper
@@ -191,7 +192,7 @@ def test_a_key_is_needed_and_one_limited_to_namespaces_changes_nothing(
     stack: LocalStack, client: Client, name: str
 ) -> None:
     path = f"{REGISTRY}/local/{name}/1.0.0"
-    api_keys.put(stack.atoll, f"limited-{name}", "limited", [name])
+    api_keys.put(stack.services, f"limited-{name}", "limited", [name])
     limited = Client(stack.url, f"limited-{name}")
     for stranger in (Client(stack.url, None), Client(stack.url, "wrong")):
         for method in ("GET", "PUT", "DELETE"):
@@ -239,29 +240,29 @@ def test_a_task_definition_is_registered_once_and_anew_for_a_new_text(
 ) -> None:
     path, identifier = f"{REGISTRY}/local/{name}/1.0.0", {"name": name, "version": "1.0.0"}
     client.call("PUT", path, toml(name), TOML)
-    first = registry.task_definition(stack.atoll, identifier, "executable")
+    first = task_definitions.arn_of(stack.services, identifier, "executable")
     client.call("PUT", path, toml(name), TOML)
-    assert registry.task_definition(stack.atoll, identifier, "executable") == first
+    assert task_definitions.arn_of(stack.services, identifier, "executable") == first
     client.call("PUT", path, toml(name, more="[runtimes.docker]\nimage = 'i'"), TOML)
-    assert registry.task_definition(stack.atoll, identifier, "executable") != first
-    docker = registry.task_definition(stack.atoll, identifier, "docker")
-    assert docker == registry.task_definition(stack.atoll, identifier, "docker")
+    assert task_definitions.arn_of(stack.services, identifier, "executable") != first
+    docker = task_definitions.arn_of(stack.services, identifier, "docker")
+    assert docker == task_definitions.arn_of(stack.services, identifier, "docker")
     client.call("PUT", path, toml(name), TOML)
-    with pytest.raises(registry.CannotRun, match="no runtime 'docker' any more"):
-        registry.task_definition(stack.atoll, identifier, "docker")
+    with pytest.raises(task_definitions.CannotRun, match="no runtime 'docker' any more"):
+        task_definitions.arn_of(stack.services, identifier, "docker")
     client.call("DELETE", path)
-    with pytest.raises(registry.CannotRun, match="not in the registry any more"):
-        registry.task_definition(stack.atoll, identifier, "executable")
+    with pytest.raises(task_definitions.CannotRun, match="not in the registry any more"):
+        task_definitions.arn_of(stack.services, identifier, "executable")
 
 
 def test_of_two_task_definitions_at_once_both_launches_use_the_first_that_is_kept(
     stack: LocalStack, client: Client, name: str
 ) -> None:
     client.call("PUT", f"{REGISTRY}/local/{name}/1.0.0", toml(name), TOML)
-    record = stack.atoll.registry.find(name, "1.0.0")
+    record = stack.services.registry.find(name, "1.0.0")
     assert record is not None
-    assert stack.atoll.registry.keep_task_definition(record, "executable", "first") == "first"
-    assert stack.atoll.registry.keep_task_definition(record, "executable", "second") == "first"
+    assert stack.services.registry.keep_task_definition(record, "executable", "first") == "first"
+    assert stack.services.registry.keep_task_definition(record, "executable", "second") == "first"
 
 
 def test_a_delete_that_broke_off_is_hidden_and_can_be_finished_or_taken_back(
@@ -270,7 +271,7 @@ def test_a_delete_that_broke_off_is_hidden_and_can_be_finished_or_taken_back(
     path = f"{REGISTRY}/local/{name}/1.0.0"
     client.call("PUT", path, toml(name), TOML)
     for end in ("PUT", "DELETE"):
-        assert stack.atoll.registry.start_deleting(name, "1.0.0")
+        assert stack.services.registry.start_deleting(name, "1.0.0")
         assert client.call("GET", path).status == 404
         assert client.call("POST", "/api/v1/local/session", session(agent("a", name), namespace=name)).status == 400
         assert (
@@ -280,10 +281,10 @@ def test_a_delete_that_broke_off_is_hidden_and_can_be_finished_or_taken_back(
 
 
 def test_on_aws_an_agent_must_have_a_docker_runtime(stack: LocalStack, name: str) -> None:
-    on_aws = Deployment(stack.atoll.settings.model_copy(update={"stage": "prod"}))
+    on_aws = Services(stack.services.settings.model_copy(update={"stage": "prod"}))
     with pytest.raises(BadRequest, match=r"only an executable runtime, which AWS cannot run: add \[runtimes.docker\]"):
         registry.put(on_aws, toml(name).decode(), name, "1.0.0")
-    both = registry.parse(toml(name, more="[runtimes.docker]\nimage = 'i'\ntransport = 'sse'").decode())
+    both = agent_files.parse(toml(name, more="[runtimes.docker]\nimage = 'i'\ntransport = 'sse'").decode())
     with pytest.raises(BadRequest, match="cannot run as an executable on AWS"):
         registry.runtime_of(on_aws, both, "executable")
     with pytest.raises(BadRequest, match="speaks MCP over sse"):

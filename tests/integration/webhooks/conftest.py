@@ -11,7 +11,7 @@ import pytest
 from moto import mock_aws
 
 from chalicelib.clock import Clock
-from chalicelib.deployment import Deployment
+from chalicelib.services import Services
 from chalicelib.settings import Settings
 from infra.local.templates import load
 from tests.integration.webhooks.receivers import Receiver, receiving
@@ -52,7 +52,7 @@ class Clients:
         return self.made[service]
 
 
-class OnMoto(Deployment):
+class OnMoto(Services):
     """A deployment of its own stage on clients that it shares."""
 
     def __init__(self, settings: Settings, clock: HeldClock, clients: Clients) -> None:
@@ -71,7 +71,7 @@ def clients() -> Iterator[Clients]:
 
 
 @pytest.fixture
-def atoll(clients: Clients, clock: HeldClock) -> Deployment:
+def services(clients: Clients, clock: HeldClock) -> Services:
     stage = f"t{next(_STAGES)}"
     deployment = OnMoto(Settings(stage=stage, allow_private_addresses=True), clock, clients)
     for resource in ("DeliveriesTable", "ApiKeysTable"):

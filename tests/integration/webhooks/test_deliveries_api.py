@@ -7,9 +7,9 @@ import pytest
 from chalice.test import Client
 
 from app import app
-from chalicelib import deployment
-from chalicelib.deployment import Deployment
-from chalicelib.domain import api_keys, webhooks
+from chalicelib.domain import api_keys
+from chalicelib.reactions import deliveries
+from chalicelib.services import Services, use
 from tests.integration.webhooks.conftest import HeldClock
 from tests.integration.webhooks.receivers import Receiver
 
@@ -31,28 +31,28 @@ class Api:
 
 
 @pytest.fixture
-def api(atoll: Deployment) -> Iterator[Api]:
-    api_keys.put(atoll, "dev", "everything")
-    api_keys.put(atoll, "narrow", "another namespace's", ["other"])
-    deployment.use(atoll)
+def api(services: Services) -> Iterator[Api]:
+    api_keys.put(services, "dev", "everything")
+    api_keys.put(services, "narrow", "another namespace's", ["other"])
+    use(services)
     with Client(app) as client:
         yield Api(client)
-    deployment.use(None)
+    use(None)
 
 
-def freeze(atoll: Deployment, url: str, delivery_id: str = "d1", namespace: str = "demo") -> None:
-    webhooks.freeze(
-        atoll, delivery_id=delivery_id, namespace=namespace, session_id=f"s-{delivery_id}", url=url, body=b"{}"
+def freeze(services: Services, url: str, delivery_id: str = "d1", namespace: str = "demo") -> None:
+    deliveries.freeze(
+        services, delivery_id=delivery_id, namespace=namespace, session_id=f"s-{delivery_id}", url=url, body=b"{}"
     )
 
 
 def test_a_delivery_is_listed_with_its_attempts(
-    api: Api, atoll: Deployment, receiver: Receiver, clock: HeldClock
+    api: Api, services: Services, receiver: Receiver, clock: HeldClock
 ) -> None:
     receiver.answer(503, {}, b"busy")
-    freeze(atoll, receiver.url)
+    freeze(services, receiver.url)
     created_ms = clock.now_ms()
-    outcome = webhooks.attempt(atoll, "d1", 1, "x")
+    outcome = deliveries.attempt(services, "d1", 1, "x")
     status, body = api.call("GET", BASE)
     assert status == 200
     [listed] = body
@@ -81,11 +81,11 @@ def test_a_delivery_is_listed_with_its_attempts(
     assert (status, one) == (200, api.call("GET", BASE)[1][0])
 
 
-def test_pages_go_from_the_newest_to_the_oldest(api: Api, atoll: Deployment, clock: HeldClock) -> None:
+def test_pages_go_from_the_newest_to_the_oldest(api: Api, services: Services, clock: HeldClock) -> None:
     for number in range(7):
-        freeze(atoll, "http://receiver.test/", f"d{number}")
+        freeze(services, "http://receiver.test/", f"d{number}")
         clock.time_ms += number % 2  # two of them at the same time
-    freeze(atoll, "http://receiver.test/", "elsewhere", "other")
+    freeze(services, "http://receiver.test/", "elsewhere", "other")
     seen, query = [], "?limit=3"
     while query:
         status, page = api.call("GET", BASE + query)
@@ -98,10 +98,10 @@ def test_pages_go_from_the_newest_to_the_oldest(api: Api, atoll: Deployment, clo
 
 
 def test_deliveries_are_there_for_30_days_whatever_became_of_the_session(
-    api: Api, atoll: Deployment, clock: HeldClock
+    api: Api, services: Services, clock: HeldClock
 ) -> None:
     # There is no table of sessions or namespaces here at all.
-    freeze(atoll, "http://receiver.test/")
+    freeze(services, "http://receiver.test/")
     clock.time_ms += 30 * 24 * 3600 * 1000 - 5000
     assert api.call("GET", f"{BASE}/d1")[0] == 200
     assert len(api.call("GET", BASE)[1]) == 1
@@ -110,14 +110,14 @@ def test_deliveries_are_there_for_30_days_whatever_became_of_the_session(
     assert api.call("GET", BASE)[1] == []
 
 
-def test_a_delivery_is_sent_again_and_not_while_it_is_pending(api: Api, atoll: Deployment, receiver: Receiver) -> None:
-    freeze(atoll, receiver.url)
+def test_a_delivery_is_sent_again_and_not_while_it_is_pending(api: Api, services: Services, receiver: Receiver) -> None:
+    freeze(services, receiver.url)
     assert api.call("POST", f"{BASE}/d1/resend")[0] == 409
-    webhooks.attempt(atoll, "d1", 1, "x")
+    deliveries.attempt(services, "d1", 1, "x")
     status, again = api.call("POST", f"{BASE}/d1/resend")
     assert (status, again["state"], again["round"]) == (200, "pending", 2)
     assert api.call("POST", f"{BASE}/d1/resend")[0] == 409
-    webhooks.attempt(atoll, "d1", 2, "y")
+    deliveries.attempt(services, "d1", 2, "y")
     assert api.call("GET", f"{BASE}/d1")[1]["state"] == "delivered"
     assert len(receiver.received) == 2
 
@@ -141,6 +141,6 @@ def test_a_delivery_is_sent_again_and_not_while_it_is_pending(api: Api, atoll: D
         ("GET", f"{BASE}?cursor=12.", "dev", 400),
     ],
 )
-def test_what_is_refused(api: Api, atoll: Deployment, method: str, path: str, key: str, status: int) -> None:
-    freeze(atoll, "http://receiver.test/")
+def test_what_is_refused(api: Api, services: Services, method: str, path: str, key: str, status: int) -> None:
+    freeze(services, "http://receiver.test/")
     assert api.call(method, path, key)[0] == status

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from standardwebhooks.webhooks import Webhook
 
-from chalicelib.domain import webhooks
+from chalicelib.domain import deliveries as asked
+from chalicelib.reactions import deliveries
 from infra.local.stack import LocalStack
 from tests.integration.webhooks.receivers import Receiver, dripping
 
@@ -21,7 +22,7 @@ def stack() -> Iterator[LocalStack]:
 
 
 def freeze(stack: LocalStack, url: str, delivery_id: str, body: bytes = b'{"a": 1}') -> None:
-    webhooks.freeze(stack.atoll, delivery_id=delivery_id, namespace="demo", session_id="s", url=url, body=body)
+    deliveries.freeze(stack.services, delivery_id=delivery_id, namespace="demo", session_id="s", url=url, body=body)
 
 
 def until(condition: Callable[[], bool], what: str, *, within_s: float = 15) -> None:
@@ -32,7 +33,7 @@ def until(condition: Callable[[], bool], what: str, *, within_s: float = 15) -> 
 
 
 def state(stack: LocalStack, delivery_id: str) -> tuple[str, int, int]:
-    delivery = webhooks.find(stack.atoll, "demo", delivery_id)
+    delivery = asked.find(stack.services, "demo", delivery_id)
     return delivery.state, delivery.round, len(delivery.attempts)
 
 
@@ -58,7 +59,7 @@ def test_what_was_given_up_is_sent_again_by_the_stream(stack: LocalStack, receiv
         receiver.answer(500)
     freeze(stack, receiver.url, "again")
     until(lambda: state(stack, "again") == ("failed", 1, 3), "it is given up")
-    webhooks.resend(stack.atoll, "demo", "again")
+    asked.resend(stack.services, "demo", "again")
     until(lambda: state(stack, "again") == ("delivered", 2, 4), "the second round delivers")
 
 

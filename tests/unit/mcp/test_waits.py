@@ -13,7 +13,6 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.deployment import TimedWatch
 from chalicelib.domain import waits
 from chalicelib.domain.actors import Actor
 from chalicelib.settings import Settings
@@ -21,6 +20,7 @@ from chalicelib.store.agents import AgentRecord
 from chalicelib.store.log import WRITE_LIMIT_MS, Log
 from chalicelib.store.sessions import SessionRecord
 from chalicelib.store.threads import ThreadRecord
+from chalicelib.stores import TimedWatch
 from chalicelib.wire.base import iso_from_ms
 from chalicelib.wire.threads import SessionThreadMessage
 from chalicelib.wire.waits import PausedWait
@@ -34,7 +34,8 @@ class MemoryLog(Log):
     """A log in memory."""
 
     def __init__(self, clock: TestClock) -> None:
-        self._clock = clock
+        self._table: Any = self
+        self.clock = clock
         self._items: dict[str, dict[str, Any]] = {}
 
     def put(self, item: dict[str, Any], **_: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from chalicelib.domain import options, registry
+from chalicelib.domain import agent_files, options
 from chalicelib.wire.options import OptionValue
 from chalicelib.wire.registry import RegistryAgent
 
@@ -38,7 +38,7 @@ def read(kind: str, value: Any) -> Any:
 
 def agent(option: str, more: str = "") -> RegistryAgent:
     """An agent whose option ``X`` has the given keys, in TOML."""
-    return registry.parse(
+    return agent_files.parse(
         f"""
         edition = 4
         [agent]

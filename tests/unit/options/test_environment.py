@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.aws.tasks import overrides
+from chalicelib.aws.task_overrides import overrides
 from chalicelib.domain import options
 from chalicelib.domain.errors import BadRequest
 from tests.unit.options.agents import RANGES, TYPES, entries, f32s, read, resolved, scalar_of, values

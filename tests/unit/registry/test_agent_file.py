@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain import registry
+from chalicelib.domain import agent_files
 from chalicelib.domain.errors import BadRequest, TooLarge
 from chalicelib.wire.registry import RegistryAgent
 
@@ -28,7 +28,7 @@ def toml(**changes: str) -> str:
 
 def refusal(text: str, folder: Path | None = None) -> str:
     with pytest.raises(BadRequest) as caught:
-        registry.parse(text, folder)
+        agent_files.parse(text, folder)
     return str(caught.value)
 
 
@@ -39,7 +39,7 @@ def agent_with(key: str, value: str) -> str:
 
 
 def test_the_smallest_file() -> None:
-    agent = registry.parse(toml())
+    agent = agent_files.parse(toml())
     assert agent.to_wire() == {
         "edition": 4,
         "info": {
@@ -55,7 +55,7 @@ def test_the_smallest_file() -> None:
 
 
 def test_a_full_file_and_keys_that_nobody_knows() -> None:
-    agent = registry.parse(
+    agent = agent_files.parse(
         """
         edition = 3
         unknown = true
@@ -108,7 +108,7 @@ def test_a_full_file_and_keys_that_nobody_knows() -> None:
 
 
 def test_the_default_of_a_secret_is_not_shown() -> None:
-    agent = registry.parse(toml(options__S='type = "string"\nsecret = true\ndefault = "hunter2"'))
+    agent = agent_files.parse(toml(options__S='type = "string"\nsecret = true\ndefault = "hunter2"'))
     assert "hunter2" not in str(agent.without_secrets().to_wire())
     assert agent.options["S"].default == "hunter2"
 
@@ -123,7 +123,7 @@ def test_editions_3_and_4_are_read(edition: str) -> None:
 def test_texts_are_measured_in_bytes_of_utf_8(key: str, letter: str) -> None:
     limit = {"description": 1024, "summary": 256, "readme": 4096}[key]
     size = len(letter.encode())
-    assert registry.parse(agent_with(key, f'"{letter * (limit // size)}"'))
+    assert agent_files.parse(agent_with(key, f'"{letter * (limit // size)}"'))
     told = refusal(agent_with(key, f'"{letter * (limit // size + 1)}"'))
     assert f"agent.{key} has {limit + size} bytes: 1 to {limit} are allowed" in told
     assert f"agent.{key} has 0 bytes" in refusal(agent_with(key, '""'))
@@ -131,7 +131,7 @@ def test_texts_are_measured_in_bytes_of_utf_8(key: str, letter: str) -> None:
 
 @pytest.mark.parametrize("name", ["a", "0", "a-b", "a1-2b-3", "x" * 32])
 def test_names_that_are_taken(name: str) -> None:
-    assert registry.parse(agent_with("name", f'"{name}"')).info.identifier.name == name
+    assert agent_files.parse(agent_with("name", f'"{name}"')).info.identifier.name == name
 
 
 @pytest.mark.parametrize("name", ["-a", "a-", "a--b", "A", "a_b", "a b", "ä", "a\\n", "a.b"])
@@ -142,13 +142,13 @@ def test_names_that_are_not(name: str) -> None:
 def test_lengths_of_names_and_versions() -> None:
     assert "agent.name has 33 bytes: 1 to 32 are allowed" in refusal(agent_with("name", f'"{"x" * 33}"'))
     assert "agent.name has 0 bytes" in refusal(agent_with("name", '""'))
-    assert registry.parse(agent_with("version", f'"1.0.0-{"x" * 26}"'))
+    assert agent_files.parse(agent_with("version", f'"1.0.0-{"x" * 26}"'))
     assert "agent.version has 33 bytes" in refusal(agent_with("version", f'"1.0.0-{"x" * 27}"'))
 
 
 @pytest.mark.parametrize("version", ["0.0.0", "1.0.0-0", "1.0.0-a.b-c.1", "1.0.0+001", "1.2.3-x.7.z.92+a-b.1"])
 def test_versions_that_are_taken(version: str) -> None:
-    assert registry.parse(agent_with("version", f'"{version}"'))
+    assert agent_files.parse(agent_with("version", f'"{version}"'))
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_versions_that_are_not(version: str) -> None:
 
 
 def test_keywords() -> None:
-    assert registry.parse(agent_with("keywords", str(["x" * 64] * 256))).info.keywords == ["x" * 64]
+    assert agent_files.parse(agent_with("keywords", str(["x" * 64] * 256))).info.keywords == ["x" * 64]
     assert "agent.keywords has 257 entries: at most 256" in refusal(agent_with("keywords", str(["x"] * 257)))
     assert "agent.keywords.1 has 65 bytes: 1 to 64 are allowed" in refusal(agent_with("keywords", str(["x", "x" * 65])))
 
@@ -168,7 +168,7 @@ def test_links() -> None:
     def links(count: int) -> str:
         return "{" + ", ".join(f'l{number} = "https://a/{number}"' for number in range(count)) + "}"
 
-    assert len(registry.parse(agent_with("links", links(16))).info.links) == 16
+    assert len(agent_files.parse(agent_with("links", links(16))).info.links) == 16
     assert "agent.links has 17 entries: at most 16 are allowed" in refusal(agent_with("links", links(17)))
     assert "https, mailto or tel" in refusal(agent_with("links", '{a = "javascript:x"}'))
     assert "has 257 bytes" in refusal(agent_with("links", f'{{a = "https://{"x" * 249}"}}'))
@@ -176,7 +176,7 @@ def test_links() -> None:
 
 
 def test_images() -> None:
-    assert registry.parse(toml(runtimes__docker=f'image = "{"x" * 512}"'))
+    assert agent_files.parse(toml(runtimes__docker=f'image = "{"x" * 512}"'))
     told = refusal(toml(runtimes__docker=f'image = "{"x" * 513}"'))
     assert "runtimes.docker.image has 513 bytes: 1 to 512 are allowed" in told
     assert "runtimes.docker.image has 0 bytes" in refusal(toml(runtimes__docker='image = ""'))
@@ -190,10 +190,10 @@ def test_commands_have_2_kib_together(table: str, key: str, rest: str) -> None:
     def text(parts: list[str]) -> str:
         return toml(**{table: f"{rest}\n{key} = {parts}"})
 
-    assert registry.parse(text(["é" * 512, "x" * 1024]))
+    assert agent_files.parse(text(["é" * 512, "x" * 1024]))
     told = refusal(text(["é" * 512, "x" * 1025]))
     assert f"{table}.{key} has 2049 bytes together: at most 2048 are allowed" in told
-    assert registry.parse(text(["x"] * 1024))
+    assert agent_files.parse(text(["x"] * 1024))
     assert f"{table}.{key} has 1025 entries: at most 1024 are allowed" in refusal(text([""] * 1025))
     assert f"{table}.{key}.0 must not have a NUL" in refusal(toml(**{table: f'{rest}\n{key} = ["\\u0000"]'}))
 
@@ -213,7 +213,7 @@ def test_options_are_at_most_512() -> None:
     def options(count: int) -> str:
         return toml(options="\n".join(f'O{number} = {{ type = "bool" }}' for number in range(count)))
 
-    assert len(registry.parse(options(512)).options) == 512
+    assert len(agent_files.parse(options(512)).options) == 512
     assert "options has 513 entries: at most 512 are allowed" in refusal(options(513))
 
 
@@ -250,7 +250,7 @@ def test_what_is_no_toml(text: str) -> None:
 def test_no_text_is_more_than_a_refusal(text: str) -> None:
     for whole in (text, f"{toml()}\n{text}"):
         with contextlib.suppress(BadRequest):
-            assert registry.parse(whole).info.identifier.name == "a"
+            assert agent_files.parse(whole).info.identifier.name == "a"
 
 
 class TestFiles:
@@ -264,7 +264,7 @@ class TestFiles:
         return tmp_path
 
     def test_are_read(self, folder: Path) -> None:
-        agent = registry.parse(
+        agent = agent_files.parse(
             agent_with("readme", '{ type = "file", path = "text.txt" }')
             + """
             [options.S]
@@ -302,4 +302,4 @@ class TestFiles:
     def test_that_are_too_large_are_refused(self, folder: Path) -> None:
         (folder / "large").write_bytes(b"x" * 380_001)
         with pytest.raises(TooLarge, match="380000"):
-            registry.parse(toml(options__S='type = "string"\ndefault = { type = "file", path = "large" }'), folder)
+            agent_files.parse(toml(options__S='type = "string"\ndefault = { type = "file", path = "large" }'), folder)

@@ -8,7 +8,7 @@ from botocore.session import get_session
 from botocore.validate import validate_parameters
 
 from chalicelib.aws.task_definitions import TaskDefinitions, definition_of
-from chalicelib.domain import registry
+from chalicelib.domain import agent_files
 from chalicelib.settings import Settings
 from chalicelib.store.registry import RegistryAgentRecord
 from chalicelib.wire.registry import RuntimeId
@@ -28,7 +28,7 @@ def definition(
     record = RegistryAgentRecord(
         name="a-b",
         version=version,
-        agent=registry.parse(text).model_dump_json(by_alias=True, exclude_none=True),
+        agent=agent_files.parse(text).model_dump_json(by_alias=True, exclude_none=True),
         digest="",
         registered_at_ms=0,
         base_path=base_path,
@@ -109,7 +109,7 @@ def test_a_definition_is_told_by_all_that_it_is_made_of() -> None:
     record = RegistryAgentRecord(
         name="a-b",
         version="1.0.0",
-        agent=registry.parse(f'edition = 4\n[agent]\nname = "a-b"\nversion = "1.0.0"\n{text}').model_dump_json(
+        agent=agent_files.parse(f'edition = 4\n[agent]\nname = "a-b"\nversion = "1.0.0"\n{text}').model_dump_json(
             by_alias=True, exclude_none=True
         ),
         digest="",

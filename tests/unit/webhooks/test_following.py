@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain.webhooks import MAX_RETRY_AFTER_MS, Result, follow, retry_after_ms
+from chalicelib.reactions.deliveries import MAX_RETRY_AFTER_MS, Result, follow, retry_after_ms
 from chalicelib.settings import Settings
 from chalicelib.store.deliveries import AttemptRecord
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from chalicelib.domain.webhooks import WebhookSecrets, signed_headers
+from chalicelib.reactions.deliveries import WebhookSecrets, signed_headers
 
 BODY = '{"text":"naïve ☃"}'.encode()
 

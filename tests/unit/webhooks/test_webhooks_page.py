@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from standardwebhooks.webhooks import WebhookVerificationError
 
-from chalicelib.domain.webhooks import WebhookSecrets, signed_headers
+from chalicelib.reactions.deliveries import WebhookSecrets, signed_headers
 
 PAGE = (Path(__file__).parents[3] / "docs" / "webhooks.md").read_text()
 BODY = '{"text":"naïve ☃"}'.encode()

@@ -1,4 +1,8 @@
-"""One running Atoll: its settings, its clock, and everything it talks to, each built when it is first used."""
+"""All that a request may use: the tables, the clock, the settings, each built when it is first used.
+
+Rule 1 of the design: what answers a request makes no AWS call but DynamoDB's. `Stores` has no other service, so mypy
+refuses one in `domain`, `api` and `mcp`; what reacts is given `chalicelib.services.Services`, which adds them.
+"""
 
 from collections.abc import Callable
 from functools import cache, cached_property
@@ -10,21 +14,15 @@ from chalicelib.store.agents import Agents
 from chalicelib.store.api_keys import ApiKeyRecord, ApiKeys
 from chalicelib.store.log import Log
 from chalicelib.store.namespaces import Namespaces
+from chalicelib.store.reads import Reads
 from chalicelib.store.session_items import SessionItems
 from chalicelib.store.sessions import Sessions
+from chalicelib.store.table import Table
 
 if TYPE_CHECKING:
     from botocore.session import Session
     from mypy_boto3_dynamodb import DynamoDBClient
 
-    from chalicelib.aws.bodies import Bodies
-    from chalicelib.aws.bus import Bus
-    from chalicelib.aws.dead_letters import DeadLetters
-    from chalicelib.aws.http import OutgoingHttp
-    from chalicelib.aws.machines import Machines
-    from chalicelib.aws.secrets import Secrets
-    from chalicelib.aws.task_definitions import TaskDefinitions
-    from chalicelib.aws.tasks import Tasks
     from chalicelib.store.claims import Claims
     from chalicelib.store.deliveries import Deliveries
     from chalicelib.store.registry import Registry
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Watch(Protocol):
-    """The pause between two polls of one session: the seam where a local stack wakes whoever waits."""
+    """The pause between two polls of one session. The local stack has one that ends when something is written."""
 
     def arm(self) -> None:
         """Say that a poll follows: what is written from here on ends the next ``wait``."""
@@ -55,8 +53,8 @@ class TimedWatch:
         self._clock.sleep(max(0.0, min(delay_s, remaining_s)))
 
 
-class Deployment:
-    """What a domain function is given to act on."""
+class Stores:
+    """The tables of one stage, with its clock and its settings."""
 
     def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
         self.settings = settings
@@ -80,7 +78,7 @@ class Deployment:
     def watch(self, session_id: str, cares: Callable[[dict[str, Any]], bool] | None = None) -> Watch:
         """Return the pause between two polls of a session.
 
-        Who polls the log alone may say which of its events are worth a poll; the pause may end for others too.
+        ``cares`` filters which events of the log are worth a poll; the pause may end for others too.
         """
         return TimedWatch(self.clock)
 
@@ -89,123 +87,76 @@ class Deployment:
         """DynamoDB, of which the stores are made."""
         return self.client("dynamodb")  # type: ignore[no-any-return]
 
+    def table(self, name: str) -> Table:
+        """Return one table of the stage by the last part of its name."""
+        return Table(self.dynamodb, self.settings.table(name), self.clock)
+
     @cached_property
     def sessions(self) -> Sessions:
         """Session records."""
-        return Sessions(self.dynamodb, self.settings.table("sessions"), self.clock)
+        return Sessions(self.table("sessions"))
 
     @cached_property
     def namespaces(self) -> Namespaces:
         """Namespaces."""
-        return Namespaces(self.dynamodb, self.settings.table("namespaces"), self.clock)
+        return Namespaces(self.table("namespaces"), self.sessions)
 
     @cached_property
     def api_keys(self) -> ApiKeys:
         """API keys."""
-        return ApiKeys(self.dynamodb, self.settings.table("api-keys"), self.clock)
+        return ApiKeys(self.table("api-keys"))
 
     @cached_property
     def agents(self) -> Agents:
         """Agents and their options."""
-        return Agents(self.dynamodb, self.settings.table("session-items"), self.clock)
+        return Agents(self.table("session-items"))
 
     @cached_property
     def session_items(self) -> SessionItems:
         """All items of a session, whatever they are."""
-        return SessionItems(self.dynamodb, self.settings.table("session-items"), self.clock)
+        return SessionItems(self.table("session-items"))
 
     @cached_property
     def log(self) -> Log:
         """Session logs."""
-        return Log(self.dynamodb, self.settings.table("session-items"), self.clock)
+        return Log(self.table("session-items"))
 
     @cached_property
     def claims(self) -> "Claims":
         """Idempotency keys of session creations."""
         from chalicelib.store.claims import Claims
 
-        return Claims(self.dynamodb, self.settings.table("session-items"), self.clock)
+        return Claims(self.table("session-items"), self.sessions)
 
     @cached_property
     def threads(self) -> "Threads":
         """Threads."""
         from chalicelib.store.threads import Threads
 
-        return Threads(self.dynamodb, self.settings.table("session-items"), self.clock)
+        return Threads(self.table("session-items"))
 
     @cached_property
     def registry(self) -> "Registry":
         """Registry agents."""
         from chalicelib.store.registry import Registry
 
-        return Registry(self.dynamodb, self.settings.table("registry"), self.clock)
+        return Registry(self.table("registry"))
 
     @cached_property
     def deliveries(self) -> "Deliveries":
         """Webhook deliveries."""
         from chalicelib.store.deliveries import Deliveries
 
-        return Deliveries(self.dynamodb, self.settings.table("deliveries"), self.clock)
+        return Deliveries(self.table("deliveries"))
 
     @cached_property
-    def tasks(self) -> "Tasks":
-        """ECS, where agents run."""
-        from chalicelib.aws.tasks import Tasks
-
-        return Tasks(self.client("ecs"), self.settings)
-
-    @cached_property
-    def task_definitions(self) -> "TaskDefinitions":
-        """ECS task definitions, from which agents' tasks are made."""
-        from chalicelib.aws.task_definitions import TaskDefinitions
-
-        return TaskDefinitions(self.client("ecs"), self.settings)
-
-    @cached_property
-    def machines(self) -> "Machines":
-        """Step Functions, which keeps the time of sessions."""
-        from chalicelib.aws.machines import Machines
-
-        return Machines(self.client("stepfunctions"), self.settings)
-
-    @cached_property
-    def bus(self) -> "Bus":
-        """EventBridge, where Atoll tells what happened."""
-        from chalicelib.aws.bus import Bus
-
-        return Bus(self.client("events"), self.settings)
-
-    @cached_property
-    def dead_letters(self) -> "DeadLetters":
-        """SQS, where what cannot be processed is laid aside."""
-        from chalicelib.aws.dead_letters import DeadLetters
-
-        return DeadLetters(self.client("sqs"), self.settings)
-
-    @cached_property
-    def secrets(self) -> "Secrets":
-        """Secrets Manager."""
-        from chalicelib.aws.secrets import Secrets
-
-        return Secrets(self.settings)
-
-    @cached_property
-    def bodies(self) -> "Bodies":
-        """S3, where large webhook bodies are."""
-        from chalicelib.aws.bodies import Bodies
-
-        return Bodies(self.client("s3"), self.settings.bodies_bucket)
-
-    @cached_property
-    def http(self) -> "OutgoingHttp":
-        """Calls to addresses that callers named."""
-        from chalicelib.aws.http import OutgoingHttp
-
-        return OutgoingHttp(allow_private=self.settings.allow_private_addresses)
+    def reads(self) -> Reads:
+        """Joint reads: items of several tables in one call."""
+        return Reads(self.dynamodb, self.clock, self.settings.table)
 
 
 #: The services that Atoll calls.
-SERVICES = ("dynamodb", "ecs", "events", "s3", "secretsmanager", "stepfunctions")
+SERVICES = ("dynamodb", "ecs", "events", "s3", "secretsmanager", "ssm", "stepfunctions")
 
 
 @cache
@@ -228,19 +179,9 @@ def _session(*, known: bool) -> "Session":
     return session
 
 
-class _Process:
-    """What this process serves."""
+def current() -> Stores:
+    """Return what the requests of this process may use, built from its environment on first use."""
+    # Not at the top: a process has one object, a `Services`, and requests are given it as what they may use of it.
+    from chalicelib import services
 
-    deployment: Deployment | None = None
-
-
-def current() -> Deployment:
-    """Return the deployment that this process serves, built from its environment on first use."""
-    if _Process.deployment is None:
-        _Process.deployment = Deployment(Settings.from_environment())
-    return _Process.deployment
-
-
-def use(deployment: Deployment | None) -> None:
-    """Serve another deployment from here on; ``None`` builds one from the environment at the next use."""
-    _Process.deployment = deployment
+    return services.current()

@@ -2,25 +2,26 @@
 
 from typing import TYPE_CHECKING
 
-from chalicelib.domain import agents, sessions, webhooks
+from chalicelib.domain import agents, sessions
+from chalicelib.reactions import deliveries
 from chalicelib.store.agents import AgentRecord
 from chalicelib.store.sessions import SessionRecord
 from chalicelib.wire.namespaces import SessionNamespaceStateBase
 from chalicelib.wire.sessions import BaseReport, ExtendedReport, SessionEndReport, SessionRuntimeSettings
 
 if TYPE_CHECKING:
-    from chalicelib.deployment import Deployment
+    from chalicelib.services import Services
 
 
-def freeze(atoll: "Deployment", record: SessionRecord, stopped: list[AgentRecord]) -> None:
+def freeze(services: "Services", record: SessionRecord, stopped: list[AgentRecord]) -> None:
     """Write the end report of a closed session as a delivery, if it has a webhook. The first to write it wins."""
     settings = SessionRuntimeSettings.model_validate(record.runtime_settings or {})
     webhook = settings.webhooks.session_end
     if webhook is None:
         return
-    report = end_report(atoll, record, stopped, extended=settings.extended_end_report)
-    webhooks.freeze(
-        atoll,
+    report = end_report(services, record, stopped, extended=settings.extended_end_report)
+    deliveries.freeze(
+        services,
         delivery_id=delivery_id(record.session_id),
         namespace=record.namespace,
         session_id=record.session_id,
@@ -35,15 +36,15 @@ def delivery_id(session_id: str) -> str:
 
 
 def end_report(
-    atoll: "Deployment", record: SessionRecord, stopped: list[AgentRecord], *, extended: bool
+    services: "Services", record: SessionRecord, stopped: list[AgentRecord], *, extended: bool
 ) -> SessionEndReport:
     """Say how a session ended (`SessionEndReport` of the Coral contract)."""
-    now_ms = atoll.clock.now_ms()
+    now_ms = services.clock.now_ms()
     runs = (agents.usage_of(agent, now_ms) for agent in stopped)
     return SessionEndReport(
         timestamp=record.closing_at_ms or now_ms,
         namespace_state=SessionNamespaceStateBase.model_validate(record.namespace_state),
-        session_state=ExtendedReport(state=sessions.extended_state_of(atoll, record))
+        session_state=ExtendedReport(state=sessions.extended_state_of(services, record))
         if extended
         else BaseReport(state=sessions.state_of(record, now_ms)),
         agent_stats=[run for run in runs if run is not None],

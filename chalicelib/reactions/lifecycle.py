@@ -6,16 +6,16 @@ Each may run twice, late, or after the session is gone: every step looks at what
 import logging
 from typing import TYPE_CHECKING
 
+from chalicelib.aws.errors import is_aws_error
 from chalicelib.aws.tasks import NoCapacity
-from chalicelib.domain import agents, reports
-from chalicelib.domain.outages import is_of_aws
+from chalicelib.reactions import launches, reports
 from chalicelib.store.log import SESSION_CLOSING
-from chalicelib.store.sessions import SessionRecord
+from chalicelib.store.sessions import CloseReason, SessionRecord
 from chalicelib.wire.base import iso_from_ms
 from chalicelib.wire.sessions import HoldAfterExit, MinimumTime, SessionRuntimeSettings
 
 if TYPE_CHECKING:
-    from chalicelib.deployment import Deployment
+    from chalicelib.services import Services
 
 logger = logging.getLogger(__name__)
 
@@ -23,39 +23,39 @@ logger = logging.getLogger(__name__)
 PURGE_SLICE = 2_500
 
 #: Reason of a session that ends with its namespace: it is not held.
-NAMESPACE_DELETED = "namespace_deleted"
+NAMESPACE_DELETED: CloseReason = "namespace_deleted"
 
-_REASONS = {"": "agents_exited", "States.Timeout": "ttl"}
+_REASONS: dict[str, CloseReason] = {"": "agents_exited", "States.Timeout": "ttl"}
 
 
-def run_agents(atoll: "Deployment", namespace: str, session_id: str, task_token: str) -> None:
+def run_agents(services: "Services", namespace: str, session_id: str, task_token: str) -> None:
     """Start every agent that waits to be started; the token is answered when the session is to end.
 
     The token is stored first, and only while the session is executed: whoever closes it later finds the token.
     """
-    session = atoll.sessions.keep_token(namespace, session_id, task_token)
+    session = services.sessions.keep_token(namespace, session_id, task_token)
     if session is None:
-        atoll.machines.end_run(task_token)
+        services.machines.end_run(task_token)
         return
-    now_ms, end_ms = atoll.clock.now_ms(), ttl_end_ms(session)
+    now_ms, end_ms = services.clock.now_ms(), ttl_end_ms(session)
     if end_ms is not None and end_ms <= now_ms:  # the machine counts each attempt to start the agents anew
-        atoll.sessions.close(namespace, session_id, now_ms=now_ms, reason="ttl")
+        services.sessions.close(namespace, session_id, now_ms=now_ms, reason="ttl")
         return
-    option_values = atoll.agents.options_of_session(session_id)
+    option_values = services.agents.options_of_session(session_id)
     failures: list[Exception] = []
-    for agent in atoll.agents.of_session(session_id):
+    for agent in services.agents.of_session(session_id):
         if agent.status == "waiting":
             try:
-                agents.launch(atoll, session, agent, option_values.get(agent.name))
+                launches.launch(services, session, agent, option_values.get(agent.name))
             except Exception as error:
-                if is_of_aws(error) or isinstance(error, NoCapacity):
+                if is_aws_error(error) or isinstance(error, NoCapacity):
                     failures.append(error)  # one agent that has to wait must not hold up the others
                     continue
                 logger.exception("agent cannot be started")
-                agents.stopped(atoll, agent, reason="it cannot be started", at_ms=atoll.clock.now_ms())
+                launches.stopped(services, agent, reason="it cannot be started", at_ms=services.clock.now_ms())
     if failures:
         raise failures[0]
-    close_when_exited(atoll, namespace, session_id)
+    close_when_exited(services, namespace, session_id)
 
 
 def ttl_end_ms(session: SessionRecord) -> int | None:
@@ -66,48 +66,51 @@ def ttl_end_ms(session: SessionRecord) -> int | None:
     return session.executed_at_ms + settings.ttl
 
 
-def close_when_exited(atoll: "Deployment", namespace: str, session_id: str) -> bool:
+def close_when_exited(services: "Services", namespace: str, session_id: str) -> bool:
     """Close an executed session none of whose agents is running or still to be started; ``False`` otherwise."""
-    if not all(agent.status == "stopped" for agent in atoll.agents.of_session(session_id)):
+    if not all(agent.status == "stopped" for agent in services.agents.of_session(session_id)):
         return False
-    return bool(atoll.sessions.close(namespace, session_id, now_ms=atoll.clock.now_ms(), reason="agents_exited"))
+    return bool(services.sessions.close(namespace, session_id, now_ms=services.clock.now_ms(), reason="agents_exited"))
 
 
-def close_session(atoll: "Deployment", namespace: str, session_id: str, error: str = "") -> int:
+def close_session(services: "Services", namespace: str, session_id: str, error: str = "") -> int:
     """End a session: its agents, their secrets, its report; return until when (epoch ms) it is held.
 
     ``error`` is the name of the error that ended the run: ``States.Timeout`` when its TTL passed.
     """
     reason = _REASONS.get(error, "failed")
-    if atoll.sessions.close(namespace, session_id, now_ms=atoll.clock.now_ms(), reason=reason) and reason == "failed":
+    if (
+        services.sessions.close(namespace, session_id, now_ms=services.clock.now_ms(), reason=reason)
+        and reason == "failed"
+    ):
         logger.error("session failed", extra={"namespace": namespace, "session": session_id, "error": error})
-    for agent in atoll.agents.of_session(session_id):
-        agents.end(atoll, agent, reason="the session is closed")
-    session = atoll.sessions.find(namespace, session_id)
+    for agent in services.agents.of_session(session_id):
+        launches.end(services, agent, reason="the session is closed")
+    session = services.sessions.find(namespace, session_id)
     if session is None or session.status != "closing":
-        return atoll.clock.now_ms()  # taken back, or removed with its namespace
+        return services.clock.now_ms()  # taken back, or removed with its namespace
     if session.hold_until_ms is None:
-        reports.freeze(atoll, session, atoll.agents.of_session(session_id))
-    return _hold(atoll, session)
+        reports.freeze(services, session, services.agents.of_session(session_id))
+    return _hold(services, session)
 
 
-def _hold(atoll: "Deployment", session: SessionRecord) -> int:
+def _hold(services: "Services", session: SessionRecord) -> int:
     held: SessionRecord | None = session
     while held is not None:
         if held.hold_until_ms is not None:
             return held.hold_until_ms
         until_ms = hold_until_ms(held)
-        if atoll.sessions.hold(
+        if services.sessions.hold(
             held.namespace,
             held.session_id,
-            reason=held.close_reason or "",
+            reason=held.close_reason,
             hold_until_ms=until_ms,
-            expires_at=until_ms // 1000 + atoll.settings.retention_s,
+            expires_at=until_ms // 1000 + services.settings.retention_s,
         ):
             return until_ms
         # Its namespace is being deleted meanwhile, which forgoes the hold.
-        held = atoll.sessions.find(held.namespace, held.session_id)
-    return atoll.clock.now_ms()
+        held = services.sessions.find(held.namespace, held.session_id)
+    return services.clock.now_ms()
 
 
 def hold_until_ms(session: SessionRecord) -> int:
@@ -123,38 +126,38 @@ def hold_until_ms(session: SessionRecord) -> int:
     return closed_ms
 
 
-def remove_session(atoll: "Deployment", namespace: str, session_id: str) -> bool:
+def remove_session(services: "Services", namespace: str, session_id: str) -> bool:
     """Delete a slice of a closed session, its record last; ``True`` when it is gone."""
-    if not atoll.session_items.purge(session_id, at_most=PURGE_SLICE):
+    if not services.session_items.purge(session_id, at_most=PURGE_SLICE):
         return False
-    atoll.sessions.remove(namespace, session_id, status="closing")
+    services.sessions.remove(namespace, session_id, status="closing")
     return True
 
 
 def task_stopped(
-    atoll: "Deployment", started_by: str, *, reason: str, started_at_ms: int | None, stopped_at_ms: int
+    services: "Services", started_by: str, *, reason: str, started_at_ms: int | None, stopped_at_ms: int
 ) -> None:
     """Note that the task of an agent has stopped, and close its session when it was the last one.
 
     The event may come twice, late, and before ``RunTask`` has returned, so the agent is found by ``started_by``.
     """
-    agent = agents.of_task(atoll, started_by)
+    agent = launches.of_task(services, started_by)
     if agent is None:
         return
     if started_at_ms is not None:
-        agents.ran(atoll, agent, since_ms=started_at_ms)
-    agents.stopped(atoll, agent, reason=reason, at_ms=stopped_at_ms)
-    close_when_exited(atoll, agent.namespace, agent.session_id)
+        launches.ran(services, agent, since_ms=started_at_ms)
+    launches.stopped(services, agent, reason=reason, at_ms=stopped_at_ms)
+    close_when_exited(services, agent.namespace, agent.session_id)
 
 
-def announce_closing(atoll: "Deployment", session: SessionRecord) -> None:
+def announce_closing(services: "Services", session: SessionRecord) -> None:
     """Wake whoever waits in a session that is closing, and let its lifecycle go on."""
-    at_ms = session.closing_at_ms or atoll.clock.now_ms()
-    now_ms = atoll.clock.now_ms()
+    at_ms = session.closing_at_ms or services.clock.now_ms()
+    now_ms = services.clock.now_ms()
     event = {"type": SESSION_CLOSING, "timestamp": iso_from_ms(at_ms)}
     # The purge leaves it, or comes before it; it expires by itself: no wait lasts longer than a minute.
-    atoll.log.append(
+    services.log.append(
         session.session_id, event, at_ms=now_ms, expires_at=now_ms // 1000 + 3600, entry_id=SESSION_CLOSING
     )
     if session.task_token is not None:
-        atoll.machines.end_run(session.task_token)
+        services.machines.end_run(session.task_token)

@@ -1,4 +1,4 @@
-"""Webhooks: a body frozen once, POSTed until a receiver takes it, signed as Coral and as Standard Webhooks sign.
+"""Delivering webhooks: a body frozen once, POSTed until a receiver takes it, signed by two schemes.
 
 The secret is a text. Coral's HMAC key is its UTF-8 bytes, and the key of Standard Webhooks is the same bytes: what
 its libraries are given is ``whsec_`` and the base64 of them (https://www.standardwebhooks.com, "Signature scheme").
@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import hmac
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -16,9 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from standardwebhooks.webhooks import Webhook
 
 from chalicelib.aws.http import AddressRefused, Answer, CallFailed
-from chalicelib.deployment import Deployment
-from chalicelib.domain.errors import Conflict, NotFound
-from chalicelib.store.deliveries import AttemptRecord, DeliveryRecord
+from chalicelib.services import Services
+from chalicelib.store.deliveries import AttemptRecord, DeliveryRecord, DeliveryState
 
 #: Largest body that lives in the item (DynamoDB takes 400 KB with everything else); larger ones are in S3.
 MAX_ITEM_BODY_BYTES = 300_000
@@ -68,20 +67,20 @@ class Result:
 # Freezing
 
 
-def freeze(atoll: Deployment, *, delivery_id: str, namespace: str, session_id: str, url: str, body: bytes) -> bool:
+def freeze(services: Services, *, delivery_id: str, namespace: str, session_id: str, url: str, body: bytes) -> bool:
     """Make a body a delivery that will be POSTed to a URL; ``False`` when there is one under this id already.
 
     Whoever comes first decides the body for ever. The body is UTF-8 text (JSON).
     """
-    now_ms = atoll.clock.now_ms()
+    now_ms = services.clock.now_ms()
     key = None
     if len(body) > MAX_ITEM_BODY_BYTES:
-        if atoll.deliveries.find(delivery_id):
+        if services.deliveries.find(delivery_id):
             return False
         # Named after its content: a loser's body cannot take the place of the winner's.
         key = f"deliveries/{delivery_id}/{hashlib.sha256(body).hexdigest()}"
-        atoll.bodies.put(key, body)
-    return atoll.deliveries.create(
+        services.bodies.put(key, body)
+    return services.deliveries.create(
         DeliveryRecord(
             delivery_id=delivery_id,
             namespace=namespace,
@@ -89,7 +88,7 @@ def freeze(atoll: Deployment, *, delivery_id: str, namespace: str, session_id: s
             url=url,
             created_at_ms=now_ms,
             next_attempt_at_ms=now_ms,
-            expires_at=now_ms // 1000 + atoll.settings.delivery_retention_s,
+            expires_at=now_ms // 1000 + services.settings.delivery_retention_s,
             body=None if key else body.decode(),
             body_key=key,
             body_bytes=len(body),
@@ -100,34 +99,34 @@ def freeze(atoll: Deployment, *, delivery_id: str, namespace: str, session_id: s
 # Attempts
 
 
-def attempt(atoll: Deployment, delivery_id: str, round_: int, execution: str) -> Outcome:
+def attempt(services: Services, delivery_id: str, round_: int, execution: str) -> Outcome:
     """POST a delivery once, record what came of it, and say how it goes on.
 
     A receiver's refusal is an outcome, an error of AWS is raised. Run twice (a Lambda is retried when its answer was
     lost), it may POST twice, since only the receiver knows what it got; the record counts one of them.
     """
-    delivery = _owned(atoll, delivery_id, round_, execution)
+    delivery = _owned(services, delivery_id, round_, execution)
     if delivery is None:
         return Outcome("superseded")
-    early_ms = (delivery.next_attempt_at_ms or 0) - atoll.clock.now_ms()
+    early_ms = (delivery.next_attempt_at_ms or 0) - services.clock.now_ms()
     if delivery.state != "pending" or early_ms > EARLY_MS:
         return _standing(delivery)
     if early_ms > 0:
-        atoll.clock.sleep(early_ms / 1000)
-    result = _post(atoll, delivery)
+        services.clock.sleep(early_ms / 1000)
+    result = _post(services, delivery)
     jitter = random.uniform(0, JITTER)  # noqa: S311
-    state, next_ms = follow(result, delivery.tries + 1, atoll.settings.webhook_retry_schedule_s, jitter)
-    recorded = atoll.deliveries.record(delivery, result.attempt, state=state, next_attempt_at_ms=next_ms)
+    state, next_ms = follow(result, delivery.tries + 1, services.settings.webhook_retry_schedule_s, jitter)
+    recorded = services.deliveries.record(delivery, result.attempt, state=state, next_attempt_at_ms=next_ms)
     # Not recorded: a twin of this very attempt was faster, and what it wrote holds.
-    recorded = recorded or _owned(atoll, delivery_id, round_, execution)
+    recorded = recorded or _owned(services, delivery_id, round_, execution)
     return _standing(recorded) if recorded else Outcome("superseded")
 
 
-def _owned(atoll: Deployment, delivery_id: str, round_: int, execution: str) -> DeliveryRecord | None:
+def _owned(services: Services, delivery_id: str, round_: int, execution: str) -> DeliveryRecord | None:
     """Return the delivery when its round is this one and belongs to this execution, or does from now on."""
-    delivery = atoll.deliveries.find(delivery_id)
+    delivery = services.deliveries.find(delivery_id)
     if delivery and delivery.round == round_ and delivery.execution is None:
-        delivery = atoll.deliveries.claim(delivery_id, round_, execution)
+        delivery = services.deliveries.claim(delivery_id, round_, execution)
     return delivery if delivery and (delivery.round, delivery.execution) == (round_, execution) else None
 
 
@@ -137,18 +136,18 @@ def _standing(delivery: DeliveryRecord) -> Outcome:
     return Outcome(delivery.state)
 
 
-def _post(atoll: Deployment, delivery: DeliveryRecord) -> Result:
-    body = atoll.bodies.get(delivery.body_key) if delivery.body_key else (delivery.body or "").encode()
-    secrets = WebhookSecrets.model_validate_json(atoll.secrets.get("webhook-secrets"))
-    start_ms = atoll.clock.now_ms()
+def _post(services: Services, delivery: DeliveryRecord) -> Result:
+    body = services.bodies.get(delivery.body_key) if delivery.body_key else (delivery.body or "").encode()
+    secrets = WebhookSecrets.model_validate_json(services.secrets.get("webhook-secrets"))
+    start_ms = services.clock.now_ms()
     headers = signed_headers(secrets, delivery.delivery_id, start_ms // 1000, body)
     answer: Answer | None = None
     error: AddressRefused | CallFailed | None = None
     try:
-        answer = atoll.http.post(delivery.url, body, headers, timeout_s=TIMEOUT_S, max_answer_bytes=MAX_ANSWER_BYTES)
+        answer = services.http.post(delivery.url, body, headers, timeout_s=TIMEOUT_S, max_answer_bytes=MAX_ANSWER_BYTES)
     except (AddressRefused, CallFailed) as refusal:
         error = refusal
-    end_ms = atoll.clock.now_ms()
+    end_ms = services.clock.now_ms()
     made = AttemptRecord(
         time_ms=start_ms,
         round=delivery.round,
@@ -185,7 +184,7 @@ def signed_headers(secrets: WebhookSecrets, delivery_id: str, timestamp_s: int, 
     }
 
 
-def follow(result: Result, tries: int, schedule_s: Sequence[float], jitter: float) -> tuple[str, int | None]:
+def follow(result: Result, tries: int, schedule_s: Sequence[float], jitter: float) -> tuple[DeliveryState, int | None]:
     """Say what follows from a POST: the state of the delivery and, when it is tried again, the time in ms.
 
     ``tries`` counts this one; ``jitter`` is the share by which the pause is longer than the schedule says.
@@ -215,40 +214,18 @@ def retry_after_ms(headers: Mapping[str, str], now_ms: int) -> int:
     return min(max(then_ms - now_ms, 0), MAX_RETRY_AFTER_MS)
 
 
-# What the API and the reconciler ask for
+# Reconciling
 
 
-def find(atoll: Deployment, namespace: str, delivery_id: str) -> DeliveryRecord:
-    """Return a delivery of a namespace, which itself may be gone; `NotFound` when there is none."""
-    delivery = atoll.deliveries.find(delivery_id)
-    if delivery is None or delivery.namespace != namespace:
-        raise NotFound(f"namespace {namespace!r} has no delivery {delivery_id!r}")
-    return delivery
-
-
-def listing(atoll: Deployment, namespace: str, *, page: int, start: tuple[str, int] | None) -> Iterator[DeliveryRecord]:
-    """Read the deliveries of a namespace, newest first, ``page`` of them a call; `Deliveries.of_namespace`."""
-    return atoll.deliveries.of_namespace(namespace, limit=page, start=start)
-
-
-def resend(atoll: Deployment, namespace: str, delivery_id: str) -> DeliveryRecord:
-    """Begin a new round of a settled delivery, same id and same bytes; `Conflict` while one is under way."""
-    delivery = find(atoll, namespace, delivery_id)
-    again = atoll.deliveries.start_again(delivery, now_ms=atoll.clock.now_ms())
-    if again is None:
-        raise Conflict(f"delivery {delivery_id!r} is being delivered: it can be sent again once it has settled")
-    return again
-
-
-def take_over_forgotten(atoll: Deployment) -> list[str]:
+def take_over_forgotten(services: Services) -> list[str]:
     """Begin a new round of each pending delivery that nobody is at, on the same schedule; return their ids."""
-    now_ms = atoll.clock.now_ms()
+    now_ms = services.clock.now_ms()
     taken = []
-    for delivery_id in atoll.deliveries.overdue(now_ms - FORGOTTEN_MS):
-        delivery = atoll.deliveries.find(delivery_id)
+    for delivery_id in services.deliveries.overdue(now_ms - FORGOTTEN_MS):
+        delivery = services.deliveries.find(delivery_id)
         # Read again: the index may be behind.
         if delivery is None or (delivery.next_attempt_at_ms or now_ms) > now_ms - FORGOTTEN_MS:
             continue
-        if atoll.deliveries.take_over(delivery, now_ms=now_ms):
+        if services.deliveries.take_over(delivery, now_ms=now_ms):
             taken.append(delivery_id)
     return taken

@@ -1,0 +1,30 @@
+"""Which errors are AWS's, and which of those are transient: throttles, failures of a service or of the way to it."""
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib.aws.bus import NotPublished
+from chalicelib.store.items import Unprocessed
+
+#: Throttles and conflicts that say neither "Throttl" nor 5xx.
+_TRANSIENT_CODES = {
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "TransactionCanceledException",
+    "TransactionConflictException",
+}
+
+
+def is_aws_error(error: Exception) -> bool:
+    """Tell whether AWS failed or refused: the same call may succeed later, if only after a change of policy."""
+    return isinstance(error, (ClientError, BotoCoreError, NotPublished, Unprocessed))
+
+
+def is_transient(error: Exception) -> bool:
+    """Tell whether the same call may succeed a little later."""
+    if isinstance(error, (BotoCoreError, NotPublished, Unprocessed)):
+        return True
+    if not isinstance(error, ClientError):
+        return False
+    code = error.response["Error"]["Code"]
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return "Throttl" in code or status >= 500 or code in _TRANSIENT_CODES

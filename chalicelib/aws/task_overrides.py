@@ -1,0 +1,42 @@
+"""The overrides of an agent's task: what makes it out of its task definition, and how large that may be.
+
+Pure: a request that creates a session measures with it what its agents' tasks will be given.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mypy_boto3_ecs.type_defs import ContainerOverrideTypeDef, TaskOverrideTypeDef
+
+#: What the container of an agent is called in its task definition.
+CONTAINER = "agent"
+
+#: The container that runs before it, for an agent with options that travel as files, and the variables that tell it
+#: where to fetch them, and with what.
+OPTIONS_CONTAINER = "options"
+OPTIONS_URL = "ATOLL_OPTIONS_URL"
+OPTIONS_TOKEN = "ATOLL_OPTIONS_TOKEN"  # noqa: S105, the name of a variable
+
+#: Largest overrides of one task (ECS API reference, "TaskOverride": the whole, written as JSON).
+MAX_OVERRIDES_BYTES = 8_192
+
+#: Where the files of options are in a container.
+OPTIONS_DIRECTORY = "/coral/options"
+
+
+def overrides(
+    environment: Mapping[str, str], options_environment: Mapping[str, str] | None = None
+) -> "TaskOverrideTypeDef":
+    """Return what makes an agent's task out of its task definition; `MAX_OVERRIDES_BYTES` bounds it."""
+    containers: list[ContainerOverrideTypeDef] = [_with(CONTAINER, environment)]
+    if options_environment is not None:
+        containers.append(_with(OPTIONS_CONTAINER, options_environment))
+    return {"containerOverrides": containers}
+
+
+def _with(container: str, environment: Mapping[str, str]) -> "ContainerOverrideTypeDef":
+    return {
+        "name": container,
+        "environment": [{"name": name, "value": value} for name, value in environment.items()],
+    }

@@ -1,0 +1,104 @@
+"""Tasks of agents: how one is started and ended, and how one is known to have stopped."""
+
+import logging
+from typing import TYPE_CHECKING
+
+from chalicelib import telemetry
+from chalicelib.aws.tasks import TaskRefused, log_stream
+from chalicelib.domain import agent_environment, agent_secrets
+from chalicelib.reactions import task_definitions
+from chalicelib.store.agents import AgentRecord
+from chalicelib.store.sessions import SessionRecord
+from chalicelib.wire.base import iso_from_ms
+
+if TYPE_CHECKING:
+    from chalicelib.services import Services
+
+logger = logging.getLogger(__name__)
+
+
+def started_by(agent: AgentRecord) -> str:
+    """Return ``startedBy`` of an agent's task, by which its events find it again."""
+    return f"{agent.session_id}/{agent.position}"
+
+
+def is_of_agent(started_by: str) -> bool:
+    """Tell whether a task was started for an agent: others may run theirs in the same cluster."""
+    session_id, _, position = started_by.rpartition("/")
+    return bool(session_id) and position.isdecimal()
+
+
+def of_task(services: "Services", started_by: str) -> AgentRecord | None:
+    """Return the agent for which a task was started; ``None`` when it is not there, or never was."""
+    session_id, _, position = started_by.rpartition("/")
+    found = services.agents.of_session(session_id)
+    return next((agent for agent in found if str(agent.position) == position), None)
+
+
+def launch(services: "Services", session: SessionRecord, agent: AgentRecord, option_values: str | None) -> None:
+    """Start a waiting agent's task. It may run twice: the second time ECS answers with the same task.
+
+    An agent that can never be started is stopped with the reason. Raises what ECS raises when it may work later.
+    """
+    secret = agent_secrets.mint(services.secrets.get("agent-key"), session.namespace, session.session_id, agent.name)
+    if not services.agents.admit(session.session_id, agent.name, secret_hash=agent_secrets.hash_of(secret)):
+        return
+    try:
+        definition = task_definitions.arn_of(services, agent.registry_agent_identifier, agent.runtime)
+        environment, options_environment = agent_environment.of(services, agent, secret, option_values)
+        task_arn = services.tasks.run(
+            definition, environment, started_by=started_by(agent), options_environment=options_environment
+        )
+    except (TaskRefused, task_definitions.CannotRun) as error:
+        telemetry.count("LaunchesFailed")
+        logger.warning("agent refused", extra={"agent": agent.name, "reason": str(error)})
+        stopped(services, agent, reason=str(error), at_ms=services.clock.now_ms())
+        return
+    now_ms = services.clock.now_ms()
+    _append(services, agent, "runtime_started", at_ms=now_ms)
+    made_of = agent.registry_agent_identifier
+    stream = log_stream(made_of["name"], made_of["version"], task_arn)
+    logger.info("agent started", extra={"agent": agent.name, "task": task_arn, "stream": stream})
+    if services.agents.start(session.session_id, agent.name, task_arn=task_arn, now_ms=now_ms):
+        telemetry.measure("TimeToRunning", now_ms - (session.executed_at_ms or session.created_at_ms))
+    else:
+        # It has stopped already, or its session was closed while ECS was asked: then nobody else knows of the task.
+        services.tasks.stop(task_arn, reason="the session is closed")
+
+
+def ran(services: "Services", agent: AgentRecord, *, since_ms: int) -> None:
+    """Note when an agent started of whose start nothing is known: its launch was cut off after ECS had its task."""
+    if agent.started_at_ms is None:
+        _append(services, agent, "runtime_started", at_ms=since_ms)
+        services.agents.note_start(agent.session_id, agent.name, now_ms=since_ms)
+
+
+def stopped(services: "Services", agent: AgentRecord, *, reason: str, at_ms: int) -> None:
+    """Note that an agent has stopped, in its state and in the log; once is enough, twice changes nothing."""
+    if agent.status == "stopped":
+        return
+    _append(services, agent, "runtime_stopped", at_ms=at_ms, reason=reason)
+    if services.agents.stop(agent.session_id, agent.name, now_ms=at_ms, reason=reason):
+        logger.info("agent stopped", extra={"session": agent.session_id, "agent": agent.name, "reason": reason})
+
+
+def end(services: "Services", agent: AgentRecord, *, reason: str) -> None:
+    """Stop an agent and whatever task runs for it, known to its record or not."""
+    # The mark comes first: a launch under way sees it and stops the task that it has just been given.
+    stopped(services, agent, reason=reason, at_ms=services.clock.now_ms())
+    if agent.task_arn:
+        services.tasks.stop(agent.task_arn, reason=reason)
+        return
+    for task in services.tasks.described(services.tasks.started_by(started_by(agent))):
+        if task.started_at_ms is not None:
+            ran(services, agent, since_ms=task.started_at_ms)
+        services.tasks.stop(task.arn, reason=reason)
+
+
+def _append(services: "Services", agent: AgentRecord, kind: str, *, at_ms: int, reason: str | None = None) -> None:
+    """Append an agent's event to the log before its record changes: a repetition appends the same entry."""
+    event = {"type": kind, "timestamp": iso_from_ms(at_ms), "name": agent.name}
+    if reason is not None:
+        event["reason"] = reason
+    entry_id = f"{kind}-{agent.position}"
+    services.log.append(agent.session_id, event, at_ms=at_ms, expires_at=agent.expires_at, entry_id=entry_id)

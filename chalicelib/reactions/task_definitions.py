@@ -1,0 +1,60 @@
+"""ECS task definitions of registry agents: registered when the agent is, looked up when a session launches it."""
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from chalicelib.aws.tasks import TaskRefused
+from chalicelib.domain import errors
+from chalicelib.domain.registry import runtime_of
+from chalicelib.store.registry import RegistryAgentRecord
+from chalicelib.wire.identifiers import RuntimeId
+
+if TYPE_CHECKING:
+    from chalicelib.services import Services
+
+logger = logging.getLogger(__name__)
+
+
+class CannotRun(Exception):
+    """An agent of a session cannot be launched: the registry has changed since the session was created."""
+
+
+def arn_of(services: "Services", identifier: Mapping[str, Any], runtime: str) -> str:
+    """Return the ARN of an agent's task definition, registering it if that has not been done.
+
+    Raises `CannotRun` when the agent, or its runtime, is not in the registry any more, `TaskRefused` when ECS refuses.
+    """
+    record = services.registry.find_for_launch(identifier["name"], identifier["version"])
+    if record is None:
+        raise CannotRun(f"the agent {identifier['name']} {identifier['version']} is not in the registry any more")
+    offered: dict[str, RuntimeId] = {each: each for each in record.definition.runtimes.offered()}
+    if runtime not in offered:
+        raise CannotRun(f"the agent {record.name} {record.version} has no runtime {runtime!r} any more")
+    return _defined(services, record, offered[runtime])
+
+
+def define(services: "Services", name: str, version: str) -> None:
+    """Register the task definitions of an agent, so that its first launch finds them.
+
+    What ECS refuses is logged here, and shows in the state of each agent that is to be launched so.
+    """
+    record = services.registry.find(name, version)
+    if record is None:
+        return
+    for runtime in record.definition.runtimes.offered():
+        try:
+            runtime_of(services, record.definition, runtime)
+            _defined(services, record, runtime)
+        except errors.BadRequest:
+            continue  # nobody can ask for it here
+        except TaskRefused as error:
+            logger.warning("task definition refused", extra={"agent": f"{name} {version}", "reason": str(error)})
+
+
+def _defined(services: "Services", record: RegistryAgentRecord, runtime: RuntimeId) -> str:
+    """Return the ARN of a task definition. Two may both register one at once; both use the one that is kept first."""
+    key, request = services.task_definitions.wanted(record, runtime)
+    if known := record.task_definitions.get(key):
+        return known
+    return services.registry.keep_task_definition(record, key, services.task_definitions.register(request))

@@ -1,0 +1,95 @@
+"""What reactions may use: the stores, and beside them every other service, each built when it is first used."""
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from chalicelib.settings import Settings
+from chalicelib.stores import Stores
+
+if TYPE_CHECKING:
+    from chalicelib.aws.bodies import Bodies
+    from chalicelib.aws.bus import Bus
+    from chalicelib.aws.dead_letters import DeadLetters
+    from chalicelib.aws.http import OutgoingHttp
+    from chalicelib.aws.machines import Machines
+    from chalicelib.aws.secrets import Secrets
+    from chalicelib.aws.task_definitions import TaskDefinitions
+    from chalicelib.aws.tasks import Tasks
+
+
+class Services(Stores):
+    """The stores and the services of one stage."""
+
+    @cached_property
+    def tasks(self) -> "Tasks":
+        """ECS, where agents run."""
+        from chalicelib.aws.tasks import Tasks
+
+        return Tasks(self.client("ecs"), self.settings)
+
+    @cached_property
+    def task_definitions(self) -> "TaskDefinitions":
+        """ECS task definitions, from which agents' tasks are made."""
+        from chalicelib.aws.task_definitions import TaskDefinitions
+
+        return TaskDefinitions(self.client("ecs"), self.settings)
+
+    @cached_property
+    def machines(self) -> "Machines":
+        """Step Functions, which keeps the time of sessions."""
+        from chalicelib.aws.machines import Machines
+
+        return Machines(self.client("stepfunctions"), self.settings)
+
+    @cached_property
+    def bus(self) -> "Bus":
+        """EventBridge, on which Atoll publishes what happened."""
+        from chalicelib.aws.bus import Bus
+
+        return Bus(self.client("events"), self.settings)
+
+    @cached_property
+    def dead_letters(self) -> "DeadLetters":
+        """SQS, where what cannot be processed is kept for a person to look at."""
+        from chalicelib.aws.dead_letters import DeadLetters
+
+        return DeadLetters(self.client("sqs"), self.settings)
+
+    @cached_property
+    def secrets(self) -> "Secrets":
+        """Secrets Manager."""
+        from chalicelib.aws.secrets import Secrets
+
+        return Secrets(self.client("secretsmanager"), self.settings, self.clock)
+
+    @cached_property
+    def bodies(self) -> "Bodies":
+        """S3, where large webhook bodies are."""
+        from chalicelib.aws.bodies import Bodies
+
+        return Bodies(self.client("s3"), self.settings.bodies_bucket)
+
+    @cached_property
+    def http(self) -> "OutgoingHttp":
+        """Calls to addresses that callers named."""
+        from chalicelib.aws.http import OutgoingHttp
+
+        return OutgoingHttp(allow_private=self.settings.allow_private_addresses)
+
+
+class _Process:
+    """What this process serves."""
+
+    services: Services | None = None
+
+
+def current() -> Services:
+    """Return what the reactions of this process may use, built from its environment on first use."""
+    if _Process.services is None:
+        _Process.services = Services(Settings.from_environment())
+    return _Process.services
+
+
+def use(services: Services | None) -> None:
+    """Serve others from here on; ``None`` builds new ones from the environment at the next use."""
+    _Process.services = services

@@ -1,0 +1,103 @@
+"""Records of the tables' streams: what has changed, as the records of both sides."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from chalicelib.store.items import Item, decode
+from chalicelib.store.namespaces import NamespaceRecord
+from chalicelib.store.sessions import SessionRecord, record_of
+
+if TYPE_CHECKING:
+    from chalicelib.store.deliveries import DeliveryRecord
+    from chalicelib.store.registry import RegistryAgentRecord
+
+#: A record of a stream, as Lambda hands it over ("Using AWS Lambda with Amazon DynamoDB", "Example event").
+StreamRecord = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class SessionChange:
+    """A session before and after; ``None`` where it was not there. The hiding marker of a namespace is neither."""
+
+    old: SessionRecord | None
+    new: SessionRecord | None
+
+
+@dataclasses.dataclass(frozen=True)
+class NamespaceChange:
+    """A namespace before and after."""
+
+    old: NamespaceRecord | None
+    new: NamespaceRecord | None
+
+
+@dataclasses.dataclass(frozen=True)
+class RegistryChange:
+    """A registry agent before and after."""
+
+    old: "RegistryAgentRecord | None"
+    new: "RegistryAgentRecord | None"
+
+
+@dataclasses.dataclass(frozen=True)
+class DeliveryChange:
+    """A delivery before and after."""
+
+    old: "DeliveryRecord | None"
+    new: "DeliveryRecord | None"
+
+
+Change = SessionChange | NamespaceChange | RegistryChange | DeliveryChange
+
+
+def ids_of(record: StreamRecord) -> dict[str, str | None]:
+    """Return what a log line says that a record is about: ``namespace``, ``session``, ``delivery``."""
+    keys = decode(record["dynamodb"]["Keys"])
+    return {
+        "namespace": keys.get("namespace") or (keys.get("name") if "version" not in keys else None),
+        "session": keys.get("sessionId"),
+        "delivery": keys.get("deliveryId"),
+    }
+
+
+def read(record: StreamRecord, name_of: Callable[[str], str]) -> Change:
+    """Read a record; ``name_of`` gives the full name of a table.
+
+    Raises ``LookupError`` for a table whose changes nobody reacts to.
+    """
+    table = record["eventSourceARN"].split("/")[1]
+    old, new = (_image(record, name) for name in ("OldImage", "NewImage"))
+    if table == name_of("sessions"):
+        return SessionChange(record_of(old), record_of(new))
+    if table == name_of("namespaces"):
+        return NamespaceChange(_namespace(old), _namespace(new))
+    if table == name_of("registry"):
+        return _registry_change(old, new)
+    if table == name_of("deliveries"):
+        return _delivery_change(old, new)
+    raise LookupError(f"nobody reacts to changes of {table}")
+
+
+def _image(record: StreamRecord, name: str) -> Item | None:
+    change = record["dynamodb"]
+    return decode(change[name]) if name in change else None
+
+
+def _namespace(item: Item | None) -> NamespaceRecord | None:
+    return NamespaceRecord.from_item(item) if item else None
+
+
+# These two import wire models that no other change needs.
+def _registry_change(old: Item | None, new: Item | None) -> RegistryChange:
+    from chalicelib.store.registry import RegistryAgentRecord
+
+    before, after = (RegistryAgentRecord.from_item(item) if item else None for item in (old, new))
+    return RegistryChange(before, after)
+
+
+def _delivery_change(old: Item | None, new: Item | None) -> DeliveryChange:
+    from chalicelib.store.deliveries import DeliveryRecord
+
+    before, after = (DeliveryRecord.from_item(item) if item else None for item in (old, new))
+    return DeliveryChange(before, after)

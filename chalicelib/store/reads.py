@@ -1,0 +1,123 @@
+"""Joint reads: items of several tables in one strongly consistent BatchGetItem, as records."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from chalicelib.clock import Clock
+from chalicelib.store import agents, namespaces, sessions
+from chalicelib.store.agents import AgentRecord
+from chalicelib.store.items import BATCH_GET_ITEMS, Item, Key, Unprocessed, decode, encode, tries
+from chalicelib.store.namespaces import NamespaceRecord
+from chalicelib.store.sessions import SessionRecord
+from chalicelib.store.table import Table
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+    from chalicelib.store.registry import RegistryAgentRecord
+
+R = TypeVar("R")
+
+
+class Reads:
+    """What is read of several tables at once. Each method is one call, ``None`` stands for what is not there.
+
+    Raises `Unprocessed` when DynamoDB is throttled for longer than a call may wait.
+    """
+
+    def __init__(self, client: "DynamoDBClient", clock: Clock, name_of: Callable[[str], str]) -> None:
+        self._client = client
+        self._clock = clock
+        self._namespaces, self._sessions, self._session_items, self._registry = (
+            Table(client, name_of(name), clock) for name in ("namespaces", "sessions", "session-items", "registry")
+        )
+
+    def session(self, namespace: str, session_id: str) -> tuple[NamespaceRecord | None, SessionRecord | None]:
+        """Read a session and its namespace."""
+        space, session = self._read(
+            [(self._namespaces, namespaces.key_of(namespace)), (self._sessions, sessions.key_of(namespace, session_id))]
+        )
+        return _as(NamespaceRecord.from_item, space), _as(SessionRecord.from_item, session)
+
+    def agent(self, namespace: str, session_id: str, name: str) -> tuple[SessionRecord | None, AgentRecord | None]:
+        """Read an agent and its session."""
+        session, agent = self._read(
+            [
+                (self._sessions, sessions.key_of(namespace, session_id)),
+                (self._session_items, agents.key_of(session_id, name)),
+            ]
+        )
+        return _as(SessionRecord.from_item, session), _as(AgentRecord.from_item, agent)
+
+    def agent_in_namespace(
+        self, namespace: str, session_id: str, name: str
+    ) -> tuple[NamespaceRecord | None, SessionRecord | None, AgentRecord | None]:
+        """Read an agent, its session and its namespace."""
+        space, session, agent = self._read(
+            [
+                (self._namespaces, namespaces.key_of(namespace)),
+                (self._sessions, sessions.key_of(namespace, session_id)),
+                (self._session_items, agents.key_of(session_id, name)),
+            ]
+        )
+        return (
+            _as(NamespaceRecord.from_item, space),
+            _as(SessionRecord.from_item, session),
+            _as(AgentRecord.from_item, agent),
+        )
+
+    def agents(self, session_id: str, names: Sequence[str]) -> list[AgentRecord | None]:
+        """Read some agents of a session, in the order of the names."""
+        found = self._read([(self._session_items, agents.key_of(session_id, name)) for name in names])
+        return [_as(AgentRecord.from_item, item) for item in found]
+
+    def namespaces(self, names: Sequence[str]) -> list[NamespaceRecord | None]:
+        """Read some namespaces, in the order of the names."""
+        found = self._read([(self._namespaces, namespaces.key_of(name)) for name in names])
+        return [_as(NamespaceRecord.from_item, item) for item in found]
+
+    def graph(
+        self, namespace: str, versions: Sequence[tuple[str, str]]
+    ) -> tuple[NamespaceRecord | None, "list[RegistryAgentRecord | None]"]:
+        """Read a namespace and the registry's agents of these names and versions, in their order."""
+        from chalicelib.store import registry
+
+        wanted = [(self._registry, registry.key_of(name, version)) for name, version in versions]
+        space, *found = self._read([(self._namespaces, namespaces.key_of(namespace)), *wanted])
+        return _as(NamespaceRecord.from_item, space), [_as(registry.shown, item) for item in found]
+
+    def _read(self, wanted: Sequence[tuple[Table, Key]]) -> list[Item | None]:
+        """Read items in the order they are asked for; one that is asked for twice is read once."""
+        found: dict[tuple[str, str], Item] = {}
+        for start in range(0, len(wanted), BATCH_GET_ITEMS):
+            for table, key in wanted[start : start + BATCH_GET_ITEMS]:
+                found.setdefault(_place(table.name, key), {})
+            found |= self._read_batch(wanted[start : start + BATCH_GET_ITEMS])
+        items = [(table, found[_place(table.name, key)]) for table, key in wanted]
+        return [item if item and table.alive(item) else None for table, item in items]
+
+    def _read_batch(self, wanted: Sequence[tuple[Table, Key]]) -> dict[tuple[str, str], Item]:
+        pending: dict[str, Any] = {}
+        names_of_keys = {table.name: tuple(key) for table, key in wanted}
+        for table, key in wanted:
+            keys = pending.setdefault(table.name, {"Keys": [], "ConsistentRead": True})["Keys"]
+            if encode(key) not in keys:
+                keys.append(encode(key))
+        found: dict[tuple[str, str], Item] = {}
+        for _ in tries(self._clock):
+            answer = self._client.batch_get_item(RequestItems=pending)
+            for name, items in answer["Responses"].items():
+                for item in map(decode, items):
+                    found[_place(name, {part: item[part] for part in names_of_keys[name]})] = item
+            pending = answer.get("UnprocessedKeys", {})
+            if not pending:
+                return found
+        raise Unprocessed(f"reads of {', '.join(pending)} were throttled")
+
+
+def _as(record: Callable[[Item], R], item: Item | None) -> R | None:
+    return record(item) if item is not None else None
+
+
+def _place(table: str, key: Key) -> tuple[str, str]:
+    return table, "\0".join(key[part] for part in sorted(key))
