@@ -9,8 +9,9 @@ from chalice import Chalice  # noqa: E402
 from chalicelib.api import (  # noqa: E402
     agent_options,
     auth,
+    cors,
     docs,
-    http,
+    errors,
     namespaces,
     payments,
     puppet,
@@ -42,5 +43,5 @@ for module in (
 for worker in (lifecycle, changes, tasks, deliveries, reconcile, mcp):
     app.register_blueprint(worker.lambdas)
 
-http.add_error_shape(app)
-http.add_cors(app)
+errors.add_error_shape(app)
+cors.add_cors(app)

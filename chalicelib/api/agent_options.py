@@ -2,7 +2,8 @@
 
 from chalice.app import Blueprint, Request, Response
 
-from chalicelib.api.http import route
+from chalicelib.api.credentials import bearer
+from chalicelib.api.routing import route
 from chalicelib.domain import actors, options
 from chalicelib.stores import current
 
@@ -12,9 +13,8 @@ routes = Blueprint(__name__)
 @route(routes, "GET", "/api/v1/agent/options", authenticated=False, documented=False)
 def get_agent_options(request: Request) -> Response:
     """Return an agent's files as a tar archive in base64; the bearer is the agent's secret."""
-    _, _, secret = request.headers.get("authorization", "").partition(" ")
     stores = current()
-    actor = actors.by_secret(stores, secret.strip())
+    actor = actors.by_secret(stores, bearer(request))
     stored = stores.agents.options_of(actor.session_id, actor.name)
     resolved = options.ResolvedOptions.from_json(stored or "{}")
     return Response(body=options.archive(resolved), status_code=200, headers={"Content-Type": "text/plain"})

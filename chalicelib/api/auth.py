@@ -6,7 +6,8 @@ from urllib.parse import parse_qs, quote
 
 from chalice.app import Blueprint, Request, Response
 
-from chalicelib.api.http import COOKIE, route
+from chalicelib.api.credentials import COOKIE
+from chalicelib.api.routing import Extras, route
 from chalicelib.domain import api_keys
 from chalicelib.domain.errors import BadRequest, Unauthorized
 from chalicelib.stores import current
@@ -18,6 +19,24 @@ DEFAULT_TARGET = "/ui/console/"
 
 MAX_TARGET_LENGTH = 2_048
 
+_TARGET = r"/(?!/)[^\\\x00-\x1f\x7f]*"
+
+_SIGN_IN = Extras(
+    parameters=[
+        {
+            "name": "to",
+            "in": "query",
+            "description": f"Path of this host to go to; `{DEFAULT_TARGET}` when it is not given.",
+            "schema": {"type": "string", "maxLength": MAX_TARGET_LENGTH, "pattern": f"^{_TARGET}$"},
+        }
+    ],
+    body_schema={"type": "object", "properties": {"token": {"type": "string"}}, "required": ["token"]},
+    headers={
+        "Location": {"description": "The path of `to`.", "schema": {"type": "string"}},
+        "Set-Cookie": {"description": f"`{COOKIE}`, the API key.", "schema": {"type": "string"}},
+    },
+)
+
 
 @route(
     routes,
@@ -27,6 +46,7 @@ MAX_TARGET_LENGTH = 2_048
     content_types=("application/x-www-form-urlencoded",),
     raises=(Unauthorized,),
     status=302,
+    extras=_SIGN_IN,
 )
 def authenticate_token(body: bytes, request: Request) -> Response:
     """Set the cookie that authenticates as the API key in the form field ``token``, and go to ``to``."""
@@ -53,6 +73,6 @@ def local_target(target: str) -> str:
     A browser takes ``\`` for ``/``, and leaves tabs and line breaks out: ``/\evil``, ``/<tab>/evil`` and ``//evil``
     are all another host (WHATWG URL, "URL parsing").
     """
-    if len(target) > MAX_TARGET_LENGTH or not re.fullmatch(r"/(?!/)[^\\\x00-\x1f\x7f]*", target):
+    if len(target) > MAX_TARGET_LENGTH or not re.fullmatch(_TARGET, target):
         raise BadRequest(f"to: {target[:80]!r} is not a path of this host")
     return quote(target, safe="/?#[]@!$&'()*+,;=:~%")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from chalice.app import Blueprint, Request, Response
 
-from chalicelib.api.http import route
+from chalicelib.api.routing import route
 from chalicelib.domain.errors import NotFound
 
 routes = Blueprint(__name__)

@@ -1,28 +1,28 @@
-"""The agents' door behind API Gateway: where a wait must end before the gateway does."""
+"""The agents' MCP endpoint behind API Gateway: where a wait must end before the gateway does."""
 
 from chalice.app import Blueprint, Request, Response
 
-from chalicelib.api.http import route
+from chalicelib.api.routing import route
 from chalicelib.stores import current
 
 routes = Blueprint(__name__)
 
-_DOOR = "/mcp/v1/{agentSecret}/mcp"
+_ENDPOINT = "/mcp/v1/{agentSecret}/mcp"
 
 
-@route(routes, "POST", _DOOR, authenticated=False, documented=False, limited=False)
+@route(routes, "POST", _ENDPOINT, authenticated=False, documented=False, limited=False)
 def post_to_mcp(agent_secret: str, request: Request) -> Response:
     """Serve an agent's MCP message."""
     return _serve(agent_secret, request)
 
 
-@route(routes, "GET", _DOOR, authenticated=False, documented=False, limited=False)
+@route(routes, "GET", _ENDPOINT, authenticated=False, documented=False, limited=False)
 def get_from_mcp(agent_secret: str, request: Request) -> Response:
     """Go on with a wait that was left to its client; refuse any other stream."""
     return _serve(agent_secret, request)
 
 
-@route(routes, "DELETE", _DOOR, authenticated=False, documented=False, limited=False)
+@route(routes, "DELETE", _ENDPOINT, authenticated=False, documented=False, limited=False)
 def delete_from_mcp(agent_secret: str, request: Request) -> Response:
     """End a session of the transport, of which there is none."""
     return _serve(agent_secret, request)

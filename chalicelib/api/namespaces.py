@@ -2,8 +2,8 @@
 
 from chalice.app import Blueprint
 
-from chalicelib.api.http import route
 from chalicelib.api.paging import MAX_ANSWER_BYTES, Page, Paging
+from chalicelib.api.routing import Extras, route
 from chalicelib.domain import api_keys, namespaces, sessions
 from chalicelib.domain.errors import Forbidden, NotFound
 from chalicelib.store.api_keys import ApiKeyRecord
@@ -17,7 +17,7 @@ _NAMESPACES = "/api/v1/local/namespace"
 _NAMESPACE = "/api/v1/local/namespace/{namespace}"
 
 
-@route(routes, "POST", _NAMESPACES, raises=(Forbidden,))
+@route(routes, "POST", _NAMESPACES, raises=(Forbidden,), extras=Extras(links={"namespace": "$request.body#/name"}))
 def create_namespace(body: SessionNamespaceRequest, caller: ApiKeyRecord) -> None:
     """Create a namespace."""
     api_keys.check_reach(caller, body.name)
@@ -74,7 +74,7 @@ def get_session_states_extended(namespace: str, paging: Paging) -> Page[SessionS
 
 @route(routes, "DELETE", f"{_NAMESPACES}/extended", raises=(Forbidden, NotFound))
 def delete_namespace_extended(caller: ApiKeyRecord) -> None:
-    """Delete the namespace of that name: its path is that of a listing, which only a GET means."""
+    """Delete the namespace named ``extended``: its path is that of the listing, which only a GET means."""
     api_keys.check_reach(caller, "extended")
     namespaces.delete(current(), "extended")
 

@@ -17,9 +17,10 @@ from pydantic import TypeAdapter
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import GenerateJsonSchema
 
-from chalicelib.api.auth import DEFAULT_TARGET, MAX_TARGET_LENGTH
-from chalicelib.api.http import COOKIE, ROUTES, Route, status_of
+from chalicelib.api.credentials import COOKIE
+from chalicelib.api.errors import status_of
 from chalicelib.api.paging import CURSOR_HEADER, MAX_LIMIT, Page
+from chalicelib.api.routing import ROUTES, Route
 from chalicelib.domain import errors
 from chalicelib.wire.base import RouteException
 
@@ -72,54 +73,6 @@ _PAGE_PARAMETERS = [
         "schema": {"type": "array", "items": {"type": "string", "pattern": ":"}},
     },
 ]
-
-_IDEMPOTENCY_KEY = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "description": "The same key and body give the same session for 24 hours.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
-}
-
-
-_SIGN_IN = {"type": "object", "properties": {"token": {"type": "string"}}, "required": ["token"]}
-_SIGN_IN_TARGET = {
-    "name": "to",
-    "in": "query",
-    "description": f"Path of this host to go to; `{DEFAULT_TARGET}` when it is not given.",
-    "schema": {"type": "string", "maxLength": MAX_TARGET_LENGTH, "pattern": r"^/(?!/)[^\\\x00-\x1f\x7f]*$"},
-}
-_SIGNED_IN = {
-    "Location": {"description": "The path of `to`.", "schema": {"type": "string"}},
-    "Set-Cookie": {"description": f"`{COOKIE}`, the API key.", "schema": {"type": "string"}},
-}
-
-_EXAMPLE_SESSION = {
-    "agentGraphRequest": {
-        "agents": [
-            {
-                "id": {"name": "echo", "version": "1.0.0", "registrySourceId": {"type": "local"}},
-                "name": "bob",
-                "provider": {"type": "local", "runtime": "executable"},
-            }
-        ]
-    },
-    "namespaceProvider": {"type": "create_if_not_exists", "namespaceRequest": {"name": "first"}},
-    "execution": {
-        "mode": "immediate",
-        "runtimeSettings": {"ttl": 600_000, "persistenceMode": {"mode": "hold_after_exit", "duration": 60_000}},
-    },
-}
-
-#: What an answer says of the paths of other operations.
-_LINKS = {
-    "create_session": {"namespace": "$response.body#/namespace", "sessionId": "$response.body#/sessionId"},
-    "create_namespace": {"namespace": "$request.body#/name"},
-    "puppet_create_thread": {
-        "namespace": "$request.path.namespace",
-        "sessionId": "$request.path.sessionId",
-        "threadId": "$response.body#/thread/id",
-    },
-}
 
 
 class _Schemas(GenerateJsonSchema):
@@ -182,24 +135,18 @@ def _operation(route: Route, schemas: dict[Any, Part]) -> Part:
         operation["description"] = description
     if route.authenticated:
         operation["security"] = [{"token": []}, {"cookie": []}]
-    elif route.path.startswith("/api/v1/agent-rpc/"):
-        operation["security"] = [{"agentSecret": []}]
+    elif route.extras.security:
+        operation["security"] = [{route.extras.security: []}]
     if "body" in route.wanted:
-        schema = schemas.get((route, "body")) or {"type": "string"}
-        operation["requestBody"] = {
-            "required": True,
-            "content": {content_type: {"schema": schema} for content_type in route.content_types},
-        }
-    if route.handler.__name__ == "authenticate_token":
-        operation["parameters"].append(_SIGN_IN_TARGET)
-        operation["requestBody"]["content"] = {
-            content_type: {"schema": _SIGN_IN} for content_type in route.content_types
-        }
-        operation["responses"]["302"]["headers"] = _SIGNED_IN
-    if route.handler.__name__ == "create_session":
-        operation["parameters"].append(_IDEMPOTENCY_KEY)
-        operation["requestBody"]["content"]["application/json"]["example"] = _EXAMPLE_SESSION
+        operation["requestBody"] = {"required": True, "content": _contents(route, schemas)}
     return operation
+
+
+def _contents(route: Route, schemas: dict[Any, Part]) -> dict[str, Part]:
+    content: Part = {"schema": route.extras.body_schema or schemas.get((route, "body")) or {"type": "string"}}
+    if route.extras.body_example:
+        content["example"] = route.extras.body_example
+    return dict.fromkeys(route.content_types, content)
 
 
 def _parameters(route: Route) -> list[Part]:
@@ -209,7 +156,7 @@ def _parameters(route: Route) -> list[Part]:
     ]
     if "paging" in route.wanted:
         found += [part for part in _PAGE_PARAMETERS if route.filtered or part["name"] != "annotations"]
-    return found
+    return [*found, *map(dict, route.extras.parameters)]
 
 
 def _responses(route: Route, schemas: dict[Any, Part]) -> dict[str, Part]:
@@ -218,13 +165,16 @@ def _responses(route: Route, schemas: dict[Any, Part]) -> dict[str, Part]:
         success: Part = {"description": HTTPStatus(route.status).phrase}
         if schema := schemas.get((route, "answer")):
             success["content"] = {"application/json": {"schema": schema}}
+        headers = dict(route.extras.headers)
         if "paging" in route.wanted:
-            success["headers"] = {
+            headers |= {
                 CURSOR_HEADER: {
                     "description": "Where the next page begins; absent when this one ends the listing.",
                     "schema": {"type": "string"},
                 }
             }
+        if headers:
+            success["headers"] = headers
         if links := _links(route):
             success["links"] = links
         responses[str(route.status)] = success
@@ -236,7 +186,7 @@ def _responses(route: Route, schemas: dict[Any, Part]) -> dict[str, Part]:
 
 def _links(route: Route) -> dict[str, Part]:
     """Name the operations of which this one's answer gives the last names in the path."""
-    known = _LINKS.get(route.handler.__name__, {})
+    known = route.extras.links
     links = {}
     for other in ROUTES:
         names = re.findall(r"{(\w+)}", other.path)

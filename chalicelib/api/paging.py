@@ -1,7 +1,5 @@
 """Listings page by page: ``limit`` and ``cursor`` in the query, the next cursor in a header, the body a plain array."""
 
-import base64
-import binascii
 import dataclasses
 import hashlib
 import hmac
@@ -16,6 +14,7 @@ from chalice.app import Request
 from chalicelib.clock import Clock
 from chalicelib.domain.errors import BadRequest, TooLarge
 from chalicelib.store.api_keys import ApiKeyRecord
+from chalicelib.wire import base64url
 from chalicelib.wire.base import WireModel
 
 #: Names the cursor of the next page; it is not there when the listing is complete.
@@ -146,16 +145,16 @@ class Paging:
     def sealed(self, position: str | None) -> str:
         """Return the cursor of a position."""
         text = (position or "").encode()
-        return base64.urlsafe_b64encode(self._mac(text) + text).decode().rstrip("=")
+        return base64url.encoded(self._mac(text) + text)
 
     def opened(self, cursor: str) -> str:
         """Return the position of a cursor; raise `BadRequest` for one that this listing did not give to this key."""
         try:
-            raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+            raw = base64url.decoded(cursor)
             mac, text = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
             if hmac.compare_digest(mac, self._mac(text)):
                 return text.decode()
-        except (binascii.Error, ValueError):
+        except ValueError:
             pass
         raise BadRequest(f"cursor: {cursor[:80]!r} was not given to this API key by this listing")
 

@@ -3,16 +3,28 @@
 Coral Server without a wallet answers 500 here; Atoll says 501, and why.
 """
 
+import functools
 from typing import NoReturn
 
 from chalice.app import Blueprint, Request
 
-from chalicelib.api.http import bearer, route
+from chalicelib.api.credentials import bearer
+from chalicelib.api.routing import Extras, route
 from chalicelib.domain import actors
 from chalicelib.domain.errors import NotConfigured, Unauthorized
 from chalicelib.stores import current
 
 routes = Blueprint(__name__)
+
+#: Registers a POST whose credential is an agent's secret.
+_by_agent = functools.partial(
+    route,
+    routes,
+    "POST",
+    authenticated=False,
+    raises=(Unauthorized, NotConfigured),
+    extras=Extras(security="agentSecret"),
+)
 
 
 def _of_agent(request: Request) -> NoReturn:
@@ -24,13 +36,13 @@ def _refuse() -> NoReturn:
     raise NotConfigured("payments are not configured: this deployment has no wallet")
 
 
-@route(routes, "POST", "/api/v1/agent-rpc/rental-claim", authenticated=False, raises=(Unauthorized, NotConfigured))
+@_by_agent(path="/api/v1/agent-rpc/rental-claim")
 def submit_rental_claim(request: Request) -> NoReturn:
     """Claim payment for rented work; the bearer is the agent's secret."""
     _of_agent(request)
 
 
-@route(routes, "POST", "/api/v1/agent-rpc/x402", authenticated=False, raises=(Unauthorized, NotConfigured))
+@_by_agent(path="/api/v1/agent-rpc/x402")
 def request_x402_proxy(request: Request) -> NoReturn:
     """Call a resource that is paid by x402; the bearer is the agent's secret."""
     _of_agent(request)

@@ -3,7 +3,7 @@
 from chalice.app import Blueprint
 
 from chalicelib import services
-from chalicelib.api.http import route
+from chalicelib.api.routing import Extras, route
 from chalicelib.domain import actors, threads
 from chalicelib.domain.errors import BadRequest
 from chalicelib.reactions import launches
@@ -23,7 +23,16 @@ routes = Blueprint(__name__)
 _AGENT = "/api/v1/puppet/{namespace}/{sessionId}/{agentName}"
 
 
-@route(routes, "POST", f"{_AGENT}/thread")
+_THREAD_LINKS = Extras(
+    links={
+        "namespace": "$request.path.namespace",
+        "sessionId": "$request.path.sessionId",
+        "threadId": "$response.body#/thread/id",
+    }
+)
+
+
+@route(routes, "POST", f"{_AGENT}/thread", extras=_THREAD_LINKS)
 def puppet_create_thread(
     namespace: str, session_id: str, agent_name: str, body: CreateThreadInput
 ) -> CreateThreadOutput:

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 from chalice.app import Blueprint
 
-from chalicelib.api.http import route
 from chalicelib.api.paging import Page, Paging
+from chalicelib.api.routing import route
 from chalicelib.domain import registry
 from chalicelib.domain.errors import BadRequest, Conflict, Forbidden, NotFound
 from chalicelib.store.api_keys import ApiKeyRecord

@@ -2,8 +2,9 @@
 
 from chalice.app import Blueprint, Request
 
-from chalicelib.api.http import bytes_of, route
+from chalicelib.api.body import bytes_of
 from chalicelib.api.paging import MAX_ANSWER_BYTES
+from chalicelib.api.routing import Extras, route
 from chalicelib.domain import api_keys, sessions
 from chalicelib.domain.errors import Conflict, Forbidden, NotFound, TooLarge
 from chalicelib.domain.idempotency import Claim
@@ -22,7 +23,36 @@ routes = Blueprint(__name__)
 _SESSION = "/api/v1/local/session/{namespace}/{sessionId}"
 
 
-@route(routes, "POST", "/api/v1/local/session", raises=(Forbidden, NotFound, Conflict))
+_CREATE = Extras(
+    parameters=[
+        {
+            "name": "Idempotency-Key",
+            "in": "header",
+            "description": "The same key and body give the same session for 24 hours.",
+            "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+        }
+    ],
+    body_example={
+        "agentGraphRequest": {
+            "agents": [
+                {
+                    "id": {"name": "echo", "version": "1.0.0", "registrySourceId": {"type": "local"}},
+                    "name": "bob",
+                    "provider": {"type": "local", "runtime": "executable"},
+                }
+            ]
+        },
+        "namespaceProvider": {"type": "create_if_not_exists", "namespaceRequest": {"name": "first"}},
+        "execution": {
+            "mode": "immediate",
+            "runtimeSettings": {"ttl": 600_000, "persistenceMode": {"mode": "hold_after_exit", "duration": 60_000}},
+        },
+    },
+    links={"namespace": "$response.body#/namespace", "sessionId": "$response.body#/sessionId"},
+)
+
+
+@route(routes, "POST", "/api/v1/local/session", raises=(Forbidden, NotFound, Conflict), extras=_CREATE)
 def create_session(body: "requests.SessionRequest", caller: ApiKeyRecord, request: Request) -> SessionIdentifier:
     """Create a session, and execute it unless that is deferred.
 

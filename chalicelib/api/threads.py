@@ -2,8 +2,8 @@
 
 from chalice.app import Blueprint
 
-from chalicelib.api.http import route
 from chalicelib.api.paging import Page, Paging
+from chalicelib.api.routing import route
 from chalicelib.domain import agents, sessions, threads
 from chalicelib.stores import current
 from chalicelib.wire.agents import SessionAgentState

@@ -4,12 +4,12 @@ A secret is derived from the deployment's ``agent-key``, so that a launch that i
 Only its SHA-256 is stored (``AgentRecord.secret_hash``); a closed session or a stopped agent has none any more.
 """
 
-import base64
-import binascii
 import hashlib
 import hmac
 import json
 from typing import NamedTuple
+
+from chalicelib.wire import base64url
 
 #: No secret that `mint` makes is longer: a namespace, an id and an agent's name are bounded.
 MAX_SECRET_CHARS = 2048
@@ -27,7 +27,7 @@ def mint(key: str, namespace: str, session_id: str, agent: str) -> str:
     """Derive an agent's secret: base64url of its identity, a dot, and the HMAC-SHA256 of it. Safe in a URL's path."""
     identity = json.dumps([namespace, session_id, agent], separators=(",", ":")).encode()
     proof = hmac.new(key.encode(), "\0".join((namespace, session_id, agent)).encode(), hashlib.sha256).hexdigest()
-    return f"{base64.urlsafe_b64encode(identity).decode().rstrip('=')}.{proof}"
+    return f"{base64url.encoded(identity)}.{proof}"
 
 
 def parse(secret: str) -> AgentIdentity | None:
@@ -36,8 +36,8 @@ def parse(secret: str) -> AgentIdentity | None:
     if not dot or not proof or len(secret) > MAX_SECRET_CHARS:
         return None
     try:
-        parts = json.loads(base64.b64decode(identity + "=" * (-len(identity) % 4), altchars=b"-_", validate=True))
-    except (binascii.Error, ValueError, RecursionError):
+        parts = json.loads(base64url.decoded(identity))
+    except (ValueError, RecursionError):
         return None
     if not (isinstance(parts, list) and len(parts) == 3 and all(isinstance(part, str) and part for part in parts)):
         return None

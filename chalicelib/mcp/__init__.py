@@ -1,1 +1,1 @@
-"""The agents' door: the Model Context Protocol, its tools and its resources."""
+"""The agents' endpoint: the Model Context Protocol, its tools and its resources."""

@@ -1,4 +1,4 @@
-"""The agents' door: one plain HTTP request in, one plain answer out (MCP, Streamable HTTP, whose streams are short).
+"""The agents' MCP endpoint: one plain HTTP request in, one plain answer out (Streamable HTTP with short streams).
 
 It knows neither the web framework nor the event that carried the request: whoever serves it fills in a `Request`.
 """
@@ -140,7 +140,7 @@ class _Exchange:
         self._in_batch = False
         #: Of a single request.
         self.request_id: protocol.Id = None
-        self._call = methods.Call(stores, actor, stores.clock.now_ms() + stores.settings.mcp_wait_limit_ms)
+        self._call = methods.Call(stores, actor, headers, stores.clock.now_ms() + stores.settings.mcp_wait_limit_ms)
 
     def run(self, body: bytes) -> tuple[HTTPStatus, Any]:
         """Return the status and what is answered, ``None`` for a body that is left empty."""
@@ -148,18 +148,19 @@ class _Exchange:
             message = protocol.parse(body)
             if isinstance(message, list):
                 return self._batch(message)
-            stateless = envelope.speaks_stateless(message, self._headers)
-            if not stateless:
+            if envelope.speaks_stateless(message, self._headers):
+                self._call.era = "stateless"
+            else:
                 self._check_version()
                 self.request_id = protocol.id_of(message)
                 self._call.hold_ms = resumption.hold_ms(self._stores, self._headers, self.request_id)
         except ProtocolError as error:
             answer = error.answer(None)
-            return protocol.status_of(answer, stateless=True), answer
-        answered = self._one(message, stateless=stateless)
+            return protocol.status_of(answer, "stateless"), answer
+        answered = self._one(message)
         if answered is None:
             return HTTPStatus.ACCEPTED, None
-        return protocol.status_of(answered, stateless=stateless), answered
+        return protocol.status_of(answered, self._call.era), answered
 
     def _batch(self, messages: list[Any]) -> tuple[HTTPStatus, Any]:
         if self._headers.get(envelope.VERSION_HEADER, protocol.UNNAMED_VERSION) != protocol.UNNAMED_VERSION:
@@ -169,11 +170,12 @@ class _Exchange:
         if any(isinstance(message, dict) and message.get("method") == "initialize" for message in messages):
             raise ProtocolError(INVALID_REQUEST, "initialize must not be part of a batch")
         self._in_batch = True  # what was done of it must be told, so one that fails is answered in its place
-        answers = [answer for message in messages if (answer := self._one(message, stateless=False)) is not None]
+        answers = [answer for message in messages if (answer := self._one(message)) is not None]
         return (HTTPStatus.OK, answers) if answers else (HTTPStatus.ACCEPTED, None)
 
-    def _one(self, message: Any, *, stateless: bool) -> Message | None:
+    def _one(self, message: Any) -> Message | None:
         """Serve one message; ``None`` when it expects no answer."""
+        stateless = self._call.era == "stateless"
         request_id = protocol.id_of(message)
         try:
             if protocol.is_answer(message) and not stateless:
@@ -186,8 +188,8 @@ class _Exchange:
                 return None
             if stateless:
                 envelope.check(message, self._headers)
-            result = self._call.serve(method, message.get("params", {}), stateless=stateless, headers=self._headers)
-            return protocol.answer_of(request_id, result, stateless=stateless)
+            result = self._call.serve(method, message.get("params", {}))
+            return protocol.answer_of(request_id, result, self._call.era)
         except ProtocolError as error:
             return error.answer(request_id)
         except waits.Paused:

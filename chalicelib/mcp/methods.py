@@ -31,6 +31,7 @@ from chalicelib.mcp.protocol import (
     RESOURCE_NOT_FOUND,
     SERVER_INFO,
     STATELESS_VERSIONS,
+    Era,
     ProtocolError,
 )
 
@@ -46,9 +47,12 @@ _LASTING_MS = 3_600_000
 class Call:
     """Serves the requests of one POST."""
 
-    def __init__(self, stores: "Stores", actor: actors.Actor, deadline_ms: int) -> None:
+    def __init__(self, stores: "Stores", actor: actors.Actor, headers: Mapping[str, str], deadline_ms: int) -> None:
         self._stores = stores
         self._actor = actor
+        self._headers = headers
+        #: The era of its messages; a batch is of one.
+        self.era: Era = "handshake"
         #: Until when (epoch ms) an answer may be waited for.
         self._deadline_ms = deadline_ms
         #: How long a wait is held open; ``None`` as long as it lasts.
@@ -63,18 +67,18 @@ class Call:
         if actors.connect(self._stores, self._actor) and self._actor.agent.blocking:
             meeting.wait_for_blocking(self._stores, self._actor, self._deadline_ms)
 
-    def serve(self, method: str, params: Params, *, stateless: bool, headers: Mapping[str, str]) -> Result:
+    def serve(self, method: str, params: Params) -> Result:
         """Answer a request; raise `ProtocolError` when there is no such method or its parameters are wrong."""
-        handler = (_STATELESS if stateless else _HANDSHAKE).get(method)
+        handler = _METHODS[self.era].get(method)
         if handler is None:
             raise ProtocolError(METHOD_NOT_FOUND, f"Method not found: {method[:64]}")
         self.connect()
-        if stateless and method == "tools/call":
+        if self.era == "stateless" and method == "tools/call":
             name, arguments = _tool_call(params)
-            envelope.check_parameters(tools.custom_schema(self._actor.agent, name), arguments, headers)
-        return handler(self, params, stateless)
+            envelope.check_parameters(tools.custom_schema(self._actor.agent, name), arguments, self._headers)
+        return handler(self, params)
 
-    def initialize(self, params: Params, _stateless: bool) -> Result:
+    def initialize(self, params: Params) -> Result:
         """Agree on a version: the client's where it is served, else the newest."""
         asked = params.get("protocolVersion")
         if not isinstance(asked, str):
@@ -91,7 +95,7 @@ class Call:
             instructions=resources.instruction(self._actor.agent),
         )
 
-    def discover(self, _params: Params, _stateless: bool) -> Result:
+    def discover(self, _params: Params) -> Result:
         """Say what the stateless era may know of this server."""
         return DiscoverResult(
             supported_versions=list(STATELESS_VERSIONS),
@@ -103,53 +107,53 @@ class Call:
             ttl_ms=_LASTING_MS,
         )
 
-    def nothing(self, _params: Params, _stateless: bool) -> Result:
+    def nothing(self, _params: Params) -> Result:
         """Answer that all is well."""
         return EmptyResult()
 
-    def set_level(self, params: Params, _stateless: bool) -> Result:
+    def set_level(self, params: Params) -> Result:
         """Take a log level: there are no log messages to hold back."""
         if params.get("level") not in get_args(LoggingLevel):
             raise ProtocolError(INVALID_PARAMS, f"level must be one of {', '.join(get_args(LoggingLevel))}")
         return EmptyResult()
 
-    def list_tools(self, params: Params, _stateless: bool) -> Result:
+    def list_tools(self, params: Params) -> Result:
         """List what this agent may call."""
         _check_cursor(params)
         return ListToolsResult(tools=tools.listed(self._actor.agent), ttl_ms=_LASTING_MS)
 
-    def call_tool(self, params: Params, _stateless: bool) -> Result:
-        """Call a tool. What is wrong with the arguments is the result's to say, so that a model can mend them."""
+    def call_tool(self, params: Params) -> Result:
+        """Call a tool. What is wrong with the arguments is the result's to say, so that a model can correct them."""
         name, arguments = _tool_call(params)
         return tools.call(self._stores, self._actor, name, arguments, self._deadline_ms, hold_ms=self.hold_ms)
 
-    def list_resources(self, params: Params, _stateless: bool) -> Result:
+    def list_resources(self, params: Params) -> Result:
         """List the two resources."""
         _check_cursor(params)
         return ListResourcesResult(resources=resources.listed(), ttl_ms=_LASTING_MS)
 
-    def list_resource_templates(self, params: Params, _stateless: bool) -> Result:
+    def list_resource_templates(self, params: Params) -> Result:
         """List no templates."""
         _check_cursor(params)
         return ListResourceTemplatesResult(resource_templates=[], ttl_ms=_LASTING_MS)
 
-    def read_resource(self, params: Params, stateless: bool) -> Result:
+    def read_resource(self, params: Params) -> Result:
         """Read a resource."""
         uri = params.get("uri")
         if not isinstance(uri, str):
             raise ProtocolError(INVALID_PARAMS, "uri must be a string")
         text = resources.read(self._stores, self._actor, uri)
         if text is None:
-            code = INVALID_PARAMS if stateless else RESOURCE_NOT_FOUND
+            code = INVALID_PARAMS if self.era == "stateless" else RESOURCE_NOT_FOUND
             raise ProtocolError(code, f"Resource not found: {uri[:256]}", {"uri": uri[:256]})
         return ReadResourceResult(contents=[TextResourceContents(uri=uri, mime_type="text/markdown", text=text)])
 
-    def list_prompts(self, params: Params, _stateless: bool) -> Result:
+    def list_prompts(self, params: Params) -> Result:
         """List no prompts."""
         _check_cursor(params)
         return ListPromptsResult(prompts=[], ttl_ms=_LASTING_MS)
 
-    def get_prompt(self, params: Params, _stateless: bool) -> Result:
+    def get_prompt(self, params: Params) -> Result:
         """Refuse: there are no prompts."""
         raise ProtocolError(INVALID_PARAMS, f"there is no prompt {str(params.get('name'))[:64]!r}")
 
@@ -168,7 +172,7 @@ def _check_cursor(params: Params) -> None:
         raise ProtocolError(INVALID_PARAMS, "there is no further page: this cursor was not handed out")
 
 
-_Handler = Callable[[Call, Params, bool], Result]
+_Handler = Callable[[Call, Params], Result]
 
 _SHARED: dict[str, _Handler] = {
     "tools/list": Call.list_tools,
@@ -179,10 +183,12 @@ _SHARED: dict[str, _Handler] = {
     "prompts/list": Call.list_prompts,
     "prompts/get": Call.get_prompt,
 }
-_HANDSHAKE: dict[str, _Handler] = {
-    **_SHARED,
-    "initialize": Call.initialize,
-    "ping": Call.nothing,
-    "logging/setLevel": Call.set_level,
+_METHODS: dict[Era, dict[str, _Handler]] = {
+    "handshake": {
+        **_SHARED,
+        "initialize": Call.initialize,
+        "ping": Call.nothing,
+        "logging/setLevel": Call.set_level,
+    },
+    "stateless": {**_SHARED, "server/discover": Call.discover},
 }
-_STATELESS: dict[str, _Handler] = {**_SHARED, "server/discover": Call.discover}

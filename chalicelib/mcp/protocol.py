@@ -6,7 +6,7 @@ request who asks and in which version, in ``_meta`` and in headers. Its errors h
 
 import json
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
 
 from mcp_types import (
     HEADER_MISMATCH,
@@ -46,6 +46,8 @@ _STATUS = {
 _STATELESS_FIELDS = {"result_type", "ttl_ms", "cache_scope"}
 
 Id = str | int | None
+#: The 2025 era, which opens with ``initialize``, and that of 2026-07-28.
+Era = Literal["handshake", "stateless"]
 Message = dict[str, Any]
 
 
@@ -73,30 +75,30 @@ def encoded(answer: Any) -> bytes:
         return json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
-def status_of(answer: Message, *, stateless: bool) -> HTTPStatus:
+def status_of(answer: Message, era: Era) -> HTTPStatus:
     """Return the HTTP status of an answer.
 
     In the 2025 era an answer to a request that was understood is a 200, whatever it says.
     """
     code = answer.get("error", {}).get("code")
-    if code is None or not (stateless or code in (PARSE_ERROR, INVALID_REQUEST)):
+    if code is None or not (era == "stateless" or code in (PARSE_ERROR, INVALID_REQUEST)):
         return HTTPStatus.OK
     return _STATUS.get(code, HTTPStatus.OK)
 
 
-def answer_of(request_id: Id, result: Result, *, stateless: bool) -> Message:
+def answer_of(request_id: Id, result: Result, era: Era) -> Message:
     """Put a result into its envelope, in the shape of its era."""
     dumped = result.model_dump(
-        mode="json", by_alias=True, exclude_none=True, exclude=None if stateless else _STATELESS_FIELDS
+        mode="json", by_alias=True, exclude_none=True, exclude=None if era == "stateless" else _STATELESS_FIELDS
     )
-    if stateless:
+    if era == "stateless":
         info = SERVER_INFO.model_dump(mode="json", by_alias=True, exclude_none=True)
         dumped = {"resultType": "complete", **dumped, "_meta": {SERVER_INFO_META_KEY: info, **dumped.get("_meta", {})}}
     return {"jsonrpc": "2.0", "id": request_id, "result": dumped}
 
 
 def parse(body: bytes) -> Any:
-    """Read a JSON body; raise `ProtocolError` for what is none."""
+    """Read a JSON body; raise `ProtocolError` for what is not JSON."""
     try:
         return json.loads(body.decode(), parse_constant=_refuse)
     except (ValueError, RecursionError):

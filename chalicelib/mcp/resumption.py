@@ -6,16 +6,15 @@ back, with a GET and ``Last-Event-ID``. Here the id is the wait itself, so nobod
 waiting agent costs a short request now and then, not a function that stands there for as long.
 """
 
-import base64
-import binascii
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from chalicelib.domain.actors import Actor
 from chalicelib.domain.waits import Paused
 from chalicelib.mcp import envelope, protocol, tools
+from chalicelib.wire import base64url
 from chalicelib.wire.base import WireModel
 from chalicelib.wire.waits import PausedWait
 
@@ -49,7 +48,7 @@ def hold_ms(stores: "Stores", headers: Mapping[str, str], request_id: protocol.I
 def later(request_id: protocol.Id, paused: Paused) -> bytes:
     """Return the stream that tells a client to come back."""
     event = _Event(request_id=request_id, wait=paused.wait)
-    event_id = base64.urlsafe_b64encode(event.model_dump_json(by_alias=True).encode()).decode().rstrip("=")
+    event_id = base64url.encoded(event.model_dump_json(by_alias=True).encode())
     return f"id: {event_id}\nretry: {paused.rest_ms}\ndata:\n\n".encode()
 
 
@@ -60,13 +59,13 @@ def answer(stores: "Stores", actor: Actor, event_id: str) -> bytes:
         result = tools.resume(stores, actor, event.wait)
     except Paused as paused:
         return later(event.request_id, paused)
-    return message(protocol.answer_of(event.request_id, result, stateless=False))
+    return message(protocol.answer_of(event.request_id, result, "handshake"))
 
 
 def over(event_id: str) -> bytes:
     """Return the stream that ends a wait whose agent is nobody any more: its session has closed, or it was stopped."""
     result = tools.refused("the session is closing, or the agent was stopped")
-    return message(protocol.answer_of(_read(event_id).request_id, result, stateless=False))
+    return message(protocol.answer_of(_read(event_id).request_id, result, "handshake"))
 
 
 def message(answered: protocol.Message) -> bytes:
@@ -78,6 +77,6 @@ def _read(event_id: str) -> _Event:
     try:
         if len(event_id) > MAX_EVENT_ID_CHARACTERS:
             raise ValueError
-        return _Event.model_validate_json(base64.urlsafe_b64decode(event_id + "=" * (-len(event_id) % 4)))
-    except (binascii.Error, ValidationError, ValueError):
+        return _Event.model_validate_json(base64url.decoded(event_id))
+    except ValueError:
         raise ValueError("Last-Event-ID is none that was given here") from None

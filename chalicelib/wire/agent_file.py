@@ -7,9 +7,10 @@ import re
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from chalicelib.wire.limits import EACH_ONCE, WITHOUT_NUL, at_most_entries, between_bytes
 from chalicelib.wire.options import AgentOption
 from chalicelib.wire.registry import AgentCapability, License, Transport
 
@@ -27,18 +28,6 @@ _LINK_NAME = re.compile(r"[a-zA-Z][a-zA-Z_\-0-9]*")
 COMMAND_BYTES = 2 * 1024
 
 
-def _bytes(low: int, high: int) -> AfterValidator:
-    def check(text: str) -> str:
-        size = len(text.encode())
-        if not low <= size <= high:
-            raise PydanticCustomError(
-                "length", "has {size} bytes: {low} to {high} are allowed", {"size": size, "low": low, "high": high}
-            )
-        return text
-
-    return AfterValidator(check)
-
-
 def _form(pattern: re.Pattern[str], rule: str) -> AfterValidator:
     def check(text: str) -> str:
         if not pattern.fullmatch(text):
@@ -48,17 +37,6 @@ def _form(pattern: re.Pattern[str], rule: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _at_most(high: int) -> BeforeValidator:
-    def check(entries: Any) -> Any:
-        if isinstance(entries, list | dict) and len(entries) > high:
-            raise PydanticCustomError(
-                "count", "has {count} entries: at most {high} are allowed", {"count": len(entries), "high": high}
-            )
-        return entries
-
-    return BeforeValidator(check)
-
-
 def _together(parts: list[str]) -> list[str]:
     size = sum(len(part.encode()) for part in parts)
     if size > COMMAND_BYTES:
@@ -66,16 +44,6 @@ def _together(parts: list[str]) -> list[str]:
             "length", "has {size} bytes together: at most {high} are allowed", {"size": size, "high": COMMAND_BYTES}
         )
     return parts
-
-
-def _each_once(entries: list[str]) -> list[str]:
-    return list(dict.fromkeys(entries))
-
-
-def _without_nul(text: str) -> str:
-    if "\0" in text:
-        raise PydanticCustomError("nul", "must not have a NUL character: no command line can carry one")
-    return text
 
 
 def _link(value: str) -> str:
@@ -89,15 +57,18 @@ def _link(value: str) -> str:
 
 
 AgentName = Annotated[
-    str, _bytes(1, 32), _form(_AGENT_NAME, "lower-case letters and digits, in words joined by single hyphens")
+    str, between_bytes(1, 32), _form(_AGENT_NAME, "lower-case letters and digits, in words joined by single hyphens")
 ]
-AgentVersion = Annotated[str, _bytes(1, 32), _form(_SEMVER, "a semantic version such as 1.0.0")]
+AgentVersion = Annotated[str, between_bytes(1, 32), _form(_SEMVER, "a semantic version such as 1.0.0")]
 OptionName = Annotated[
-    str, _bytes(1, 256), _form(_OPTION_NAME, "letters, digits, _ and $, and must not start with a digit or $")
+    str, between_bytes(1, 256), _form(_OPTION_NAME, "letters, digits, _ and $, and must not start with a digit or $")
 ]
-LinkName = Annotated[str, _bytes(1, 32), _form(_LINK_NAME, "letters, digits, _ and -, and must start with a letter")]
-Argument = Annotated[str, AfterValidator(_without_nul)]
-Command = Annotated[list[Argument], _at_most(1_024), AfterValidator(_together)]
+LinkName = Annotated[
+    str, between_bytes(1, 32), _form(_LINK_NAME, "letters, digits, _ and -, and must start with a letter")
+]
+Link = Annotated[str, between_bytes(1, 256), AfterValidator(_link)]
+Argument = Annotated[str, WITHOUT_NUL]
+Command = Annotated[list[Argument], at_most_entries(1_024), AfterValidator(_together)]
 
 
 class _Table(BaseModel):
@@ -109,23 +80,23 @@ class AgentTable(_Table):
 
     name: AgentName
     version: AgentVersion
-    description: Annotated[str, _bytes(1, 1_024)] | None = None
-    summary: Annotated[str, _bytes(1, 256)] | None = None
-    readme: Annotated[str, _bytes(1, 4_096)] | None = None
+    description: Annotated[str, between_bytes(1, 1_024)] | None = None
+    summary: Annotated[str, between_bytes(1, 256)] | None = None
+    readme: Annotated[str, between_bytes(1, 4_096)] | None = None
     license: License | None = None
-    keywords: Annotated[list[Annotated[str, _bytes(1, 64)]], _at_most(256), AfterValidator(_each_once)] = Field(
+    keywords: Annotated[list[Annotated[str, between_bytes(1, 64)]], at_most_entries(256), EACH_ONCE] = Field(
         default_factory=list
     )
-    links: Annotated[dict[LinkName, Annotated[str, _bytes(1, 256), AfterValidator(_link)]], _at_most(16)] = Field(
-        default_factory=dict
-    )
-    capabilities: Annotated[list[AgentCapability], AfterValidator(_each_once)] = Field(default_factory=list)
+    links: Annotated[
+        dict[LinkName, Annotated[str, between_bytes(1, 256), AfterValidator(_link)]], at_most_entries(16)
+    ] = Field(default_factory=dict)
+    capabilities: Annotated[list[AgentCapability], EACH_ONCE] = Field(default_factory=list)
 
 
 class DockerTable(_Table):
     """``[runtimes.docker]``."""
 
-    image: Annotated[str, _bytes(1, 512), AfterValidator(_without_nul)]
+    image: Annotated[str, between_bytes(1, 512), WITHOUT_NUL]
     command: Command | None = None
     transport: Transport = "streamable_http"
 
@@ -133,7 +104,7 @@ class DockerTable(_Table):
 class ExecutableTable(_Table):
     """``[runtimes.executable]``; ``path`` is absolute, relative to the file, or on ``PATH``."""
 
-    path: Annotated[str, _bytes(1, 4_096), AfterValidator(_without_nul)]
+    path: Annotated[str, between_bytes(1, 4_096), WITHOUT_NUL]
     arguments: Command = Field(default_factory=list)
     transport: Transport = "streamable_http"
 
@@ -157,6 +128,6 @@ class AgentFile(_Table):
     edition: Literal[3, 4]
     agent: AgentTable
     runtimes: RuntimesTable
-    options: Annotated[dict[OptionName, AgentOption], _at_most(512)] = Field(default_factory=dict)
+    options: Annotated[dict[OptionName, AgentOption], at_most_entries(512)] = Field(default_factory=dict)
     llm: dict[str, Any] = Field(default_factory=dict)
     marketplace: dict[str, Any] = Field(default_factory=dict)

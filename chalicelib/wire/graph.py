@@ -2,11 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from chalicelib.wire.base import WireModel
 from chalicelib.wire.custom_tools import GraphAgentTool
 from chalicelib.wire.identifiers import RegistryAgentIdentifier, RuntimeId
+from chalicelib.wire.limits import WITHOUT_NUL, at_most_bytes
 from chalicelib.wire.namespaces import Annotations, Name
 from chalicelib.wire.options import OptionValue
 
@@ -15,22 +16,6 @@ MAX_AGENTS = 100
 MAX_GROUPS = 1_000
 MAX_PROMPT_BYTES = 8_192
 MAX_DESCRIPTION_BYTES = 1_024
-
-
-def _at_most(limit: int) -> AfterValidator:
-    def check(value: str) -> str:
-        size = len(value.encode("utf-8", "surrogatepass"))
-        if size > limit:
-            raise ValueError(f"at most {limit} bytes of UTF-8 are taken, not {size}")
-        return value
-
-    return AfterValidator(check)
-
-
-def _no_nul(value: str) -> str:
-    if "\0" in value:
-        raise ValueError("a NUL character cannot be handed to a process")
-    return value
 
 
 class LocalProvider(WireModel):
@@ -86,9 +71,9 @@ class GraphAgentRequest(WireModel):
 
     id: RegistryAgentIdentifier
     name: Name
-    description: Annotated[str, _at_most(MAX_DESCRIPTION_BYTES)] | None = None
+    description: Annotated[str, at_most_bytes(MAX_DESCRIPTION_BYTES)] | None = None
     options: dict[str, OptionValue] = Field(default_factory=dict)
-    system_prompt: Annotated[str, _at_most(MAX_PROMPT_BYTES), AfterValidator(_no_nul)] | None = None
+    system_prompt: Annotated[str, at_most_bytes(MAX_PROMPT_BYTES), WITHOUT_NUL] | None = None
     blocking: bool | None = None
     custom_tool_access: list[str] = Field(default_factory=list)
     plugins: list[CloseSessionTool] = Field(default_factory=list)

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 
 from chalicelib.wire.base import Timestamp, WireModel
+from chalicelib.wire.limits import EACH_ONCE, at_most_bytes
 
 #: Atoll's limits of a thread. A message must fit into one DynamoDB item (400 KB) with its mentions.
 MAX_MESSAGE_BYTES = 300_000
@@ -19,19 +20,6 @@ MAX_NAMES = 100
 MAX_WAIT_MS = 60_000
 
 
-def _text(limit: int) -> AfterValidator:
-    def check(value: str) -> str:
-        try:
-            size = len(value.encode())
-        except UnicodeEncodeError:
-            raise ValueError("a lone surrogate is not text that UTF-8 can hold") from None
-        if size > limit:
-            raise ValueError(f"at most {limit} bytes of UTF-8 are taken, not {size}")
-        return value
-
-    return AfterValidator(check)
-
-
 def _at_most(limit: int) -> Callable[[Any], Any]:
     def check(value: Any) -> Any:
         if isinstance(value, list) and len(value) > limit:
@@ -41,14 +29,10 @@ def _at_most(limit: int) -> Callable[[Any], Any]:
     return check
 
 
-def _once_each(names: list[str]) -> list[str]:
-    return list(dict.fromkeys(names))
-
-
-ThreadId = Annotated[str, _text(MAX_ID_BYTES)]
-AgentName = Annotated[str, _text(MAX_ID_BYTES)]
+ThreadId = Annotated[str, at_most_bytes(MAX_ID_BYTES)]
+AgentName = Annotated[str, at_most_bytes(MAX_ID_BYTES)]
 #: A set of agent names; their order is the caller's.
-AgentNames = Annotated[list[AgentName], BeforeValidator(_at_most(MAX_NAMES)), AfterValidator(_once_each)]
+AgentNames = Annotated[list[AgentName], BeforeValidator(_at_most(MAX_NAMES)), EACH_ONCE]
 
 
 class SessionThreadMessage(WireModel):
@@ -104,7 +88,9 @@ class CreateThreadInput(WireModel):
     """A thread to open."""
 
     thread_name: Annotated[
-        str, _text(MAX_THREAD_NAME_BYTES), Field(description="The name of the thread: a few words on its topic.")
+        str,
+        at_most_bytes(MAX_THREAD_NAME_BYTES),
+        Field(description="The name of the thread: a few words on its topic."),
     ]
     participant_names: Annotated[
         AgentNames,
@@ -121,7 +107,7 @@ class CloseThreadInput(WireModel):
     thread_id: Annotated[ThreadId, Field(description="The id of the thread to close.")]
     summary: Annotated[
         str,
-        _text(MAX_SUMMARY_BYTES),
+        at_most_bytes(MAX_SUMMARY_BYTES),
         Field(description="What came out of the thread. Its messages are gone once it is closed; this stays."),
     ]
 
@@ -144,7 +130,7 @@ class SendMessageInput(WireModel):
     """A message to send."""
 
     thread_id: Annotated[ThreadId, Field(description="The id of the thread to send the message in.")]
-    content: Annotated[str, _text(MAX_MESSAGE_BYTES), Field(description="The text of the message.")]
+    content: Annotated[str, at_most_bytes(MAX_MESSAGE_BYTES), Field(description="The text of the message.")]
     mentions: Annotated[
         AgentNames,
         Field(
@@ -181,7 +167,7 @@ class WaitForAgentInput(WaitInput):
 class CloseSessionInput(WireModel):
     """Why the session is to end."""
 
-    reason: Annotated[str, _text(1024), Field(description="Why the session is to be closed.")]
+    reason: Annotated[str, at_most_bytes(1024), Field(description="Why the session is to be closed.")]
 
 
 class CreateThreadOutput(WireModel):

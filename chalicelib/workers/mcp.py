@@ -1,4 +1,4 @@
-"""The Lambda of the agents' door, behind a Function URL: waits last their full 60 s here.
+"""The Lambda of the agents' MCP endpoint, behind a Function URL: waits last their full 60 s here.
 
 The event is that of a Function URL (AWS Lambda Developer Guide, "Invoking Lambda function URLs"; payload format 2.0).
 """
@@ -15,7 +15,7 @@ from chalicelib.services import current
 
 lambdas = Blueprint(__name__)
 
-_DOOR = re.compile(r"/mcp/v1/([^/]+)/mcp/?")
+_PATH = re.compile(r"/mcp/v1/([^/]+)/mcp/?")
 
 if os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "").endswith("-mcp"):
     # This is the function that needs them: load the protocol's models while the sandbox starts, when the CPU is full.
@@ -27,13 +27,13 @@ def mcp(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Serve one HTTP request of an agent."""
     from chalicelib.mcp import endpoint
 
-    door = _DOOR.fullmatch(event["rawPath"])
-    if door is None:
+    matched = _PATH.fullmatch(event["rawPath"])
+    if matched is None:
         return {"statusCode": 404, "headers": {"Content-Type": "application/json"}, "body": '{"message":"Not found"}'}
     body = event.get("body") or ""
     request = endpoint.Request(
         method=event["requestContext"]["http"]["method"],
-        secret=unquote(door[1]),
+        secret=unquote(matched[1]),
         headers={name.lower(): value for name, value in event.get("headers", {}).items()},
         body=base64.b64decode(body) if event.get("isBase64Encoded") else body.encode(),
     )

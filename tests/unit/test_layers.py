@@ -106,7 +106,7 @@ def test_imports_point_one_way(path: Path) -> None:
         ("domain/sessions.py", "import chalicelib.reactions.lifecycle"),
         ("domain/sessions.py", "from chalicelib.store.table import Table"),
         ("reactions/reconciler.py", "from chalicelib.store.items import decode"),
-        ("reactions/lifecycle.py", "from chalicelib.api import http"),
+        ("reactions/lifecycle.py", "from chalicelib.api import routing"),
         ("api/sessions.py", "from chalicelib.reactions import launches"),
         ("api/puppet.py", "from chalicelib.reactions import lifecycle"),
         ("mcp/methods.py", "from chalicelib.services import current"),

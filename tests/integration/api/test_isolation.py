@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 
 import app
-from chalicelib.api.http import ROUTES
+from chalicelib.api.routing import ROUTES
 from chalicelib.reactions import deliveries
 from infra.local.stack import LocalStack
 from tests.client import Client, session, sleeper

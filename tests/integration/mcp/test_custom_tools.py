@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from chalicelib.services import Services
+from chalicelib.services import Services, use
 from chalicelib.settings import Settings
 from tests.mcp_world import World
 
@@ -69,6 +69,7 @@ def call(here: World, url: str, *, private: bool = True, wait_limit_ms: int = 25
         Settings(stage="test", allow_private_addresses=private, mcp_wait_limit_ms=wait_limit_ms), here.services.clock
     )
     here.services.dynamodb, here.services.secrets = client, Secrets()  # type: ignore[assignment]
+    use(here.services)
     try:
         listed = rpc(here, "tools/list", {})["tools"]
         (mine,) = [found for found in listed if found["name"] == "weather"]
@@ -77,6 +78,7 @@ def call(here: World, url: str, *, private: bool = True, wait_limit_ms: int = 25
         return rpc(here, "tools/call", {"name": "weather", "arguments": {"city": "Köln"}})
     finally:
         here.services = usual
+        use(None)
 
 
 def rpc(here: World, method: str, params: Any) -> Any:

@@ -1,0 +1,66 @@
+"""Bodies of requests: bounded, of a type that is taken, and JSON without what a lenient parser lets through."""
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any, cast
+
+from chalice.app import Request
+
+from chalicelib.api.errors import WrongContentType
+from chalicelib.domain import errors
+
+#: Largest body of a request.
+MAX_BODY_BYTES = 1_000_000
+
+JSON = ("application/json",)
+
+
+def check_content_type(request: Request, content_types: Sequence[str]) -> None:
+    """Raise `WrongContentType` for a body of a type that is not taken; one that does not say is taken."""
+    given = str(request.headers.get("content-type", content_types[0]))
+    if given.partition(";")[0].strip().lower() not in content_types:
+        raise WrongContentType(f"the Content-Type is {given[:100]!r}: {' or '.join(content_types)} is taken")
+
+
+def bytes_of(request: Request) -> bytes:
+    """Return the body of a request as it came."""
+    return cast(bytes, request.raw_body or b"")
+
+
+def bounded(request: Request) -> bytes:
+    """Return the body of a request; raise `TooLarge` for more than `MAX_BODY_BYTES`."""
+    raw = bytes_of(request)
+    if len(raw) > MAX_BODY_BYTES:
+        raise errors.TooLarge(f"the body has {len(raw)} bytes: at most {MAX_BODY_BYTES} are taken")
+    return raw
+
+
+def checked_json(raw: bytes) -> bytes:
+    """Return a JSON body; raise `BadRequest` for a key twice in one object, NaN, a number out of range, and for what is
+    nested too deep.
+    """
+    try:
+        json.loads(raw, object_pairs_hook=_refuse_twice, parse_constant=_no_constant, parse_float=_finite)
+    except (ValueError, RecursionError) as error:
+        raise errors.BadRequest(f"the body is not JSON: {error}") from error
+    return raw
+
+
+def _refuse_twice(pairs: list[tuple[str, Any]]) -> None:
+    seen = set()
+    for name, _ in pairs:
+        if name in seen:
+            raise ValueError(f"the key {name[:80]!r} comes twice in one object")
+        seen.add(name)
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:40]} is out of range")
+    return number

@@ -1,0 +1,194 @@
+"""The edge of the REST API: who calls, what a handler asks for, what it answers."""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+from urllib.parse import unquote
+
+from chalice.app import Blueprint, Request, Response
+from pydantic import BaseModel, TypeAdapter
+from pydantic.alias_generators import to_snake
+
+from chalicelib.api import body
+from chalicelib.api.credentials import api_key_of
+from chalicelib.api.errors import mapping_errors
+from chalicelib.api.paging import CURSOR_HEADER, Page, Paging, check_size
+from chalicelib.domain import api_keys, errors
+from chalicelib.stores import current
+from chalicelib.telemetry import about
+
+#: Longest part of a path, decoded: no name and no id is longer, and DynamoDB takes no key above 1,024 bytes.
+MAX_PATH_PART_BYTES = 1_000
+
+Handler = Callable[..., Any]
+
+#: Parts of a path that say what a line of the log is about, and what they are called there.
+_LOGGED = {"namespace": "namespace", "sessionId": "session", "agentName": "agent"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Extras:
+    """What the OpenAPI document says of an operation beside what follows from its handler; parts are OpenAPI's own."""
+
+    parameters: Sequence[Mapping[str, Any]] = ()
+    #: Schema of a body that is not JSON, and an example of one that is.
+    body_schema: Mapping[str, Any] | None = None
+    body_example: Mapping[str, Any] | None = None
+    #: Headers of its success.
+    headers: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    #: What its answer says of the paths of other operations: the names in these, and where they are found.
+    links: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    #: The security scheme of one that needs no API key.
+    security: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Route:
+    """One operation of the REST API, as it was registered."""
+
+    method: str
+    path: str
+    handler: Handler
+    authenticated: bool
+    content_types: Sequence[str]
+    raises: Sequence[type[errors.AtollError]]
+    #: Status of its success.
+    status: int
+    documented: bool
+    #: Whether its listing can be filtered by annotations.
+    filtered: bool
+    #: What the OpenAPI document says of it that does not follow from the rest.
+    extras: "Extras"
+
+    @functools.cached_property
+    def wanted(self) -> frozenset[str]:
+        """Names of what the handler asks for."""
+        return frozenset(inspect.signature(self.handler).parameters)
+
+    @functools.cached_property
+    def signature(self) -> inspect.Signature:
+        """The handler's signature, evaluated: that may load models which no other request needs."""
+        return inspect.signature(self.handler, eval_str=True)
+
+    @functools.cached_property
+    def parse(self) -> Callable[..., Any] | None:
+        """What reads its body; ``None`` when that is taken as it comes."""
+        annotation = self.signature.parameters["body"].annotation
+        return None if annotation is bytes else TypeAdapter(annotation).validate_json
+
+
+#: All operations, in the order in which their modules were imported: what the OpenAPI document is made of.
+ROUTES: list[Route] = []
+
+
+def route(
+    blueprint: Blueprint,
+    method: str,
+    path: str,
+    *,
+    authenticated: bool = True,
+    content_types: Sequence[str] = body.JSON,
+    raises: Sequence[type[errors.AtollError]] = (),
+    status: int = 200,
+    documented: bool = True,
+    filtered: bool = True,
+    limited: bool = True,
+    extras: Extras | None = None,
+) -> Callable[[Handler], Handler]:
+    """Register a handler of the REST API.
+
+    The handler gets the path's parameters in snake_case, and what else it names: ``body`` (the JSON body, validated
+    as the model it is annotated with; ``bytes`` is the body as it came), ``request`` (Chalice's), ``caller`` (the
+    `ApiKeyRecord`), ``paging`` (a listing's `Paging`). What it returns becomes the answer: a wire model, a `Page` of
+    them, ``None`` for an empty 200, or a Chalice ``Response`` as it is.
+
+    The OpenAPI document is made of all this; ``raises`` names errors that do not follow from what the handler asks
+    for, ``status`` a success that is not 200, ``extras`` what else there is to say. A handler that is not ``limited``
+    looks at the size of its body itself.
+    """
+
+    def register(handler: Handler) -> Handler:
+        registered = Route(
+            method,
+            path,
+            handler,
+            authenticated,
+            content_types,
+            raises,
+            status,
+            documented,
+            filtered,
+            extras or Extras(),
+        )
+        ROUTES.append(registered)
+        wanted = registered.wanted
+
+        def view(**path_parameters: str) -> Response:
+            request: Request = blueprint.current_request
+            arguments: dict[str, Any] = {to_snake(name): unquote(value) for name, value in path_parameters.items()}
+            if authenticated:
+                caller = api_keys.authenticate(current(), api_key_of(request))
+                if "namespace" in arguments:
+                    api_keys.check_reach(caller, arguments["namespace"])
+                _check_path_parts(arguments)
+                if "caller" in wanted:
+                    arguments["caller"] = caller
+                if "paging" in wanted:
+                    listing = [path, *path_parameters.values()]
+                    arguments["paging"] = Paging.of(request, caller, current().clock, listing, filtered=filtered)
+            if "request" in wanted:
+                arguments["request"] = request
+            raw = body.bounded(request) if limited else b""
+            if "body" in wanted:
+                body.check_content_type(request, content_types)
+                parse = registered.parse
+                arguments["body"] = (
+                    parse(body.checked_json(raw), strict=True, by_alias=True, by_name=False) if parse else raw
+                )
+            return answer(handler(**arguments))
+
+        view.__name__ = handler.__name__
+        # No content types: Chalice would refuse a GET for the Content-Type of the body that it does not have.
+        blueprint.route(path, methods=[method], name=handler.__name__, content_types=[])(
+            _logging_ids(blueprint, mapping_errors(view))
+        )
+        return handler
+
+    return register
+
+
+def answer(result: Any) -> Response:
+    """Turn what a handler returned into an HTTP answer; raise `TooLarge` for one that a Lambda cannot give."""
+    if isinstance(result, Response):
+        return result
+    if result is None:
+        return Response(body="", status_code=200)
+    headers: dict[str, str | list[str]] = {"Content-Type": "application/json"}
+    if isinstance(result, Page):
+        text = result.text
+        if result.cursor is not None:
+            headers[CURSOR_HEADER] = result.cursor
+    else:
+        text = cast(BaseModel, result).model_dump_json(by_alias=True, exclude_none=True)
+        check_size(text)
+    return Response(body=text, status_code=200, headers=headers)
+
+
+def _logging_ids(blueprint: Blueprint, view: Handler) -> Handler:
+    def wrapped(**arguments: str) -> Response:
+        named = {name: unquote(arguments[key]) for key, name in _LOGGED.items() if key in arguments}
+        with about(request=blueprint.current_request.context.get("requestId"), **named):
+            return cast(Response, view(**arguments))
+
+    wrapped.__name__ = view.__name__
+    return wrapped
+
+
+def _check_path_parts(parts: Mapping[str, str]) -> None:
+    for name, value in parts.items():
+        if not value:
+            raise errors.NotFound(f"{name}: nothing has an empty name")
+        if len(value.encode()) > MAX_PATH_PART_BYTES:
+            raise errors.NotFound(f"{name}: nothing has a name of more than {MAX_PATH_PART_BYTES} bytes")
