@@ -25,7 +25,7 @@ from infra.local.background import Background
 from infra.local.bus import Bus
 from infra.local.foreign_streams import ForeignStream
 from infra.local.functions import Functions, Handler
-from infra.local.gateway import Gateway
+from infra.local.api_gateway import Gateway
 from infra.local.invocations import Invocations
 from infra.local.machines import Machines
 from infra.local.provision import Provision
