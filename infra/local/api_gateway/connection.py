@@ -1,4 +1,4 @@
-"""A connection's limits, above those that uvicorn knows: how many there may be, and how long a request may take to come."""
+"""The limits of a connection that uvicorn does not know: how many there are, how large a head is, how long it takes."""
 
 import asyncio
 import resource
@@ -31,7 +31,8 @@ def most_connections() -> int:
 class Connection(HttpToolsProtocol):
     """One connection; what is refused here is answered in JSON as everything else."""
 
-    _heads = 0
+    #: Heads and bodies that have ended.
+    _ended = 0
     _in_body = False
     _head_size = 0
     _head_due_s: float | None = None
@@ -46,9 +47,9 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what has come; a head that comes in pieces has to be whole in time, and while it is small enough."""
-        heads = self._heads
+        ended = self._ended
         super().data_received(data)
-        if self._in_body or self._heads != heads:
+        if self._in_body or self._ended != ended:
             self._head_size, self._head_due_s = 0, None
             return
         self._head_size += len(data)
@@ -60,12 +61,13 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Begin a request."""
-        self._heads += 1
+        self._ended += 1
         self._in_body = True
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """End a request's body."""
+        self._ended += 1
         self._in_body = False
         super().on_message_complete()
 

@@ -33,9 +33,7 @@ class RestApi:
         self._keys = keys
         self._routes: dict[str, dict[str, Any]] = _threaded(app).routes
         self._matcher = RouteMatcher(list(app.routes))
-        self._gateway = LocalGateway(
-            app, Config.create(chalice_app=app, lambda_timeout=900, lambda_memory_size=512)
-        )
+        self._gateway = LocalGateway(app, Config.create(chalice_app=app, lambda_timeout=900, lambda_memory_size=512))
 
     def __call__(self, request: Request) -> Answer:
         """Return the answer; an error of the app's is logged and answered."""

@@ -96,6 +96,16 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_sent(
     assert _everything(client).startswith(b"HTTP/1.1 413 ")
 
 
+@pytest.mark.parametrize("size", [70_000, 1_000_000, application.LARGEST_BODY])
+def test_a_body_may_be_larger_than_a_head(connect: Connect, size: int) -> None:
+    client = connect()
+    for _ in range(2):
+        client.request("POST", "/echo/a", b"x" * size)
+        answer = client.getresponse()
+
+        assert (answer.status, len(json.loads(answer.read())["body"])) == (200, size)
+
+
 def test_a_body_of_unknown_length_is_refused_where_it_becomes_too_large(
     server: Gateway, app: Chalice, open_connection: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,9 +127,7 @@ def test_requests_that_are_sent_together_are_answered_in_their_order(
     assert [json.loads(_answer(client)[2])["name"] for _ in range(5)] == list("01234")
 
 
-def test_an_upgrade_to_what_is_not_spoken_here_is_ignored(
-    server: Gateway, app: Chalice, open_connection: Open
-) -> None:
+def test_an_upgrade_to_what_is_not_spoken_here_is_ignored(server: Gateway, app: Chalice, open_connection: Open) -> None:
     server.serve(app)
     client = open_connection()
     for name in "ab":
@@ -185,8 +193,8 @@ def test_a_head_that_comes_in_drops_is_not_waited_for(
     client = open_connection()
     began_s = time.monotonic()
     with contextlib.suppress(ConnectionError):
-        for _ in range(100):
-            client.sendall(b"G")
+        for character in "GET /" + "a" * 100:
+            client.sendall(character.encode())
             time.sleep(0.05)
         pytest.fail("the connection is still open")
 
