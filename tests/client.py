@@ -4,18 +4,20 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from httpx2 import Headers
 
 
 @dataclass
 class Answer:
-    """An HTTP answer."""
+    """An HTTP answer; its headers are found by their names in any case."""
 
     status: int
     body: Any
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=Headers)
 
 
 class Client:
@@ -35,13 +37,13 @@ class Client:
             request.add_header(name, value)
         try:
             with urllib.request.urlopen(request, timeout=60) as response:
-                return self._answer(response.status, response.read(), dict(response.headers))
+                return self._answer(response.status, response.read(), response.headers.items())
         except urllib.error.HTTPError as error:
-            return self._answer(error.code, error.read(), dict(error.headers))
+            return self._answer(error.code, error.read(), error.headers.items())
 
     @staticmethod
-    def _answer(status: int, text: bytes, headers: dict[str, str]) -> Answer:
-        return Answer(status, json.loads(text) if text else None, headers)
+    def _answer(status: int, text: bytes, headers: Iterable[tuple[str, str]]) -> Answer:
+        return Answer(status, json.loads(text) if text else None, Headers(list(headers)))
 
     def create(self, request: dict[str, Any]) -> str:
         """Create a session and return its path."""

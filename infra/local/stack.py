@@ -21,11 +21,11 @@ from moto.core.common_models import BaseModel
 from chalicelib.services import Services, use
 from chalicelib.settings import Settings
 from infra.local import dynamodb, lean, shortcut  # noqa: F401
+from infra.local.api_gateway import Gateway
 from infra.local.background import Background
 from infra.local.bus import Bus
 from infra.local.foreign_streams import ForeignStream
 from infra.local.functions import Functions, Handler
-from infra.local.gateway import Gateway
 from infra.local.invocations import Invocations
 from infra.local.machines import Machines
 from infra.local.provision import Provision

@@ -1,82 +1,15 @@
 """The app over HTTP."""
 
-import http.client
 import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from chalice import Chalice, Response
 
+from tests.integration.local.api_gateway.conftest import Ask, Connect
 from tests.integration.local.conftest import StandIns, eventually
-
-
-@pytest.fixture
-def release() -> Iterator[threading.Event]:
-    event = threading.Event()
-    yield event
-    event.set()
-
-
-@pytest.fixture
-def waiting() -> list[int]:
-    return []
-
-
-@pytest.fixture
-def app(release: threading.Event, waiting: list[int]) -> Chalice:
-    app = Chalice(app_name="atoll")
-
-    @app.route("/echo/{name}", methods=["GET", "POST"])
-    def echo(name: str) -> dict[str, Any]:
-        request = app.current_request
-        query = request.query_params
-        return {
-            "name": name,
-            "query": {key: query.getlist(key) for key in query} if query else None,
-            "body": request.raw_body.decode() if request.raw_body else None,
-            "header": request.headers.get("x-header"),
-        }
-
-    @app.route("/wait")
-    def wait() -> dict[str, Any]:
-        waiting.append(1)
-        release.wait(30)
-        return {"waited": True}
-
-    @app.route("/crash")
-    def crash() -> None:
-        raise ValueError("no")
-
-    @app.route("/text")
-    def text() -> Response:
-        return Response("plain", status_code=201, headers={"Content-Type": "text/plain", "X-Mine": "yes"})
-
-    return app
-
-
-Ask = Callable[..., tuple[int, Any]]
-
-
-@pytest.fixture
-def connect(stand_ins: StandIns) -> Callable[[], http.client.HTTPConnection]:
-    return lambda: http.client.HTTPConnection(urlsplit(stand_ins.stack.url).netloc, timeout=30)
-
-
-@pytest.fixture
-def ask(connect: Callable[[], http.client.HTTPConnection]) -> Ask:
-    connection = connect()
-
-    def ask(method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
-        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
-        answer = connection.getresponse()
-        return answer.status, json.loads(answer.read())
-
-    return ask
 
 
 def test_a_request_reaches_the_app_as_api_gateway_hands_it_on(ask: Ask) -> None:
@@ -119,7 +52,7 @@ def test_errors_are_json(ask: Ask, method: str, path: str, status: int) -> None:
     assert {key.lower() for key in body} >= {"message"}
 
 
-def test_status_headers_and_type_are_the_apps(connect: Callable[[], http.client.HTTPConnection]) -> None:
+def test_status_headers_and_type_are_the_apps(connect: Connect) -> None:
     connection = connect()
     connection.request("GET", "/text")
     answer = connection.getresponse()
@@ -147,7 +80,7 @@ def test_what_is_no_http_is_answered_in_json(stand_ins: StandIns) -> None:
 
 
 def test_a_hundred_requests_may_wait_at_once(
-    connect: Callable[[], http.client.HTTPConnection], ask: Ask, release: threading.Event, waiting: list[int]
+    connect: Connect, ask: Ask, release: threading.Event, waiting: list[int]
 ) -> None:
     connections = [connect() for _ in range(100)]
     for connection in connections:
@@ -161,7 +94,7 @@ def test_a_hundred_requests_may_wait_at_once(
 
 
 def test_a_client_that_goes_away_disturbs_nobody(
-    connect: Callable[[], http.client.HTTPConnection],
+    connect: Connect,
     ask: Ask,
     release: threading.Event,
     waiting: list[int],

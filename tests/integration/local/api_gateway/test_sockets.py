@@ -1,0 +1,105 @@
+"""WebSockets on the gateway's port, with a client that many use."""
+
+import http.client
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from chalice import Chalice
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+from infra.local.api_gateway import Gateway
+from infra.local.api_gateway.application import Receive, Scope, Send
+
+KEY = {"Authorization": "Bearer dev"}
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """Refuse who has no key before the upgrade; send everybody else his own words back."""
+    await receive()
+    if (b"authorization", b"Bearer dev") not in scope["headers"]:
+        await send({"type": "websocket.http.response.start", "status": 401, "headers": [(b"x-why", b"no key")]})
+        await send({"type": "websocket.http.response.body", "body": b'{"message": "no key"}'})
+        return
+    await send({"type": "websocket.accept"})
+    while (event := await receive())["type"] == "websocket.receive":
+        name = scope["path_params"]["name"]
+        await send({"type": "websocket.send", "text": f"{name}: {event['text']}"})
+
+
+@pytest.fixture
+def server(app: Chalice) -> Iterator[Gateway]:
+    server = Gateway("127.0.0.1", 0)
+    server.serve(app, sockets={"/sockets/{name}": echo})
+    yield server
+    server.stop()
+
+
+def _url(server: Gateway, path: str) -> str:
+    return f"ws://{server.host}:{server.port}{path}"
+
+
+def test_a_socket_is_served_on_the_port_of_the_app(server: Gateway) -> None:
+    with connect(_url(server, "/sockets/a%2Fb?x=1"), additional_headers=KEY) as client:
+        client.send("one")
+        client.send("two")
+
+        assert [client.recv(10), client.recv(10)] == ["a%2Fb: one", "a%2Fb: two"]
+
+        plain = http.client.HTTPConnection(server.host, server.port, timeout=10)
+        plain.request("GET", "/echo/meanwhile")
+        assert json.loads(plain.getresponse().read())["name"] == "meanwhile"
+
+
+def test_a_socket_is_refused_before_the_upgrade(server: Gateway) -> None:
+    with pytest.raises(InvalidStatus) as refused, connect(_url(server, "/sockets/a")):
+        pass
+
+    response = refused.value.response
+    assert (response.status_code, response.headers["x-why"]) == (401, "no key")
+    assert json.loads(response.body or b"") == {"message": "no key"}
+
+
+@pytest.mark.parametrize(("path", "status"), [("/elsewhere", 404), ("/echo/a?x=1", 200)])
+@pytest.mark.parametrize("sockets", [{}, {"/sockets/{name}": echo}], ids=["no sockets", "sockets"])
+def test_an_upgrade_elsewhere_is_answered_like_any_request(
+    app: Chalice, sockets: dict[str, Any], path: str, status: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    server = Gateway("127.0.0.1", 0)
+    server.serve(app, sockets=sockets)
+    try:
+        with pytest.raises(InvalidStatus) as refused, connect(_url(server, path)):
+            pass
+    finally:
+        server.stop()
+
+    response = refused.value.response
+    assert response.status_code == status
+    assert isinstance(json.loads(response.body or b""), dict)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_message_that_is_too_large_ends_its_socket(server: Gateway) -> None:
+    with connect(_url(server, "/sockets/a"), additional_headers=KEY) as client:
+        client.send("x" * (128 * 1024 + 1))
+
+        with pytest.raises(ConnectionClosed) as closed:
+            client.recv(10)
+
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1009
+
+
+def test_sockets_end_with_the_server(server: Gateway) -> None:
+    with connect(_url(server, "/sockets/a"), additional_headers=KEY) as client:
+        client.send("one")
+        client.recv(10)
+        server.stop()
+
+        with pytest.raises(ConnectionClosed) as closed:
+            client.recv(10)
+
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1012
