@@ -20,12 +20,12 @@ class Settings(BaseModel):
     region: str = Field(default_factory=lambda: os.environ.get("AWS_REGION", "us-east-1"))
     #: Base URL of the REST API, handed to agents as ``CORAL_API_URL``.
     api_url: str = ""
-    #: Base URL of the agents' door (the Function URL); the API's own when empty.
+    #: Base URL of the agents' MCP endpoint (the Function URL); the API's own when empty.
     mcp_url: str = ""
-    #: Longest wait of this door in ms: API Gateway ends a request after 29 s, the Function URL waits its full 60 s.
+    #: Longest wait of this endpoint in ms: API Gateway ends a request after 29 s, the Function URL waits its full 60 s.
     mcp_wait_limit_ms: int = Field(25_000, ge=0, le=60_000)
-    #: How long a wait is held open before it is left to its client to come back for it, if its client can (MCP
-    #: 2025-11-25); ``None``: as long as it lasts.
+    #: How long a wait is held open before its client is asked to resume it, where the client can (MCP 2025-11-25);
+    #: ``None`` holds each wait as long as it lasts.
     mcp_wait_hold_ms: int | None = Field(None, ge=0, le=60_000)
     #: Subnets and security groups of the agents' tasks, comma-separated.
     subnets: str = ""

@@ -36,7 +36,7 @@ class Watch(Protocol):
         """Say that a poll follows: what is written from here on ends the next ``wait``."""
 
     def wait(self, delay_s: float, remaining_s: float) -> None:
-        """Pause until the next poll is worth it: ``delay_s`` where only time tells, at most ``remaining_s``."""
+        """Pause until the next poll is worth it: ``delay_s`` where only time can say, at most ``remaining_s``."""
 
 
 class TimedWatch:

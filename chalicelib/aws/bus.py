@@ -1,4 +1,4 @@
-"""EventBridge: the bus on which Atoll tells what happened."""
+"""EventBridge: the bus on which Atoll publishes what happened."""
 
 import json
 from collections.abc import Mapping

@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from chalicelib.wire.urls import UrlParts
 
-#: Takes a host and a port and returns the numeric addresses of the host; raises ``OSError`` when there is none.
+#: Takes a host and a port and returns the numeric addresses of the host; raises ``OSError`` when it has no address.
 Resolver = Callable[[str, int], Sequence[str]]
 
 #: Global unicast, the only IPv6 space with public hosts (RFC 4291, section 2.4), and the prefix in which NAT64
@@ -40,7 +40,7 @@ _URL_SAFE = "!$%&'()*+,/:;=?@[]~"
 
 
 class AddressRefused(Exception):
-    """The URL is none that Atoll calls, or its host has an address that must not be called. Nothing was sent."""
+    """Atoll does not call such a URL, or its host has an address that must not be called. Nothing was sent."""
 
 
 class CallFailed(Exception):

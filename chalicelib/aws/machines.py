@@ -62,7 +62,7 @@ class Machines:
             yield from (execution["name"].partition(_RESTART)[0] for execution in page["executions"])
 
     def end_run(self, task_token: str) -> None:
-        """Tell the lifecycle that the session's agents need not run on; a wait that is over is left alone."""
+        """Answer the lifecycle's task token: its agents need not run on. A wait that is over is left alone."""
         try:
             self._client.send_task_success(taskToken=task_token, output="{}")
         except ClientError as error:

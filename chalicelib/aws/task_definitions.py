@@ -44,14 +44,14 @@ _FETCH_MEMORY_MIB = 64
 
 
 class TaskDefinitions:
-    """The task definitions of this deployment. One that is not used costs nothing, so none is ever taken back."""
+    """The task definitions of this deployment. An unused one costs nothing, so they are never deregistered."""
 
     def __init__(self, client: "ECSClient", settings: Settings) -> None:
         self._client = client
         self._settings = settings
 
     def wanted(self, record: RegistryAgentRecord, runtime: RuntimeId) -> tuple[str, dict[str, Any]]:
-        """Return the task definition that an agent's runtime is to have, and a key that tells it from any other.
+        """Return the task definition that an agent's runtime is to have, and a key that differs from any other's.
 
         It follows from the agent and from the deployment's settings and region, each of which may change.
         """

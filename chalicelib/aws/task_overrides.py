@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 #: What the container of an agent is called in its task definition.
 CONTAINER = "agent"
 
-#: The container that runs before it, for an agent with options that travel as files, and the variables that tell it
+#: The container that runs before it, for an agent with options that travel as files, and the variables that say
 #: where to fetch them, and with what.
 OPTIONS_CONTAINER = "options"
 OPTIONS_URL = "ATOLL_OPTIONS_URL"

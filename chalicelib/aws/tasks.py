@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: Most tasks of one DescribeTasks (ECS API reference).
 DESCRIBED_AT_ONCE = 100
 
-#: Errors of RunTask and RegisterTaskDefinition that no repetition mends (ECS API reference, "Errors" of both). A
+#: Errors of RunTask and RegisterTaskDefinition that no repetition cures (ECS API reference, "Errors" of both). A
 #: throttle is not among them.
 _FINAL = {
     "AccessDeniedException",
@@ -32,10 +32,10 @@ _FINAL = {
 }
 
 
-#: What their messages have when they will pass all the same: there is no room, EC2 is throttling what ECS asks of it
+#: What their messages say when they are transient all the same: there is no room, EC2 is throttling what ECS asks of it
 #: for the task's network, the account's service-linked role has just been made, or the same family is registered twice
 #: in one moment.
-_PASSING = (
+_TRANSIENT = (
     "capacity",
     "request limit exceeded",
     "requestlimitexceeded",
@@ -47,9 +47,9 @@ _PASSING = (
 
 
 def is_final(error: ClientError) -> bool:
-    """Tell whether ECS refuses a task, or what it is made from, for good."""
-    told = error.response["Error"]
-    return told["Code"] in _FINAL and not any(word in told.get("Message", "").lower() for word in _PASSING)
+    """Tell whether ECS refuses a task, or its definition, whenever it is asked again."""
+    answer = error.response["Error"]
+    return answer["Code"] in _FINAL and not any(word in answer.get("Message", "").lower() for word in _TRANSIENT)
 
 
 def stream_prefix(name: str, version: str) -> str:
@@ -66,8 +66,8 @@ class TaskRefused(Exception):
     """ECS will not start this task, now or later; the message is its reason."""
 
     def __init__(self, error: ClientError) -> None:
-        told = error.response["Error"]
-        super().__init__(f"{told['Code']}: {told.get('Message', '')}")
+        answer = error.response["Error"]
+        super().__init__(f"{answer['Code']}: {answer.get('Message', '')}")
 
 
 class NoCapacity(Exception):

@@ -35,8 +35,8 @@ class Actor(NamedTuple):
 def by_secret(stores: "Stores", secret: str) -> Actor:
     """Return whom a secret proves; one DynamoDB call.
 
-    Raises `Unauthorized` for anything but the secret of an agent of an executed session. Which of it was wrong is
-    nobody's business who does not have one.
+    Raises `Unauthorized` for anything but the secret of an agent of an executed session. The message does
+    not say which part was wrong.
     """
     identity = agent_secrets.parse(secret)
     if identity is None:
@@ -71,7 +71,7 @@ def connect(stores: "Stores", actor: Actor) -> bool:
         return False
     now_ms = stores.clock.now_ms()
     event = AgentConnected(timestamp=now_ms, name=actor.name).to_wire()
-    # Told before it is noted: when that is cut off, the next request tells it again, as the same entry.
+    # Appended before the agent's record says so: after a crash in between, the next request appends the same entry.
     stores.log.append(
         actor.session_id,
         event,

@@ -1,7 +1,7 @@
 """The secret of one agent in one session: it names both, and proves itself.
 
 A secret is derived from the deployment's ``agent-key``, so that a launch that is tried again hands out the same one.
-Only its SHA-256 is stored (``AgentRecord.secret_hash``); a closed session or a stopped agent has none any more.
+Only its SHA-256 is stored (``AgentRecord.secret_hash``); closing a session or stopping an agent deletes it.
 """
 
 import hashlib
@@ -50,5 +50,5 @@ def hash_of(secret: str) -> str:
 
 
 def matches(secret: str, stored_hash: str | None) -> bool:
-    """Tell in constant time whether a secret is the one whose hash is stored; never so when none is."""
+    """Tell in constant time whether a secret is the one whose hash is stored; ``False`` when no hash is stored."""
     return hmac.compare_digest(hash_of(secret), stored_hash or "")

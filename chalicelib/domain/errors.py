@@ -1,4 +1,4 @@
-"""What can be wrong with a request, in Coral's words. The edges map each to HTTP, MCP or a state machine's error."""
+"""What can be wrong with a request. The edges map each to HTTP, MCP or a state machine's error."""
 
 from typing import Self
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from chalicelib.stores import Stores
 
 
-#: Sessions of one namespace that are told in one answer: a base state takes 200 bytes at least, an answer has 5 MB.
+#: Sessions of one namespace in one answer: a base state takes 200 bytes at least, an answer has 5 MB.
 MAX_SESSIONS_TOGETHER = 25_000
 
 
@@ -83,7 +83,7 @@ def create(stores: "Stores", request: "requests.SessionRequest", claim: Claim | 
     if claim is None:
         stores.sessions.create(record)
     elif not stores.claims.create_with(claim.record(stores, created), record):
-        # A twin was quicker. What was written for this one is seen by nobody.
+        # Another request with this claim was quicker. No reader sees what was written for this one.
         stores.session_items.purge(session_id, at_most=2 * len(records) + 1)
         return idempotency.created(stores, claim) or create(stores, request, claim)
     recreate = (lambda: namespaces.record_of(stores, wanted)) if wanted else None

@@ -169,7 +169,7 @@ class _Exchange:
             raise ProtocolError(INVALID_REQUEST, f"a batch holds 1 to {MAX_BATCH} messages, not {len(messages)}")
         if any(isinstance(message, dict) and message.get("method") == "initialize" for message in messages):
             raise ProtocolError(INVALID_REQUEST, "initialize must not be part of a batch")
-        self._in_batch = True  # what was done of it must be told, so one that fails is answered in its place
+        self._in_batch = True  # its answer says what was done, so a message that fails is answered in its place
         answers = [answer for message in messages if (answer := self._one(message)) is not None]
         return (HTTPStatus.OK, answers) if answers else (HTTPStatus.ACCEPTED, None)
 

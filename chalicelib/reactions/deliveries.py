@@ -31,8 +31,8 @@ MAX_RETRY_AFTER_MS = 24 * 3600 * 1000
 JITTER = 0.1
 #: How much too early Step Functions may wake an execution without its being sent back to wait.
 EARLY_MS = 1000
-#: How long a due attempt may be missing before nobody is thought to be at it: longer than an attempt and a few
-#: retries of its Lambda take. Whoever is at it all the same finds that the round is another's, and stops.
+#: How long a due attempt may be missing before it is thought forgotten: longer than an attempt and a few
+#: retries of its Lambda take. An attempt that is under way all the same finds that the round is another's, and stops.
 FORGOTTEN_MS = 20 * 60 * 1000
 
 
@@ -70,7 +70,7 @@ class Result:
 def freeze(services: Services, *, delivery_id: str, namespace: str, session_id: str, url: str, body: bytes) -> bool:
     """Make a body a delivery that will be POSTed to a URL; ``False`` when there is one under this id already.
 
-    Whoever comes first decides the body for ever. The body is UTF-8 text (JSON).
+    The first call decides the body; a later one changes nothing. The body is UTF-8 text (JSON).
     """
     now_ms = services.clock.now_ms()
     key = None
@@ -218,7 +218,7 @@ def retry_after_ms(headers: Mapping[str, str], now_ms: int) -> int:
 
 
 def take_over_forgotten(services: Services) -> list[str]:
-    """Begin a new round of each pending delivery that nobody is at, on the same schedule; return their ids."""
+    """Begin a new round of each pending delivery that nobody works on, on the same schedule; return their ids."""
     now_ms = services.clock.now_ms()
     taken = []
     for delivery_id in services.deliveries.overdue(now_ms - FORGOTTEN_MS):

@@ -151,7 +151,7 @@ def task_stopped(
 
 
 def announce_closing(services: "Services", session: SessionRecord) -> None:
-    """Wake whoever waits in a session that is closing, and let its lifecycle go on."""
+    """End the waits of a session that is closing, and let its lifecycle go on."""
     at_ms = session.closing_at_ms or services.clock.now_ms()
     now_ms = services.clock.now_ms()
     event = {"type": SESSION_CLOSING, "timestamp": iso_from_ms(at_ms)}

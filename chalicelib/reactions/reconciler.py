@@ -1,4 +1,4 @@
-"""Finds what slipped through, and repairs it: on a schedule, beside everything else, as often as one likes.
+"""Finds what was lost, and repairs it: on a schedule, beside everything else, as often as one likes.
 
 Nothing here is needed as long as AWS keeps its word. Each repair does again what a lost reaction would have done, by
 the same functions, so it is safe beside the reaction itself. What is younger than `GRACE_MS` is left to the usual way.
@@ -34,7 +34,7 @@ RUN_EVERY_MS = 5 * 60 * 1000
 #: How often the lifecycle of one session is started anew.
 MOST_RESTARTS = 20
 
-#: Tells whether this run should come to its end.
+#: Says whether this run should come to its end.
 Hurry = Callable[[], bool]
 
 
@@ -146,11 +146,11 @@ class _Run:
         return False
 
     def _hasten(self, session: SessionRecord) -> None:
-        """Tell the lifecycle once more that its session is closing; past all patience, put another one in its place."""
+        """Answer the lifecycle's token once more; when it still does not go on, start another one beside it."""
         where = {"namespace": session.namespace, "sessionId": session.session_id}
         if session.task_token is not None:
             self._services.machines.end_run(session.task_token)
-            self._repaired("closing_not_told", **where)
+            self._repaired("closing_not_announced", **where)
         due_ms = session.hold_until_ms or session.closing_at_ms or 0
         if self._now_ms - due_ms > 3 * GRACE_MS and self._replaced(session):
             self._repaired("hold_overdue", **where)
@@ -166,7 +166,7 @@ class _Run:
         return False
 
     def _end(self, session: SessionRecord) -> None:
-        """Close an executed session whose time or whose agents are over, once the record tells so too."""
+        """Close an executed session whose time or whose agents are over, once its record says so too."""
         where = session.namespace, session.session_id
         if self._is_old(lifecycle.ttl_end_ms(session)):
             if self._services.sessions.close(*where, now_ms=self._now_ms, reason="ttl"):

@@ -1,4 +1,4 @@
-"""The end report of a session: what its webhook is told, frozen when the session closes."""
+"""The end report of a session: the body of its webhook, frozen when the session closes."""
 
 from typing import TYPE_CHECKING
 

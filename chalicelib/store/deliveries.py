@@ -1,7 +1,7 @@
 """The deliveries table: each webhook with its frozen body, its attempts, and who is at it.
 
 A delivery is tried in rounds. A round belongs to the first execution that claims it, and every attempt is recorded on
-condition that the round, its owner and the number of attempts are what they were: whoever comes twice changes nothing.
+condition that the round, its owner and the number of attempts are what they were: a repetition changes nothing.
 """
 
 import dataclasses
@@ -116,7 +116,7 @@ class Deliveries:
         return map(DeliveryRecord.from_item, items)
 
     def overdue(self, before_ms: int) -> Iterator[str]:
-        """Read the ids of pending deliveries whose next attempt was due before a time: nobody may be at them."""
+        """Read the ids of pending deliveries whose next attempt was due before a time: nobody may work on them."""
         return (item["deliveryId"] for item in self._table.scan(index=_PENDING) if item["nextAttemptAtMs"] < before_ms)
 
     def claim(self, delivery_id: str, round_: int, execution: str) -> DeliveryRecord | None:
@@ -172,7 +172,7 @@ class Deliveries:
         )
 
     def take_over(self, seen: DeliveryRecord, *, now_ms: int) -> DeliveryRecord | None:
-        """Begin a new round of a pending delivery that nobody is at, where its schedule was; ``None`` when it moved."""
+        """Begin a new round of an abandoned pending delivery, where its schedule was; ``None`` when it moved."""
         return self._change(
             seen.delivery_id,
             "SET #round = :next, #nextAttemptAtMs = :now REMOVE #execution",

@@ -40,7 +40,8 @@ class Namespaces:
     def create(self, record: NamespaceRecord) -> bool:
         """Write a new namespace; ``False`` when the name is taken.
 
-        What was created in the same millisecond just so is this one: the SDK asks again when an answer is lost.
+        A namespace that was created in the same millisecond with the same settings counts as this one: the SDK repeats
+        a call whose answer was lost.
         """
         return self._table.put(
             record.to_item(),
@@ -95,7 +96,7 @@ class Namespaces:
         return changed is not None
 
     def force_deletion(self, name: str, *, now_ms: int) -> bool:
-        """Hide a namespace and all in it from every reader; ``False`` when there is none."""
+        """Hide a namespace and all in it from every reader; ``False`` when it is not there."""
         forced = self._table.updating(
             key_of(name),
             "SET #state = :deleting, #forced = :yes, #deletingSinceMs = if_not_exists(#deletingSinceMs, :now)",

@@ -88,11 +88,11 @@ class Registry:
         return ((item["name"], item["version"]) for item in found if not item.get("deleting", False))
 
     def start_deleting(self, name: str, version: str) -> bool:
-        """Hide an agent from new sessions; ``False`` when there is none."""
+        """Hide an agent from new sessions; ``False`` when it is not there."""
         return self._mark(name, version, deleting=True)
 
     def stop_deleting(self, name: str, version: str) -> bool:
-        """Show an agent to new sessions again; ``False`` when there is none."""
+        """Show an agent to new sessions again; ``False`` when it is not there."""
         return self._mark(name, version, deleting=False)
 
     def remove(self, name: str, version: str) -> bool:

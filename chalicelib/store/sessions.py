@@ -58,8 +58,8 @@ def record_of(item: Item | None) -> SessionRecord | None:
 class Sessions:
     """The sessions table. Every transition is a conditional write on the old status.
 
-    What hides a namespace that is deleted by request lies here beside its sessions, so that one Query tells both. It
-    comes and goes in one transaction with what the namespace itself says of that (`Namespaces`).
+    A namespace that is deleted by request is hidden by a marker beside its sessions, so that one Query reads both. The
+    marker is written and deleted in one transaction with the namespace's own change (`Namespaces`).
     """
 
     def __init__(self, table: Table) -> None:
@@ -98,7 +98,7 @@ class Sessions:
     ) -> Iterator[SessionRecord] | None:
         """Read the sessions of a namespace like `of_namespace`; ``None`` when it has none, or they are hidden.
 
-        One call tells both at the beginning; who reads on from ``start`` saw the beginning before.
+        One call reads both. A reader that goes on from ``start`` has seen the marker's place before.
         """
         items = self._items_of(namespace, start=start, limit=limit)
         first = next(items, None)
@@ -124,8 +124,8 @@ class Sessions:
     ) -> SessionRecord | None:
         """Take a pending session to ``executed``; ``None`` when it is not pending (any more).
 
-        What was executed in the same millisecond with the same settings is this call: the SDK asks again when an
-        answer is lost.
+        A session that was executed in the same millisecond with the same settings counts as this call's: the SDK
+        repeats a call whose answer was lost.
         """
         return self._change(
             namespace,

@@ -18,7 +18,7 @@ def iso_from_ms(time_ms: int) -> str:
 
 
 def ms_from_iso(text: str) -> int:
-    """Read a time that `iso_from_ms` wrote; raise ``ValueError`` for what is none."""
+    """Read a time that `iso_from_ms` wrote; raise ``ValueError`` for anything else."""
     moment = datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
     return int(moment.timestamp()) * 1000 + moment.microsecond // 1000
 

@@ -1,4 +1,4 @@
-"""`SessionEvent`: what the log of a session tells whoever follows it (the Coral contract, "Events")."""
+"""`SessionEvent`: the entries of a session's log (the Coral contract, "Events")."""
 
 from typing import Annotated, Literal
 

@@ -34,7 +34,7 @@ class LinkedProvider(WireModel):
 
 
 class RemoteProvider(WireModel):
-    """The agent runs on a given remote server; what it costs there is none of Atoll's business."""
+    """The agent runs on a given remote server. Atoll does not look at what it costs there."""
 
     type: Literal["remote"]
     runtime: RuntimeId

@@ -88,7 +88,7 @@ class Runtimes(WireModel):
 
 
 class NoExport(WireModel):
-    """An agent's export settings: Atoll exports none."""
+    """An agent's export settings. Atoll exports no agent."""
 
 
 class RegistryAgent(WireModel):

@@ -128,7 +128,7 @@ class ExtendedReport(WireModel):
 
 
 class SessionEndReport(WireModel):
-    """What a webhook is told when a session ends."""
+    """What a webhook receives when a session ends."""
 
     timestamp: Timestamp
     namespace_state: SessionNamespaceStateBase

@@ -1,4 +1,4 @@
-"""URLs that callers name to be called later: what can be told of one without asking anybody."""
+"""URLs that callers name to be called later: what their text says of them, without any call."""
 
 import dataclasses
 from typing import Annotated
@@ -44,5 +44,5 @@ def _callable(url: str) -> str:
     return url
 
 
-#: A URL that can be called, as far as its text tells.
+#: A URL that can be called, as far as its text says.
 CallableUrl = Annotated[str, Field(min_length=1, max_length=MAX_URL_LENGTH), AfterValidator(_callable)]

@@ -28,7 +28,7 @@ def on_change(event: dict[str, Any], context: Any) -> Any:
             try:
                 _react(record)
             except Exception as error:
-                # The outermost edge: what is not AWS's fault is ours, or of whoever wrote the item.
+                # The outermost edge: what is not AWS's fault is ours.
                 logger.exception("a change was not reacted to")
                 if is_aws_error(error) or not _dead_lettered(record, error):
                     failures.append({"itemIdentifier": record["dynamodb"]["SequenceNumber"]})

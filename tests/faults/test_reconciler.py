@@ -1,4 +1,4 @@
-"""What slipped through, made by hand, is found and mended; what is well is left alone."""
+"""What was lost, made by hand, is found and repaired; everything else is left alone."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -136,7 +136,7 @@ def test_an_execution_that_failed_is_replaced(made: Made) -> None:
     for task in world.ecs.running():
         world.ecs.end(task)
     world.run()
-    assert [each.name.endswith("-mend-1") for each in world.machines.of("session-lifecycle")] == [False, True]
+    assert [each.name.endswith("-restart-1") for each in world.machines.of("session-lifecycle")] == [False, True]
     execution.status = "SUCCEEDED"
     assert not witness.broken()
 
@@ -176,7 +176,7 @@ def test_a_lifecycle_that_was_not_told_of_the_end(made: Made) -> None:
         world.ask("DELETE", path)
     world.run_for(11 * MINUTE_MS)
     assert len(world.ecs.running()) == 2
-    assert reconcile(world)["closing_not_told"] == 1
+    assert reconcile(world)["closing_not_announced"] == 1
     world.run()
     assert not world.ecs.running()
     assert not world.items("sessions")
