@@ -15,8 +15,8 @@ from bench.meter import Counted, Meter
 from bench.scene import scene
 from bench.timers import SLEEPER
 from chalicelib.mcp import endpoint
+from infra.local.cloudformation.templates import load
 from infra.local.stack import LocalStack
-from infra.local.templates import load
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "costs.md"

@@ -14,7 +14,7 @@ from chalice import Chalice
 from chalice.config import Config
 from chalice.local import LocalChalice, LocalGateway, LocalGatewayException, RouteMatcher
 
-from infra.local import dynamodb
+from infra.local.dynamodb import keys as api_keys_endpoint
 from infra.local.waiting import Stopped
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class Gateway:
         self.port: int = self._server.server_address[1]
         self._thread: threading.Thread | None = None
 
-    def serve(self, app: Chalice, keys: dynamodb.Door | None = None) -> None:
+    def serve(self, app: Chalice, keys: api_keys_endpoint.Endpoint | None = None) -> None:
         """Begin to answer; connections made before have waited for this. ``keys`` is where API keys are managed."""
         self._server.keys = keys
         config = Config.create(chalice_app=app, lambda_timeout=900, lambda_memory_size=512)
@@ -85,7 +85,7 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
     daemon_threads = True
     block_on_close = False
     gateway: LocalGateway
-    keys: dynamodb.Door | None
+    keys: api_keys_endpoint.Endpoint | None
     matcher: RouteMatcher
     routes: dict[str, dict[str, Any]]
 
@@ -162,7 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _ask(self, body: bytes | None) -> tuple[int, dict[str, Any], bytes]:
         headers = {name.lower(): value for name, value in self.headers.items()}
-        if self.server.keys is not None and dynamodb.is_meant(headers):
+        if self.server.keys is not None and api_keys_endpoint.is_meant(headers):
             status, content = self.server.keys(headers, body or b"")
             return status, {"Content-Type": "application/x-amz-json-1.0"}, content
         # API Gateway answers both with 403 "Missing Authentication Token", which is of no use to a person.

@@ -20,20 +20,21 @@ from moto.core.common_models import BaseModel
 
 from chalicelib import deployment
 from chalicelib.settings import Settings
-from infra.local import dynamodb, lean, shortcut  # noqa: F401
+from infra.local import lean  # noqa: F401
 from infra.local.background import Background
-from infra.local.bus import Bus
-from infra.local.foreign_streams import ForeignStream
-from infra.local.functions import Functions, Handler
+from infra.local.cloudformation.provision import Provision
+from infra.local.dynamodb import keys, shortcut
+from infra.local.dynamodb.foreign_streams import ForeignStream
+from infra.local.dynamodb.shortcut import Shortcut
+from infra.local.dynamodb.streams import Mapping as StreamMapping
+from infra.local.dynamodb.streams import Pump
+from infra.local.dynamodb.tables import Tables
+from infra.local.ecs.tasks import Container, Task, Tasks
+from infra.local.event_bridge.bus import Bus
+from infra.local.functions.functions import Functions, Handler
+from infra.local.functions.invocations import Invocations
 from infra.local.gateway import Gateway
-from infra.local.invocations import Invocations
 from infra.local.machines import Machines
-from infra.local.provision import Provision
-from infra.local.shortcut import Shortcut
-from infra.local.streams import Mapping as StreamMapping
-from infra.local.streams import Pump
-from infra.local.tables import Tables
-from infra.local.tasks import Container, Task, Tasks
 from infra.local.waiting import SessionWatch, Watches
 
 log = logging.getLogger(__name__)
@@ -218,7 +219,7 @@ class LocalStack:
         for folder in self._agent_folders:
             self.register(folder)
         api_keys_table = self.atoll.settings.table("api-keys")
-        gateway.serve(app, dynamodb.door(self.atoll.dynamodb, api_keys_table, self.key))
+        gateway.serve(app, keys.endpoint(self.atoll.dynamodb, api_keys_table, self.key))
 
     def _start_services(self, gateway: Gateway) -> None:
         """Put what moto lacks in its place."""

@@ -29,13 +29,13 @@ from chalicelib import deployment
 from chalicelib.aws.http import Answer
 from chalicelib.clock import Clock
 from chalicelib.settings import Settings
-from infra.local import shortcut
-from infra.local.functions import Context
-from infra.local.invocations import InvokeConfig
-from infra.local.provision import Provision
-from infra.local.shortcut import Shortcut
-from infra.local.streams import Mapping
-from infra.local.tables import Tables
+from infra.local.cloudformation.provision import Provision
+from infra.local.dynamodb import shortcut
+from infra.local.dynamodb.shortcut import Shortcut
+from infra.local.dynamodb.streams import Mapping
+from infra.local.dynamodb.tables import Tables
+from infra.local.functions.functions import Context
+from infra.local.functions.invocations import InvokeConfig
 from tests.faults.services import Ecs, EventBridge, StepFunctions, refused
 from tests.faults.states import FunctionFailed
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from chalicelib.wire.base import iso_from_ms
-from infra.local.invocations import PAUSES_S, InvokeConfig, obituary
+from infra.local.functions.invocations import PAUSES_S, InvokeConfig, obituary
 from tests.faults.states import Execution, FunctionFailed
 
 if TYPE_CHECKING:

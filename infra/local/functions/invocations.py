@@ -10,7 +10,7 @@ from typing import Any
 
 from chalicelib.wire.base import iso_from_ms
 from infra.local.background import Background
-from infra.local.functions import FunctionError
+from infra.local.functions.functions import FunctionError
 
 log = logging.getLogger(__name__)
 

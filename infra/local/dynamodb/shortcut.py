@@ -27,7 +27,7 @@ from moto.dynamodb.responses import DynamoHandler
 from moto.events.models import events_backends
 from werkzeug.exceptions import HTTPException
 
-from infra.local.tables import ITEM_OPERATIONS, Tables
+from infra.local.dynamodb.tables import ITEM_OPERATIONS, Tables
 
 #: Largest item that moto takes, in bytes.
 LARGEST_ITEM = 405_000

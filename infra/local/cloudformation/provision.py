@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from infra.local.templates import Maker, Resource, Stack, TemplateError, load
+from infra.local.cloudformation.templates import Maker, Resource, Stack, TemplateError, load
 
 #: What is of no consequence on one machine.
 _NOTHING_LOCAL = (

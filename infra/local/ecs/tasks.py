@@ -26,8 +26,8 @@ from moto.ecs.responses import EC2ContainerServiceResponse
 from chalicelib.aws.task_definitions import OPTIONS_DIRECTORY
 from chalicelib.aws.tasks import OPTIONS_CONTAINER
 from infra.local.background import Background
-from infra.local.option_files import OptionFiles
-from infra.local.processes import Child, Reaper
+from infra.local.ecs.option_files import OptionFiles
+from infra.local.ecs.processes import Child, Reaper
 
 #: The image of a container that is a plain process.
 EXECUTABLE = "executable"
