@@ -135,10 +135,9 @@ def _life() -> Life:
         )
         with meter.counting() as counted:
             session = _run(stack)
-        states = stack.atoll.client("stepfunctions")
         arn = stack.atoll.settings.state_machine_arn("session-lifecycle").replace(":stateMachine:", ":execution:")
-        history = states.get_execution_history(executionArn=f"{arn}:{session}", maxResults=1000)["events"]
-    return Life(counted, dict(invoked), sum(event["type"].endswith("StateEntered") for event in history))
+        entered = stack.machines.executions[f"{arn}:{session}"].entered
+    return Life(counted, dict(invoked), len(entered))
 
 
 def _counting(name: str, handler: Any, invoked: Counter[str]) -> Any:

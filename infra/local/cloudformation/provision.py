@@ -1,4 +1,4 @@
-"""Makes the resources of the templates in moto, each type by the calls that CloudFormation makes."""
+"""Makes the resources of the templates, each type by the calls that CloudFormation makes."""
 
 import json
 import secrets

@@ -1,45 +1,35 @@
-"""ECS: tasks as real processes, and the events that tell of them.
+"""ECS: the tasks of a cluster, from RunTask to the event of their end. How a container runs is passed in."""
 
-A container whose image is ``executable`` is a process of this machine, with its command and working directory; any
-other image is run by the docker command line where an engine answers.
-"""
-
-import datetime
 import hashlib
 import json
-import signal
-import subprocess
 import threading
-import time
 import uuid
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
-from unittest.mock import patch
+from datetime import UTC, datetime
+from typing import Any, Protocol
 
-from moto.core.responses import ActionResult
-from moto.ecs.exceptions import ECSException
-from moto.ecs.models import ecs_backends
-from moto.ecs.responses import EC2ContainerServiceResponse
+from infra.local.in_process import Operations, Request, ServiceError, operations
+from infra.local.pages import page
+from infra.local.scheduler import Scheduler
 
-from chalicelib.aws.task_definitions import OPTIONS_DIRECTORY
-from chalicelib.aws.tasks import OPTIONS_CONTAINER
-from infra.local.background import Background
-from infra.local.ecs.option_files import OptionFiles
-from infra.local.ecs.processes import Child, Reaper
+#: How long a stopped task can still be described, in ms (about an hour on AWS), and how long its client token is known.
+REMEMBERED_MS = 3_600_000
 
-#: The image of a container that is a plain process.
-EXECUTABLE = "executable"
+#: Most tasks of one ListTasks and of one DescribeTasks (ECS API reference).
+PAGE = 100
 
-#: How long a process may take to end after SIGTERM, in s (30 on AWS).
-GRACE_S = 2.0
+#: What is answered here; clusters and task definitions are moto's.
+OPERATIONS = ("RunTask", "StopTask", "ListTasks", "DescribeTasks")
 
-#: How long a stopped task can still be described, in s (about an hour on AWS), and how long its client token is known.
-REMEMBERED_S = 3600.0
+Answer = dict[str, Any]
 
-#: How long the answer to "is there a docker engine?" is believed, in s.
-ENGINE_ANSWER_S = 10.0
+
+class Life(Protocol):
+    """A container that runs."""
+
+    def end(self) -> None:
+        """Ask it to end, without waiting for it."""
 
 
 @dataclass
@@ -55,7 +45,7 @@ class Container:
     status: str = "PENDING"
     exit_code: int | None = None
     reason: str | None = None
-    child: Child | None = None
+    life: Life | None = None
 
     @property
     def label(self) -> str:
@@ -65,7 +55,7 @@ class Container:
 
 @dataclass
 class Task:
-    """One task."""
+    """One task; times in epoch ms."""
 
     arn: str
     cluster_arn: str
@@ -76,16 +66,50 @@ class Task:
     token: str
     fingerprint: str
     containers: list[Container]
-    created_at: float = field(default_factory=time.time)
-    started_at: float | None = None
-    stopping_at: float | None = None
-    stopped_at: float | None = None
-    last_status: str = "PENDING"
+    created_ms: int
+    started_ms: int | None = None
+    stopping_ms: int | None = None
+    stopped_ms: int | None = None
+    last_status: str = "PROVISIONING"
     desired_status: str = "RUNNING"
     stop_code: str | None = None
     stopped_reason: str | None = None
-    version: int = 0
-    files: OptionFiles | None = None
+    version: int = field(default=0)
+
+
+class CannotStart(Exception):
+    """A container cannot be started; ``reason`` is the container's, and the message the task's."""
+
+    def __init__(self, container: Container, reason: str, of_task: str | None = None) -> None:
+        super().__init__(of_task or reason)
+        self.container = container
+        self.reason = reason
+
+
+class Containers(Protocol):
+    """How containers run: as processes here, as lives of a given length in `tests/faults`."""
+
+    #: How long a task takes until its containers start, in ms.
+    start_ms: int
+
+    def prepare(self, task: Task) -> None:
+        """Do what comes before a task's containers, at length if need be; raise `CannotStart` when that fails."""
+
+    def start(self, task: Task, container: Container, exited: Callable[[int], None]) -> Life:
+        """Start a container; ``exited`` takes its exit code. Raises `CannotStart`."""
+
+    def clean(self, task: Task) -> None:
+        """Remove what was prepared for a task."""
+
+
+class Definitions(Protocol):
+    """What tasks are made of."""
+
+    def cluster(self, name: str) -> str:
+        """Return a cluster's ARN; raise `ServiceError` when there is none of that name."""
+
+    def task_definition(self, name: str) -> dict[str, Any]:
+        """Return a task definition as DescribeTaskDefinition does; raise `ServiceError` when there is no such one."""
 
 
 class Tasks:
@@ -95,122 +119,111 @@ class Tasks:
         self,
         account: str,
         region: str,
-        background: Background,
+        scheduler: Scheduler,
         *,
+        containers: Containers,
+        definitions: Definitions,
         put_event: Callable[[dict[str, Any]], None],
-        show: Callable[[Task, Container, str], None],
     ) -> None:
         """
         Parameters
         ----------
         put_event
             Takes an entry for ``PutEvents`` on the default bus.
-        show
-            Takes each line that a container writes.
         """
         self._account = account
         self._region = region
-        self._background = background
+        self._scheduler = scheduler
+        self._containers = containers
+        self._definitions = definitions
         self._put_event = put_event
-        self._show = show
         self._lock = threading.RLock()
         self._tasks: dict[str, Task] = {}
         self._tokens: dict[str, str] = {}
-        self._reaper = Reaper()
         self._closed = False
-        self._engine: tuple[float, bool] = (0.0, False)
 
-    def patches(self) -> Iterable[AbstractContextManager[Any]]:
-        """Return the patches that answer moto's calls about tasks from here."""
-        responses = EC2ContainerServiceResponse
+    @property
+    def operations(self) -> Operations:
+        """What is answered here, by the names of the API."""
+        return operations(self, *OPERATIONS)
 
-        def run_task(request: EC2ContainerServiceResponse) -> ActionResult:
-            return ActionResult({"tasks": self._run(dict(request.params)), "failures": []})
-
-        def stop_task(request: EC2ContainerServiceResponse) -> ActionResult:
-            return ActionResult({"task": self._stop(request.params["task"], request.params.get("reason", ""))})
-
-        def describe_tasks(request: EC2ContainerServiceResponse) -> ActionResult:
-            return ActionResult(self._describe_all(request.params["tasks"]))
-
-        def list_tasks(request: EC2ContainerServiceResponse) -> ActionResult:
-            return ActionResult({"taskArns": self._list(dict(request.params))})
-
-        return [
-            patch.object(responses, "run_task", run_task),
-            patch.object(responses, "stop_task", stop_task),
-            patch.object(responses, "describe_tasks", describe_tasks),
-            patch.object(responses, "list_tasks", list_tasks),
-        ]
-
-    def stop(self) -> None:
-        """End every process and wait for it; those that do not heed SIGTERM are killed after the grace."""
+    def close(self) -> None:
+        """Start no container any more, and report no end."""
         with self._lock:
             self._closed = True
-            children = [c.child for task in self._tasks.values() for c in task.containers if c.child is not None]
-        for number, grace_s in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, GRACE_S)):
-            for child in children:
-                child.signal(number)
-            deadline = time.monotonic() + grace_s
-            children = [child for child in children if not child.join(max(0.0, deadline - time.monotonic()))]
-        self._reaper.close()
-        with self._lock:  # somebody may be asking for one more task
-            files = [task.files for task in self._tasks.values() if task.files]
-        for each in files:
-            each.remove()
 
     def forget_old(self) -> None:
         """Drop tasks that stopped long ago, and their client tokens."""
         with self._lock:
-            limit = time.time() - REMEMBERED_S
-            for task in [t for t in self._tasks.values() if t.stopped_at is not None and t.stopped_at < limit]:
-                del self._tasks[task.arn]
-                self._tokens.pop(task.token, None)
+            limit_ms = self._scheduler.now_ms - REMEMBERED_MS
+            for task in [t for t in self._tasks.values() if t.stopped_ms is not None and t.stopped_ms < limit_ms]:
+                self.forget(task)
+
+    def forget(self, task: Task) -> None:
+        """Drop a task and its client token."""
+        with self._lock:
+            del self._tasks[task.arn]
+            self._tokens.pop(task.token, None)
 
     # What is asked over the API.
 
-    def _run(self, request: dict[str, Any]) -> list[dict[str, Any]]:
-        backend = ecs_backends[self._account][self._region]
-        cluster = backend._get_cluster(request.get("cluster", "default"))
-        definition = backend.describe_task_definition(request["taskDefinition"])
-        token = request.pop("clientToken", None) or str(uuid.uuid4())
-        fingerprint = hashlib.sha256(json.dumps(request, sort_keys=True, default=str).encode()).hexdigest()
+    def run_task(self, request: Request) -> Answer:
+        """Make a task; the same client token gives the same task."""
+        cluster_arn = self._definitions.cluster(request.get("cluster", "default"))
+        definition = self._definitions.task_definition(request["taskDefinition"])
+        asked = {name: value for name, value in request.items() if name != "clientToken"}
+        token = request.get("clientToken") or str(uuid.uuid4())
+        fingerprint = hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()
         with self._lock:
             if token in self._tokens:
-                known = self._tasks[self._tokens[token]]
-                if known.fingerprint != fingerprint:
-                    raise ECSException(
-                        "ConflictException", f"The clientToken is in use with other parameters: {known.arn}"
-                    )
-                return [self._describe(known)]
+                return {"tasks": [self._describe(self._known(token, fingerprint))], "failures": []}
+            place = f"arn:aws:ecs:{self._region}:{self._account}"
             task = Task(
-                arn=f"arn:aws:ecs:{self._region}:{self._account}:task/{cluster.name}/{uuid.uuid4().hex}",
-                cluster_arn=cluster.arn,
-                definition_arn=definition.arn,
-                group=request.get("group") or f"family:{definition.family}",
+                arn=f"{place}:task/{cluster_arn.rpartition('/')[2]}/{uuid.uuid4().hex}",
+                cluster_arn=cluster_arn,
+                definition_arn=definition["taskDefinitionArn"],
+                group=request.get("group") or f"family:{definition['family']}",
                 launch_type=request.get("launchType", "FARGATE"),
                 started_by=request.get("startedBy", ""),
                 token=token,
                 fingerprint=fingerprint,
-                containers=_containers(definition.container_definitions, request.get("overrides") or {}),
+                containers=_containers(definition["containerDefinitions"], request.get("overrides") or {}),
+                created_ms=self._scheduler.now_ms,
             )
             self._tasks[task.arn] = task
             self._tokens[token] = task.arn
             answer = self._describe(task)
         # As on AWS the answer comes first; whether the program is there shows later, in an event.
-        self._background.run(self._start, task)
-        return [answer]
+        if self._containers.start_ms:
+            self._scheduler.after(self._containers.start_ms, self._start, task)
+        else:
+            self._scheduler.run(self._start, task)
+        return {"tasks": [answer], "failures": []}
 
-    def _stop(self, name: str, reason: str) -> dict[str, Any]:
+    def _known(self, token: str, fingerprint: str) -> Task:
+        known = self._tasks[self._tokens[token]]
+        if known.fingerprint != fingerprint:
+            raise ServiceError(
+                "ConflictException",
+                f"The clientToken is in use with other parameters: {known.arn}",
+                details={"resourceIds": [known.arn]},
+            )
+        return known
+
+    def stop_task(self, request: Request) -> Answer:
+        """Ask a task to end."""
         with self._lock:
-            task = self._find(name)
+            task = self._find(request["task"])
             if task is None:
-                raise ECSException("InvalidParameterException", "The referenced task was not found.")
-            if task.last_status != "STOPPED":
-                self._end(task, "UserInitiated", reason)
-            return self._describe(task)
+                raise ServiceError("InvalidParameterException", "The referenced task was not found.")
+            self._end(task, "UserInitiated", request.get("reason", ""))
+            return {"task": self._describe(task)}
 
-    def _describe_all(self, names: list[str]) -> dict[str, Any]:
+    def describe_tasks(self, request: Request) -> Answer:
+        """Return what is known of tasks."""
+        names = request["tasks"]
+        if len(names) > PAGE:
+            raise ServiceError("InvalidParameterException", f"Tasks can have at most {PAGE} items.")
         with self._lock:
             found = {name: self._find(name) for name in names}
             return {
@@ -218,19 +231,20 @@ class Tasks:
                 "failures": [{"arn": name, "reason": "MISSING"} for name, task in found.items() if task is None],
             }
 
-    def _list(self, request: dict[str, Any]) -> list[str]:
-        backend = ecs_backends[self._account][self._region]
-        cluster = backend._get_cluster(request.get("cluster", "default"))
+    def list_tasks(self, request: Request) -> Answer:
+        """Return the ARNs of the tasks of a cluster that are to run, or that are to stop."""
+        cluster_arn = self._definitions.cluster(request.get("cluster", "default"))
         desired = request.get("desiredStatus", "RUNNING")
         with self._lock:
-            return [
+            found = [
                 task.arn
                 for task in self._tasks.values()
-                if task.cluster_arn == cluster.arn
+                if task.cluster_arn == cluster_arn
                 and task.desired_status == desired
                 and request.get("startedBy") in (None, task.started_by)
                 and request.get("family") in (None, task.definition_arn.split("/")[-1].split(":")[0])
             ]
+        return page("taskArns", found, request, PAGE)
 
     def _find(self, name: str) -> Task | None:
         return self._tasks.get(name) or next((t for t in self._tasks.values() if t.arn.endswith(f"/{name}")), None)
@@ -238,141 +252,91 @@ class Tasks:
     # A task's life.
 
     def _start(self, task: Task) -> None:
-        if not self._fetch_options(task):
+        try:
+            self._containers.prepare(task)
+        except CannotStart as error:
+            self._failed_to_start(task, error)
             return
-        containers = [container for container in task.containers if container.name != OPTIONS_CONTAINER]
-        engine = all(container.image == EXECUTABLE for container in containers) or self._engine_answers()
         with self._lock:
-            for container in containers:
-                if self._closed:
-                    return
-                if task.desired_status == "STOPPED":
-                    self._settle(task)
-                    return
-                try:
-                    if container.image != EXECUTABLE and not engine:
-                        raise ValueError("no docker engine answers on this machine")
-                    container.child = self._launch(task, container)
-                    container.status = "RUNNING"
-                except (OSError, ValueError) as error:
-                    container.reason = f"CannotStartContainerError: {_reason(error, container)}"
-                    container.status = "STOPPED"
-                    self._end(task, "TaskFailedToStart", container.reason)
-                    return
-            task.started_at = time.time()
+            if self._closed or task.desired_status == "STOPPED":
+                self._containers.clean(task)
+                return
+            try:
+                for container in task.containers:
+                    if container.status == "PENDING":
+                        exited = self._exit_of(task, container)
+                        container.life = self._containers.start(task, container, exited)
+                        container.status = "RUNNING"
+            except CannotStart as error:
+                self._failed_to_start(task, error)
+                return
+            task.started_ms = self._scheduler.now_ms
             task.last_status = "RUNNING"
             self._changed(task)
 
-    def _fetch_options(self, task: Task) -> bool:
-        """Do here what the container of a task's option files does on AWS; whether that succeeded, or there is none."""
-        container = next((each for each in task.containers if each.name == OPTIONS_CONTAINER), None)
-        if container is None:
-            return True
-        files = None
-        try:
-            files = OptionFiles(container.environment)
-        except OSError as error:
-            container.reason = str(error)
+    def _failed_to_start(self, task: Task, error: CannotStart) -> None:
         with self._lock:
-            container.status = "STOPPED"
-            container.exit_code = 0 if files else 1
-            if files is None:
-                self._end(task, "TaskFailedToStart", f"container {container.name}: {container.reason}")
-            elif self._closed:
-                files.remove()
-            else:
-                task.files = files
-        return files is not None
+            error.container.reason = error.reason
+            error.container.status = "STOPPED"
+            self._end(task, "TaskFailedToStart", str(error))
 
-    def _launch(self, task: Task, container: Container) -> Child:
-        if container.image == EXECUTABLE:
-            if not container.command:
-                raise ValueError("the container has no command")
-            command, given = container.command, container.environment
-            given = task.files.located(given) if task.files else given
-        else:
-            # The variables reach docker in its environment, not in its arguments, which others can see.
-            names = [argument for name in container.environment for argument in ("--env", name)]
-            mounts = ["--volume", f"{task.files.folder}:{OPTIONS_DIRECTORY}:ro"] if task.files else []
-            command = ["docker", "run", "--rm", "--network", "host", *mounts, *names]
-            command += [container.image, *container.command]
-            given = container.environment
-        return Child(
-            command,
-            given=given,
-            directory=container.directory if container.image == EXECUTABLE else None,
-            reaper=self._reaper,
-            on_line=lambda line: self._show(task, container, line),
-            on_exit=lambda code: self._exited(task, container, code),
-        )
-
-    def _engine_answers(self) -> bool:
-        asked_at, answers = self._engine
-        if not asked_at or time.monotonic() - asked_at > ENGINE_ANSWER_S:
-            try:
-                answers = (
-                    subprocess.run(["docker", "info"], capture_output=True, timeout=5, check=False).returncode == 0
-                )
-            except (OSError, subprocess.TimeoutExpired):
-                answers = False
-            self._engine = (time.monotonic(), answers)
-        return answers
-
-    def _exited(self, task: Task, container: Container, code: int) -> None:
-        with self._lock:
-            container.exit_code = code
-            container.status = "STOPPED"
-            if self._closed:
-                return
-            if container.essential and task.desired_status == "RUNNING":
-                self._end(task, "EssentialContainerExited", "Essential container in task exited")
-            else:
+    def _exit_of(self, task: Task, container: Container) -> Callable[[int], None]:
+        def exited(code: int) -> None:
+            with self._lock:
+                container.exit_code = code
+                container.status = "STOPPED"
+                if self._closed:
+                    return
+                if container.essential:
+                    self._end(task, "EssentialContainerExited", "Essential container in task exited")
                 self._settle(task)
 
+        return exited
+
     def _end(self, task: Task, code: str, reason: str) -> None:
-        """Begin to end a task: it is stopped once all its containers are."""
-        if task.desired_status == "RUNNING":
-            task.desired_status = "STOPPED"
-            task.stop_code = code
-            task.stopped_reason = reason
-            task.stopping_at = time.time()
+        """Begin to end a task, unless it is ending: it is stopped once all its containers are."""
+        if task.desired_status == "STOPPED":
+            return
+        task.desired_status = "STOPPED"
+        task.stop_code = code
+        task.stopped_reason = reason
+        task.stopping_ms = self._scheduler.now_ms
         for container in task.containers:
-            if container.status == "RUNNING" and container.child is not None:
-                container.child.signal(signal.SIGTERM)
-                self._background.after(GRACE_S, self._kill, container)
+            if container.status == "RUNNING" and container.life is not None:
+                container.life.end()
         self._settle(task)
 
-    @staticmethod
-    def _kill(container: Container) -> None:
-        if container.status == "RUNNING" and container.child is not None:
-            container.child.signal(signal.SIGKILL)
-
     def _settle(self, task: Task) -> None:
-        """Call a task stopped when it is to stop and nothing of it runs."""
-        runs = any(container.status == "RUNNING" for container in task.containers)
-        if task.desired_status != "STOPPED" or runs or task.last_status == "STOPPED":
+        running = any(container.status == "RUNNING" for container in task.containers)
+        if task.desired_status != "STOPPED" or running or task.last_status == "STOPPED":
             return
         for container in task.containers:
             container.status = "STOPPED"
-            container.child = None
-        if task.files:
-            task.files.remove()
+            container.life = None
+        self._containers.clean(task)
         task.last_status = "STOPPED"
-        task.stopped_at = time.time()
+        task.stopped_ms = self._scheduler.now_ms
         self._changed(task)
 
     def _changed(self, task: Task) -> None:
         task.version += 1
-        entry = {
+        # As on AWS nobody who asked ECS for something waits until the event of it is on the bus.
+        self._scheduler.run(self._put_event, self.event_of(task))
+
+    def event_of(self, task: Task) -> dict[str, Any]:
+        """Return the entry for ``PutEvents`` that reports a task as it is."""
+        detail = {**self._describe(task), "updatedAt": _moment(self._scheduler.now_ms)}
+        for name, value in detail.items():
+            if isinstance(value, datetime):
+                detail[name] = value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return {
             "Source": "aws.ecs",
             "DetailType": "ECS Task State Change",
             "Resources": [task.arn],
-            "Detail": json.dumps(_in_event(self._describe(task), task.version)),
+            "Detail": json.dumps(detail),
         }
-        # As on AWS nobody who asked ECS for something waits until the event of it is on the bus.
-        self._background.run(self._put_event, entry)
 
-    def _describe(self, task: Task) -> dict[str, Any]:
+    def _describe(self, task: Task) -> Answer:
         description: dict[str, Any] = {
             "taskArn": task.arn,
             "clusterArn": task.cluster_arn,
@@ -388,36 +352,37 @@ class Tasks:
             "attributes": [],
             # Names only: the variables hold the agents' secrets.
             "overrides": {"containerOverrides": [{"name": container.name} for container in task.containers]},
-            "containers": [self._describe_container(task, container) for container in task.containers],
-            "createdAt": _moment(task.created_at),
-            "startedAt": _moment(task.started_at),
-            "stoppingAt": _moment(task.stopping_at),
-            "stoppedAt": _moment(task.stopped_at),
+            "containers": [_describe_container(task, container) for container in task.containers],
+            "createdAt": _moment(task.created_ms),
+            "startedAt": _moment(task.started_ms),
+            "stoppingAt": _moment(task.stopping_ms),
+            "stoppedAt": _moment(task.stopped_ms),
             "stopCode": task.stop_code,
             "stoppedReason": task.stopped_reason,
             "version": task.version,
         }
         return {name: value for name, value in description.items() if value is not None}
 
-    def _describe_container(self, task: Task, container: Container) -> dict[str, Any]:
-        description = {
-            "containerArn": f"{task.arn.replace(':task/', ':container/')}/{container.name}",
-            "taskArn": task.arn,
-            "name": container.name,
-            "image": container.image,
-            "lastStatus": container.status,
-            "exitCode": container.exit_code,
-            "reason": container.reason,
-            "networkInterfaces": [],
-        }
-        return {name: value for name, value in description.items() if value is not None}
+
+def _describe_container(task: Task, container: Container) -> dict[str, Any]:
+    description: Answer = {
+        "containerArn": f"{task.arn.replace(':task/', ':container/')}/{container.name}",
+        "taskArn": task.arn,
+        "name": container.name,
+        "image": container.image,
+        "lastStatus": container.status,
+        "exitCode": container.exit_code,
+        "reason": container.reason,
+        "networkInterfaces": [],
+    }
+    return {name: value for name, value in description.items() if value is not None}
 
 
 def _containers(definitions: list[dict[str, Any]], overrides: dict[str, Any]) -> list[Container]:
     changes = {change["name"]: change for change in overrides.get("containerOverrides") or []}
     unknown = changes.keys() - {definition["name"] for definition in definitions}
     if unknown:
-        raise ECSException(
+        raise ServiceError(
             "InvalidParameterException",
             f"Override for container named {sorted(unknown)[0]} is not a container in the TaskDefinition.",
         )
@@ -438,24 +403,5 @@ def _containers(definitions: list[dict[str, Any]], overrides: dict[str, Any]) ->
     return containers
 
 
-def _reason(error: Exception, container: Container) -> str:
-    if isinstance(error, FileNotFoundError):
-        if container.directory is not None and error.filename == container.directory:
-            return f"no such working directory: {container.directory}"
-        return f"no such program: {container.command[0]}"
-    if isinstance(error, PermissionError):
-        return f"not an executable program: {container.command[0]}"
-    return str(error)
-
-
-def _moment(epoch_s: float | None) -> datetime.datetime | None:
-    return None if epoch_s is None else datetime.datetime.fromtimestamp(epoch_s, tz=datetime.UTC)
-
-
-def _in_event(description: dict[str, Any], version: int) -> dict[str, Any]:
-    """Return a task as its events show it: times as text, and when it was updated."""
-    detail = {**description, "updatedAt": _moment(time.time()), "version": version}
-    for name, value in detail.items():
-        if isinstance(value, datetime.datetime):
-            detail[name] = value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return detail
+def _moment(epoch_ms: int | None) -> datetime | None:
+    return None if epoch_ms is None else datetime.fromtimestamp(epoch_ms / 1000, tz=UTC)

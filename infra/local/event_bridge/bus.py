@@ -1,44 +1,51 @@
-"""EventBridge: moto matches events against rules; targets that it lacks (Lambda, Step Functions) are served here."""
+"""EventBridge: takes events and hands them to the targets of the rules that they match."""
 
-import copy
-import datetime
 import json
 import logging
-import re
 import uuid
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
-from typing import Any
-from unittest.mock import patch
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, cast
 
-from moto.events.models import EventsBackend, Rule
+from moto.events.utils import EventTemplateParser
 
-from infra.local.background import Background
+from infra.local.event_bridge.rules import Event, Rules, Target, service_of
+from infra.local.in_process import Operations, Request, ServiceError, operations
+from infra.local.scheduler import Scheduler
 
 log = logging.getLogger(__name__)
 
 #: Retries of a target without a ``RetryPolicy`` (EventBridge guide, "Retrying event delivery").
 MOST_RETRIES = 185
 
-#: The longest pause between two tries, in s.
-LONGEST_PAUSE_S = 60.0
+#: The first pause between two tries and the longest, in ms.
+FIRST_PAUSE_MS = 500
+LONGEST_PAUSE_MS = 60_000
 
-_UNITS_S = {"minute": 60, "hour": 3600, "day": 86400}
+#: Most entries of one PutEvents (EventBridge quotas).
+MOST_ENTRIES = 10
 
-Target = dict[str, Any]
+#: What is answered here; rules and buses are moto's.
+OPERATIONS = ("PutEvents",)
+
+_REQUIRED = ("Source", "DetailType", "Detail")
 
 
-class Bus:
-    """The rules of this process, and the clock of the scheduled ones."""
+class EventBridge:
+    """The event buses of one account and region."""
 
     def __init__(
         self,
-        background: Background,
+        account: str,
+        region: str,
+        scheduler: Scheduler,
         *,
+        rules: Rules,
         invoke: Callable[[str, Any], Any],
         start_execution: Callable[[str, str, str], None],
-        dead_letter: Callable[[str, str], None],
-        tell: Callable[[dict[str, Any]], None],
+        send_message: Callable[[str, str], None],
+        on_event: Callable[[Event], None],
+        latency_ms: int = 0,
     ) -> None:
         """
         Parameters
@@ -47,81 +54,114 @@ class Bus:
             Hands an event to a function by its ARN. How the function fares with it is no matter of the bus.
         start_execution
             Starts a state machine by its ARN, with a name and an input.
-        dead_letter
+        send_message
             Sends a text to a queue, by its ARN.
-        tell
+        on_event
             Sees every event that is put, in AWS's envelope.
+        latency_ms
+            How long an event is under way.
         """
-        self._background = background
+        self._account = account
+        self._region = region
+        self._scheduler = scheduler
+        self._rules = rules
         self._invoke = invoke
         self._start_execution = start_execution
-        self._dead_letter = dead_letter
-        self._tell = tell
+        self._send_message = send_message
+        self._on_event = on_event
+        self._latency_ms = latency_ms
 
-    def patches(self) -> Iterable[AbstractContextManager[Any]]:
-        """Return the patches that bring moto's rules to our targets."""
-        put_events = EventsBackend.put_events
-        send_to_targets = Rule.send_to_targets
+    @property
+    def operations(self) -> Operations:
+        """What is answered here, by the names of the API."""
+        return operations(self, *OPERATIONS)
 
-        def put(backend: EventsBackend, events: list[dict[str, Any]]) -> Any:
-            answer = put_events(backend, events)
-            for event, entry in zip(events, answer, strict=False):
-                if "EventId" in entry:
-                    self._tell(_told(event, entry["EventId"], backend.account_id, backend.region_name))
-            return answer
+    def put_events(self, request: Request) -> dict[str, Any]:
+        """Take events; an entry that is not one is refused by itself."""
+        if not 1 <= len(request["Entries"]) <= MOST_ENTRIES:
+            raise ServiceError("ValidationException", f"1 to {MOST_ENTRIES} entries, not {len(request['Entries'])}")
+        answers = [self._put(entry) for entry in request["Entries"]]
+        return {"FailedEntryCount": sum("ErrorCode" in answer for answer in answers), "Entries": answers}
 
-        def send(rule: Rule, event: Any, transform_input: bool = True) -> None:
-            # moto lets a schedule's rule, which has no pattern, match every event of its bus.
-            if rule.state == "DISABLED" or (rule.scheduled_expression and not rule.event_pattern.get_pattern()):
-                return
-            ours = [target for target in rule.targets if _service(target) in ("lambda", "states")]
-            if ours and rule.event_pattern.matches_event(event):
-                for target in ours:
-                    self.send(target, _envelope(event))
-            theirs = copy.copy(rule)
-            theirs.targets = [target for target in rule.targets if target not in ours]
-            send_to_targets(theirs, event, transform_input)
+    def _put(self, entry: dict[str, Any]) -> dict[str, str]:
+        for name in _REQUIRED:
+            if not entry.get(name):
+                reason = f"Parameter {name} is not valid. Reason: {name} is a required argument."
+                return {"ErrorCode": "InvalidArgument", "ErrorMessage": reason}
+        try:
+            detail = json.loads(entry["Detail"])
+        except ValueError:
+            return {"ErrorCode": "MalformedDetail", "ErrorMessage": "Detail is malformed."}
+        event = self._event(entry["DetailType"], entry["Source"], detail, entry.get("Resources"), entry.get("Time"))
+        self._on_event(event)
+        bus = entry.get("EventBusName", "default").rpartition("/")[2]
+        for target in self._rules.targets(bus, event):
+            self.send(target, event)
+        return {"EventId": event["id"]}
 
-        return [patch.object(EventsBackend, "put_events", put), patch.object(Rule, "send_to_targets", send)]
+    def send_scheduled(self, rule_arn: str, targets: list[Target]) -> None:
+        """Hand the event of a schedule to its targets."""
+        event = self._event("Scheduled Event", "aws.events", {}, [rule_arn])
+        for target in targets:
+            self.send(target, event)
 
-    def schedule(self, expression: str, arn: str, targets: list[Target]) -> None:
-        """Send an event to targets again and again, as ``rate(5 minutes)`` says."""
-        match = re.fullmatch(r"rate\((\d+) (minute|hour|day)s?\)", expression)
-        if match is None:
-            raise ValueError(f"the local stack knows no schedule {expression!r}")
-
-        def tick() -> None:
-            for target in targets:
-                self.send(target, _scheduled_event(arn))
-
-        self._background.every(int(match[1]) * _UNITS_S[match[2]], tick)
-
-    def send(self, target: Target, event: dict[str, Any]) -> None:
+    def send(self, target: Target, event: Event) -> None:
         """Hand an event to a target in the background, again and again until it takes it."""
         retries = target.get("RetryPolicy", {}).get("MaximumRetryAttempts", MOST_RETRIES)
-        self._background.run(self._try, target, _input(target, event), 0, retries)
+        if self._latency_ms:
+            self._scheduler.after(self._latency_ms, self._try, target, _input(target, event), 0, retries)
+        else:
+            self._scheduler.run(self._try, target, _input(target, event), 0, retries)
 
     def _try(self, target: Target, content: Any, tried: int, retries: int) -> None:
         try:
-            if _service(target) == "lambda":
-                self._invoke(target["Arn"], content)
-            else:
-                self._start_execution(target["Arn"], f"{uuid.uuid4()}_{uuid.uuid4()}", json.dumps(content))
+            self._hand(target, content)
         except Exception as error:
             if tried >= retries:
                 log.warning("gave up on %s: %s", target["Arn"], error)
                 if "DeadLetterConfig" in target:
-                    self._dead_letter(target["DeadLetterConfig"]["Arn"], json.dumps(content))
+                    self._send_message(target["DeadLetterConfig"]["Arn"], json.dumps(content))
                 return
-            pause_s = min(LONGEST_PAUSE_S, 0.5 * 2 ** min(tried, 10))
-            self._background.after(pause_s, self._try, target, content, tried + 1, retries)
+            pause_ms = min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** min(tried, 10))
+            self._scheduler.after(pause_ms, self._try, target, content, tried + 1, retries)
+
+    def _hand(self, target: Target, content: Any) -> None:
+        arn, service = target["Arn"], service_of(target)
+        if service == "lambda":
+            self._invoke(arn, content)
+        elif service == "states":
+            self._start_execution(arn, f"{uuid.uuid4()}_{uuid.uuid4()}", json.dumps(content))
+        elif service == "sqs":
+            self._send_message(arn, json.dumps(content))
+        else:
+            entry = {"EventBusName": arn, "Source": content["source"], "DetailType": content["detail-type"]}
+            self._put({**entry, "Detail": json.dumps(content["detail"]), "Resources": content["resources"]})
+
+    def _event(
+        self, detail_type: str, source: str, detail: Any, resources: list[str] | None = None, time: Any = None
+    ) -> Event:
+        """Return an event in the envelope in which targets get it."""
+        return {
+            "version": "0",
+            "id": str(uuid.uuid4()),
+            "detail-type": detail_type,
+            "source": source,
+            "account": self._account,
+            "time": self._time(time),
+            "region": self._region,
+            "resources": resources or [],
+            "detail": detail,
+        }
+
+    def _time(self, given: Any) -> str:
+        """Return a time as EventBridge writes it, to the second."""
+        if isinstance(given, str):
+            return given
+        epoch_s = given if isinstance(given, (int, float)) else self._scheduler.now_ms / 1000
+        return datetime.fromtimestamp(epoch_s, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _service(target: Target) -> str:
-    return str(target["Arn"]).split(":")[2]
-
-
-def _input(target: Target, event: dict[str, Any]) -> Any:
+def _input(target: Target, event: Event) -> Any:
     if "Input" in target:
         return json.loads(target["Input"])
     if "InputPath" in target:
@@ -130,51 +170,10 @@ def _input(target: Target, event: dict[str, Any]) -> Any:
             part = part[name]
         return part
     if "InputTransformer" in target:
-        raise ValueError("the local stack transforms no input of Lambda and Step Functions targets")
+        transformer = target["InputTransformer"]
+        return EventTemplateParser.parse(
+            input_template=transformer["InputTemplate"],
+            input_paths_map=transformer.get("InputPathsMap", {}),
+            event=cast(Any, {**event, "ingestion-time": event["time"]}),
+        )
     return event
-
-
-def _envelope(event: dict[str, Any]) -> dict[str, Any]:
-    """Return moto's event as targets get it: with its time as text, and without the time of its arrival."""
-    envelope = {name: value for name, value in event.items() if name != "ingestion-time"}
-    envelope["time"] = _time(event.get("time"))
-    return envelope
-
-
-def _told(event: dict[str, Any], event_id: str, account: str, region: str) -> dict[str, Any]:
-    return {
-        "version": "0",
-        "id": event_id,
-        "detail-type": event["DetailType"],
-        "source": event["Source"],
-        "account": account,
-        "time": _time(event.get("Time")),
-        "region": region,
-        "resources": event.get("Resources", []),
-        "detail": json.loads(event["Detail"]),
-    }
-
-
-def _scheduled_event(arn: str) -> dict[str, Any]:
-    _, _, _, region, account, _ = arn.split(":", 5)
-    return {
-        "version": "0",
-        "id": str(uuid.uuid4()),
-        "detail-type": "Scheduled Event",
-        "source": "aws.events",
-        "account": account,
-        "time": _time(None),
-        "region": region,
-        "resources": [arn],
-        "detail": {},
-    }
-
-
-def _time(moment: Any) -> str:
-    """Return a time as EventBridge writes it, to the second."""
-    if isinstance(moment, str):
-        return moment
-    if isinstance(moment, (int, float)):
-        moment = datetime.datetime.fromtimestamp(moment, tz=datetime.UTC)
-    moment = moment or datetime.datetime.now(tz=datetime.UTC)
-    return str(moment.strftime("%Y-%m-%dT%H:%M:%SZ"))

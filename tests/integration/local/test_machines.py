@@ -127,9 +127,7 @@ def _retries_of(state: str) -> int:
 def test_a_run_that_cannot_be_ends_in_closing(
     stand_ins: StandIns, lifecycle: Lifecycle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
-
-    monkeypatch.setattr(retrier_decl.time, "sleep", lambda _: None)
+    monkeypatch.setattr("infra.local.step_functions.asl.pause_s", lambda *_: 0)
     tries = 1 + _retries_of("RunAgents")
     lifecycle.answers["run_agents"] = [ValueError("never") for _ in range(tries)]
 
@@ -175,7 +173,7 @@ def test_a_token_that_is_over_is_refused_as_on_aws(stand_ins: StandIns, lifecycl
 def test_many_sessions_run_beside_each_other_and_finished_ones_are_forgotten(
     stand_ins: StandIns, lifecycle: Lifecycle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("infra.local.machines.REMEMBERED", 5)
+    monkeypatch.setattr("infra.local.step_functions.service.REMEMBERED", 5)
     for number in range(20):
         lifecycle.start(f"s{number}")
     eventually(lambda: len(lifecycle.of("run_agents")) == 20)
