@@ -15,8 +15,8 @@ from bench.meter import Counted, Meter
 from bench.scene import scene
 from bench.timers import SLEEPER
 from chalicelib.mcp import endpoint
+from infra.local.cloudformation.templates import load
 from infra.local.stack import LocalStack
-from infra.local.templates import load
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "costs.md"
@@ -135,10 +135,9 @@ def _life() -> Life:
         )
         with meter.counting() as counted:
             session = _run(stack)
-        states = stack.services.client("stepfunctions")
         arn = stack.services.settings.state_machine_arn("session-lifecycle").replace(":stateMachine:", ":execution:")
-        history = states.get_execution_history(executionArn=f"{arn}:{session}", maxResults=1000)["events"]
-    return Life(counted, dict(invoked), sum(event["type"].endswith("StateEntered") for event in history))
+        entered = stack.machines.executions[f"{arn}:{session}"].entered
+    return Life(counted, dict(invoked), len(entered))
 
 
 def _counting(name: str, handler: Any, invoked: Counter[str]) -> Any:

@@ -17,7 +17,7 @@ from chalicelib.domain import agent_secrets, api_keys
 from chalicelib.mcp import endpoint
 from chalicelib.services import Services, use
 from chalicelib.settings import Settings
-from infra.local.templates import load
+from infra.local.cloudformation.templates import load
 
 ROOT = Path(__file__).parents[1]
 KEY = "bench"

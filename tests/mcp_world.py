@@ -22,7 +22,7 @@ from chalicelib.settings import Settings
 from chalicelib.store.agents import AgentRecord
 from chalicelib.store.namespaces import NamespaceRecord
 from chalicelib.store.sessions import SessionRecord
-from infra.local.templates import load
+from infra.local.cloudformation.templates import load
 
 NAMESPACE, SESSION = "ns", "11111111-2222-4333-8444-555555555555"
 NEVER_S = 1 << 40

@@ -12,8 +12,8 @@ from botocore.client import BaseClient
 from chalice.local import LocalGateway
 
 from infra.aws import project
-from infra.local import functions
-from infra.local.stack import ACCOUNT, REGION, STAGE
+from infra.local.environment import ACCOUNT, REGION, STAGE
+from infra.local.functions import functions
 
 NAMES = {"Stage": STAGE, "Account": ACCOUNT, "Region": REGION, "Partition": "aws"}
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from infra.local.templates import load
+from infra.local.cloudformation.templates import load
 
 INFRA = Path(__file__).resolve().parent.parent
 

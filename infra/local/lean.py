@@ -1,8 +1,7 @@
 """Keeps out of memory what moto and botocore load and nobody here asks for: nearly half of it, and 0.6 s of the start.
 
-That is every type of EC2's machines with the places where it is offered, which Step Functions brings along by way of
-AWS Batch, and the descriptions of services, of which each reader of a process keeps a copy of its own. This is to be
-imported before moto's Step Functions and ECS.
+That is every type of EC2's machines with the places where it is offered, which ECS brings along, and the descriptions
+of services, of which each reader of a process keeps a copy of its own. This is to be imported before moto's ECS.
 """
 
 import functools

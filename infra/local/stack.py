@@ -1,105 +1,30 @@
 """One running Atoll on this machine: puts the parts together, and takes them apart again."""
 
 import contextlib
-import functools
 import json
-import logging
-import os
 import secrets
-import threading
-import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
-from unittest.mock import patch
 
-import boto3
 from chalice import Chalice
-from moto import mock_aws
-from moto.core.common_models import BaseModel
 
-from chalicelib.services import Services, use
+from chalicelib.services import use
 from chalicelib.settings import Settings
-from infra.local import dynamodb, lean, shortcut  # noqa: F401
 from infra.local.api_gateway import Gateway
-from infra.local.background import Background
-from infra.local.bus import Bus
-from infra.local.foreign_streams import ForeignStream
-from infra.local.functions import Functions, Handler
-from infra.local.invocations import Invocations
-from infra.local.machines import Machines
-from infra.local.provision import Provision
-from infra.local.shortcut import Shortcut
-from infra.local.streams import Mapping as StreamMapping
-from infra.local.streams import Pump
-from infra.local.tables import Tables
-from infra.local.tasks import Container, Task, Tasks
-from infra.local.waiting import SessionWatch, Watches
+from infra.local.aws import Aws
+from infra.local.cloudformation.provision import Provision
+from infra.local.dynamodb import keys
+from infra.local.dynamodb.streams import Pump
+from infra.local.environment import ACCOUNT, REGION, STAGE, local_environment
+from infra.local.functions.functions import Functions, Handler
+from infra.local.services import LocalServices
+from infra.local.step_functions.service import StepFunctions
+from infra.local.waiting import Watches
 
-log = logging.getLogger(__name__)
-
-STAGE = "local"
-ACCOUNT = "123456789012"
-REGION = "us-east-1"
 INFRA = Path(__file__).resolve().parent.parent
 
-#: How often what is over is deleted, in s.
-HOUSEKEEPING_S = 60.0
-
-#: Threads for what goes on in the background: targets of rules, tasks that start.
-BACKGROUND_THREADS = 16
-
-_MOTO = {"stepfunctions": {"execute_state_machine": True}, "lambda": {"use_docker": False}}
-
-#: The environment in which this process reaches moto and nothing else.
-_ENVIRONMENT = {
-    "AWS_ACCESS_KEY_ID": "local",
-    "AWS_SECRET_ACCESS_KEY": "local",
-    "AWS_DEFAULT_REGION": REGION,
-    "AWS_REGION": REGION,
-    # With account ids in host names moto does not recognize DynamoDB Streams.
-    "AWS_ACCOUNT_ID_ENDPOINT_MODE": "disabled",
-    "AWS_EC2_METADATA_DISABLED": "true",
-    "AWS_CONFIG_FILE": os.devnull,
-    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-    "AWS_XRAY_SDK_ENABLED": "false",
-    "POWERTOOLS_TRACE_DISABLED": "true",
-    "POWERTOOLS_METRICS_DISABLED": "true",
-    "ATOLL_STAGE": STAGE,
-}
-
-#: What a person's own AWS environment must not change here.
-_REMOVED = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ROLE_ARN")
-
 Event = dict[str, Any]
-
-
-class LocalDeployment(Services):
-    """The deployment that the handlers act on: its clients are made once, and its waits end when something happens."""
-
-    def __init__(self, settings: Settings, watches: Watches, shortcut: Shortcut) -> None:
-        super().__init__(settings)
-        self._watches = watches
-        self._shortcut = shortcut
-        self._clients: dict[str, Any] = {}
-        self._lock = threading.Lock()
-
-    def client(self, service: str) -> Any:
-        """Return the boto3 client of a service; making one is not safe beside another thread, using it is."""
-        with self._lock:
-            if service not in self._clients:
-                client = super().client(service)
-                if service == "dynamodb":
-                    self._watches.follow(client)
-                # A service that is elsewhere is called by HTTP.
-                if service in ("dynamodb", "events") and f"AWS_ENDPOINT_URL_{service.upper()}" not in os.environ:
-                    self._shortcut.follow(client)
-                self._clients[service] = client
-            return self._clients[service]
-
-    def watch(self, session_id: str, cares: Callable[[Event], bool] | None = None) -> SessionWatch:
-        """Return a pause that ends when something is written to the session, or an event that the waiter cares for."""
-        return self._watches.of(session_id, cares)
 
 
 class LocalStack:
@@ -166,8 +91,6 @@ class LocalStack:
         self.webhook_secret = webhook_secret or secrets.token_urlsafe(32)
         self.custom_tool_secret = custom_tool_secret or self.webhook_secret
         self.agents: list[tuple[str, str]] = []
-        #: The streams' pumps, by the names of their tables.
-        self.pumps: dict[str, list[Pump]] = {}
         self._undo = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -189,27 +112,55 @@ class LocalStack:
         """End every agent, every thread and the embedded AWS."""
         self._undo.close()
 
+    @property
+    def machines(self) -> StepFunctions:
+        """The state machines."""
+        return self._aws.machines
+
+    @property
+    def functions(self) -> Functions:
+        """The functions, by their names."""
+        return self._aws.functions
+
+    @property
+    def pumps(self) -> dict[str, list[Pump]]:
+        """The streams' pumps, by the names of their tables."""
+        return self._aws.pumps
+
+    def tidy(self) -> None:
+        """Delete what has expired and forget what is over; done every minute by itself."""
+        self._aws.tidy()
+
     def _start(self) -> None:
         undo = self._undo
-        undo.enter_context(_environment())
+        undo.enter_context(local_environment())
         # The port is taken first: an agent's address must be known, and a port in use is to be said at once.
         gateway = Gateway(self._host, self._port)
         undo.callback(gateway.stop)
         self.url = f"http://{gateway.host}:{gateway.port}"
-        undo.enter_context(mock_aws(config=_MOTO))
-        undo.enter_context(patch("boto3.DEFAULT_SESSION", _session()))
-        # moto keeps each object that it ever makes for its dashboard: every item read, for ever.
-        undo.enter_context(patch.object(BaseModel, "__new__", staticmethod(lambda cls, *_, **__: object.__new__(cls))))
 
         self.watches = Watches()
-        self._tables = Tables(ACCOUNT, REGION, self._stream)
-        self.services = LocalDeployment(self._settings(), self.watches, Shortcut(self._tables, ACCOUNT, REGION))
+        settings = self._settings()
+        self._aws = Aws(
+            settings.prefix,
+            lambda service: self.services.client(service),  # noqa: PLW0108, there is none yet
+            on_event=self._on_event or _ignore,
+            on_output=self._on_output or _ignore,
+        )
+        self.services = LocalServices(settings, self.watches, self._follow)
+        # The other way round from here: agents end first, then whoever waits, then what reacts to them.
+        undo.callback(self._aws.stop)
+        undo.callback(gateway.stop)
+        undo.callback(self.watches.stop)
+        undo.callback(self._aws.stop_tasks)
+        self._aws.start()
         undo.callback(use, None)
         use(self.services)
+
         app = self._app or _load_app()
-        self._start_services(gateway)
         self.functions.serve({**app.handler_map, **self._given_functions})
-        self._provision()
+        self._aws.provide(Provision(INFRA, stage=STAGE, account=ACCOUNT, region=REGION, client=self.services.client))
+        self._set_secrets()
         if self.key and self._app is None:
             from chalicelib.domain import api_keys
 
@@ -217,71 +168,12 @@ class LocalStack:
         for folder in self._agent_folders:
             self.register(folder)
         api_keys_table = self.services.settings.table("api-keys")
-        gateway.serve(app, dynamodb.door(self.services.dynamodb, api_keys_table, self.key))
+        gateway.serve(app, keys.endpoint(self.services.dynamodb, api_keys_table, self.key))
 
-    def _start_services(self, gateway: Gateway) -> None:
-        """Put what moto lacks in its place."""
-        undo = self._undo
-        self.functions = Functions(self.services.settings.prefix, f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:")
-        self._background = background = Background("background", BACKGROUND_THREADS)
-        machines = Machines()
-        self._invocations = Invocations(background, call=self.functions.invoke, send=self._dead_letter)
-        self._bus = bus = Bus(
-            background,
-            invoke=self._invocations.invoke,
-            start_execution=self._start_execution,
-            dead_letter=self._dead_letter,
-            tell=self._tell,
-        )
-        self._tasks = tasks = Tasks(ACCOUNT, REGION, background, put_event=self._put_event, show=self._show)
-        for patches in (self._tables.patches, shortcut.patches, machines.patches, bus.patches, tasks.patches):
-            for part in patches():
-                undo.enter_context(part)
-        for part in self.functions.behind_lambda_api():
-            undo.enter_context(part)
-        # The other way round from here: agents end first, then whoever waits, then what reacts to them.
-        undo.callback(machines.stop)
-        undo.callback(background.close)
-        undo.callback(self._stop_pumps)
-        undo.callback(gateway.stop)
-        undo.callback(self.watches.stop)
-        undo.callback(tasks.stop)
-
-    def _provision(self) -> None:
-        """Make what the templates say, and play its streams and schedules."""
-        provision = Provision(INFRA, stage=STAGE, account=ACCOUNT, region=REGION, client=self.services.client)
-        provision.make()
-        self._set_secrets()
-        self.pumps.clear()
-        for table, properties in provision.mappings:
-            pump = Pump(
-                table,
-                StreamMapping.of(properties),
-                invoke=self.functions.invoke,
-                give_up=functools.partial(self._give_up, properties),
-            )
-            self.pumps.setdefault(table, []).append(pump)
-        for table in self.pumps:
-            self._open_stream(table)
-        for properties in provision.invoke_configs:
-            self._invocations.configure(properties)
-        for expression, arn, targets in provision.schedules:
-            self._bus.schedule(expression, arn, targets)
-        self._background.every(HOUSEKEEPING_S, self.tidy)
-
-    def _open_stream(self, table: str) -> None:
-        if "AWS_ENDPOINT_URL_DYNAMODB" not in os.environ:
-            self._tables.stream(table)
-            return
-        arn = self.services.client("dynamodb").describe_table(TableName=table)["Table"]["LatestStreamArn"]
-        stream = ForeignStream(table, self.services.client("dynamodbstreams"), arn, self._stream)
-        self._undo.callback(stream.stop)
-
-    def tidy(self) -> None:
-        """Delete what has expired and forget what is over; done every minute by itself."""
-        self._tables.delete_expired(time.time())
-        self._tables.forget_empty_partitions()
-        self._tasks.forget_old()
+    def _follow(self, service: str, client: Any) -> None:
+        if service == "dynamodb":
+            self.watches.follow(client)
+        self._aws.follow(service, client)
 
     def _settings(self) -> Settings:
         ours = {
@@ -315,54 +207,9 @@ class LocalStack:
         agent = register_local(self.services, Path(folder))
         self.agents.append((agent.name, agent.version))
 
-    def _stream(self, table: str, record: Event) -> None:
-        for pump in self.pumps.get(table, []):
-            pump.put(record)
 
-    def _stop_pumps(self) -> None:
-        for pumps in self.pumps.values():
-            for pump in pumps:
-                pump.stop()
-
-    def _start_execution(self, arn: str, name: str, content: str) -> None:
-        self.services.client("stepfunctions").start_execution(stateMachineArn=arn, name=name, input=content)
-
-    def _dead_letter(self, arn: str, text: str) -> None:
-        client = self.services.client("sqs")
-        url = client.get_queue_url(QueueName=arn.rsplit(":", 1)[-1])["QueueUrl"]
-        client.send_message(QueueUrl=url, MessageBody=text)
-
-    def _give_up(self, properties: dict[str, Any], obituary: Event) -> None:
-        log.error("%s: gave up on records of %s", properties["FunctionName"], properties["EventSourceArn"])
-        destination = properties.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination")
-        if destination:
-            self._dead_letter(destination, json.dumps(obituary))
-
-    def _put_event(self, entry: Event) -> None:
-        self.services.client("events").put_events(Entries=[entry])
-
-    def _tell(self, event: Event) -> None:
-        if self._on_event is not None:
-            self._on_event(event)
-
-    def _show(self, task: Task, container: Container, line: str) -> None:
-        if self._on_output is not None:
-            self._on_output(container.label, line)
-
-
-@contextlib.contextmanager
-def _environment() -> Any:
-    """Set this process's environment for moto, and restore it."""
-    with patch.dict(os.environ, _ENVIRONMENT):
-        for name in _REMOVED:
-            os.environ.pop(name, None)
-        yield
-
-
-@functools.cache
-def _session() -> boto3.Session:
-    """Return the session of every stack in this process: it reads each service's description from disk only once."""
-    return boto3.Session()
+def _ignore(*_: object) -> None:
+    """Nobody looks on."""
 
 
 def _load_app() -> Chalice:

@@ -9,9 +9,10 @@ from chalicelib.aws.bus import NotPublished
 from chalicelib.aws.tasks import NoCapacity
 from chalicelib.domain import actors
 from chalicelib.domain.errors import Unauthorized
-from chalicelib.store.items import decode
+from chalicelib.store.table import decode
+from infra.local.functions.functions import FunctionError
 from tests.faults.platform import Call, Died, World
-from tests.faults.states import FunctionFailed
+from tests.faults.services import variables
 
 HOUR_MS = 3_600_000
 
@@ -85,7 +86,7 @@ class Witness:
         return found
 
     def _errors(self) -> list[str]:
-        expected = (Died, ClientError, BotoCoreError, NotPublished, NoCapacity, FunctionFailed)
+        expected = (Died, ClientError, BotoCoreError, NotPublished, NoCapacity, FunctionError)
         return [f"{name} raised {error!r}" for name, error in self.world.errors if not isinstance(error, expected)]
 
     def _changes(self, table: str) -> list[tuple[dict[str, Any] | None, dict[str, Any] | None]]:
@@ -142,10 +143,10 @@ class Witness:
 
     def _stats(self, session_id: str, report: dict[str, Any]) -> list[str]:
         """The report has one row for each agent that ran. A task that is stopped at its launch may have one or not."""
-        tasks = [task for task in self.world.ecs.tasks.values() if task["startedBy"].startswith(session_id)]
+        tasks = [task for task in self.world.ecs.tasks.values() if task.started_by.startswith(session_id)]
         closed_ms = self._executed()[session_id]["closingAtMs"]
-        ran = {task["environment"]["CORAL_AGENT_ID"] for task in tasks if task.get("startedAt", 1 << 60) < closed_ms}
-        asked = {task["environment"]["CORAL_AGENT_ID"] for task in tasks}
+        ran = {variables(task)["CORAL_AGENT_ID"] for task in tasks if (task.started_ms or 1 << 60) < closed_ms}
+        asked = {variables(task)["CORAL_AGENT_ID"] for task in tasks}
         told = [row["name"] for row in report["agentStats"]]
         if len(set(told)) == len(told) and ran <= set(told) <= asked:
             return []
@@ -158,17 +159,17 @@ class Witness:
             found += [
                 f"the task {task['startedBy']} outlived its session"
                 for task in self.world.ecs.tasks.values()
-                if task["startedBy"].startswith(session_id) and task.get("stoppedAt", 0) > last_ms
+                if task.started_by.startswith(session_id) and (task.stopped_ms or 0) > last_ms
             ]
         if self.undisturbed:
             found += [
                 f"the task {task['startedBy']} was stopped before its end"
                 for task in self.world.ecs.tasks.values()
-                if task["stopped_by_call"]
+                if task.stop_code == "UserInitiated"
             ]
             for session_id in self._executed():
                 agents = [item for item in self.last_items.get(session_id, []) if item["item"].startswith("AGENT#")]
-                tasks = [each for each in self.world.ecs.tasks.values() if each["startedBy"].startswith(session_id)]
+                tasks = [each for each in self.world.ecs.tasks.values() if each.started_by.startswith(session_id)]
                 if len(tasks) != len(agents):
                     found.append(f"the session {session_id} with {len(agents)} agents ran {len(tasks)} tasks")
         return found
@@ -184,7 +185,7 @@ class Witness:
         found = []
         for task in self.world.ecs.tasks.values():
             try:
-                actors.by_secret(self.world.services, task["environment"]["CORAL_AGENT_SECRET"])
+                actors.by_secret(self.world.services, variables(task)["CORAL_AGENT_SECRET"])
             except Unauthorized:
                 continue
             found.append(f"the secret of {task['startedBy']} still works")
@@ -203,7 +204,7 @@ class Witness:
         """Each task that ran was told of in the session's log, when it started and when it stopped."""
         found = []
         for session_id, items in self.last_items.items():
-            tasks = [task for task in self.world.ecs.tasks.values() if task["startedBy"].startswith(session_id)]
+            tasks = [task for task in self.world.ecs.tasks.values() if task.started_by.startswith(session_id)]
             entries = {
                 item["item"].rpartition("#")[2]: json.loads(item["event"])
                 for item in items
@@ -211,7 +212,7 @@ class Witness:
             }
             once = ("runtime_started", "runtime_stopped", "agent_connected")
             told = [(event["type"], event["name"]) for event in entries.values() if event["type"] in once]
-            names = [task["environment"]["CORAL_AGENT_ID"] for task in tasks if "startedAt" in task]
+            names = [variables(task)["CORAL_AGENT_ID"] for task in tasks if task.started_ms is not None]
             wanted = [(kind, name) for kind in ("runtime_started", "runtime_stopped") for name in names]
             found += [f"the log of {session_id} does not tell of {each}" for each in wanted if each not in told]
             if len(set(told)) < len(told):
@@ -222,7 +223,7 @@ class Witness:
         """Each step of each session was published."""
         found = []
         published = set()
-        for kind, detail in self.world.events.published:
+        for kind, detail in self.world.published:
             for field in ("initialSessionState", "sessionState", "finalSessionState"):
                 if field in detail:
                     published.add((kind, detail[field]["id"]))

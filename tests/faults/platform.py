@@ -1,12 +1,13 @@
 """AWS around the app's real handlers, in one thread and on a clock that only moves when nothing is left to do now.
 
-DynamoDB is moto's, with the streams of the local stack; Step Functions, ECS and EventBridge are small models
-(`services`, `states`); rules, mappings and machines are those of ``infra/``. Each AWS call of a handler is counted and
-can be made to fail (`Fault`); what fails is then retried or redelivered as AWS does it.
+Step Functions, ECS, EventBridge and Lambda's asynchronous calls are the engines of the local stack, DynamoDB is moto's
+with the local stack's streams; rules, mappings and machines are those of ``infra/``. Each AWS call of a handler is
+counted and can be made to fail (`Fault`); what fails is then retried or redelivered as AWS does it.
 """
 
 import contextlib
 import dataclasses
+import functools
 import heapq
 import itertools
 import json
@@ -29,26 +30,35 @@ from chalicelib.aws.http import Answer
 from chalicelib.clock import Clock
 from chalicelib.services import Services, use
 from chalicelib.settings import Settings
-from infra.local import shortcut
-from infra.local.functions import Context
-from infra.local.invocations import InvokeConfig
-from infra.local.provision import Provision
-from infra.local.shortcut import Shortcut
-from infra.local.streams import Mapping
-from infra.local.tables import Tables
-from tests.faults.services import Ecs, EventBridge, StepFunctions, refused
-from tests.faults.states import FunctionFailed
+from infra.local.background import Background
+from infra.local.cloudformation.provision import Provision
+from infra.local.dynamodb import shortcut
+from infra.local.dynamodb.shortcut import Shortcut
+from infra.local.dynamodb.streams import Mapping
+from infra.local.dynamodb.tables import Tables
+from infra.local.ecs import tasks
+from infra.local.ecs.definitions import MotoDefinitions
+from infra.local.environment import ACCOUNT, REGION
+from infra.local.event_bridge import bus
+from infra.local.event_bridge.bus import EventBridge
+from infra.local.event_bridge.rules import Rules
+from infra.local.functions.functions import Context, FunctionError
+from infra.local.functions.invocations import Invocations
+from infra.local.in_process import InProcess
+from infra.local.step_functions import service as step_functions
+from infra.local.step_functions.execution import Execution
+from infra.local.step_functions.service import StepFunctions
+from tests.faults.services import Ecs, Timer, WorldScheduler, refused, variables
 
-ACCOUNT = "123456789012"
-REGION = "us-east-1"
 INFRA = Path(__file__).parents[2] / "infra"
 KEY = "dev"
 #: Where every world begins.
 START_MS = 1_800_000_000_000
 #: How long one AWS call takes.
 CALL_MS = 2
-#: How long a record of a stream is under way.
+#: How long a record of a stream is under way, and an event.
 STREAM_MS = 20
+EVENT_MS = 20
 
 _ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "testing",
@@ -182,8 +192,17 @@ class Emulator:
         self._clients: dict[str, Any] = {}
         self.world: World | None = None
         self.settings: dict[str, Any] = {"namespace_deletion_wait_ms": 600}
-        self.machines: dict[str, dict[str, Any]] = {}
-        self.rules: dict[str, dict[str, Any]] = {}
+        self.rules = Rules(lambda: self.client("events"))
+        self.definitions = MotoDefinitions(lambda: self.client("ecs"))
+        #: Machines are created before the first world, which begins with them.
+        self.machines = StepFunctions(ACCOUNT, REGION, Background("unused"), invoke=lambda *_: None)
+        self._in_process = InProcess(
+            {
+                "ecs": self._operations("ecs", tasks.OPERATIONS),
+                "eventbridge": self._operations("events", bus.OPERATIONS),
+                "sfn": self._operations("machines", step_functions.OPERATIONS),
+            }
+        )
 
     def __enter__(self) -> "Emulator":
         undo = self._undo
@@ -202,7 +221,9 @@ class Emulator:
         provision = Provision(INFRA, stage="local", account=ACCOUNT, region=REGION, client=self.client)
         provision.make()
         self.mappings = {table: Mapping.of(properties) for table, properties in provision.mappings}
-        self.invoke_configs = {each["FunctionName"]: InvokeConfig.of(each) for each in provision.invoke_configs}
+        self.invoke_configs = provision.invoke_configs
+        for name in ("default", "atoll-local"):  # read once, now: no call of a handler
+            self.rules.targets(name, {})
         for table in self.mappings:
             self.tables.stream(table)
         from app import app
@@ -220,6 +241,7 @@ class Emulator:
             import boto3
 
             self._clients[service] = client = boto3.client(service)
+            self._in_process.follow(client.meta.events)
             if service == "dynamodb":
                 Shortcut(self.tables, ACCOUNT, REGION).follow(client)
         return self._clients[service]
@@ -247,41 +269,21 @@ class Emulator:
                 if faults.has_errors():
                     raise HandlerFault(faults.generate_report())
 
-                def perform() -> Any:
-                    return emulator._served(service, operation, parameters)
-            else:
-
-                def perform() -> Any:
-                    return emulator._make_api_call(client, operation, parameters)
+            def perform() -> Any:
+                return emulator._make_api_call(client, operation, parameters)
 
             return emulator.world.call(operation, perform, parameters) if emulator.world else perform()
 
         return make_api_call
 
-    def _served(self, service: str, operation: str, parameters: dict[str, Any]) -> Any:
-        if self.world is None:
-            return self._provided(operation, parameters)
-        model = {"ecs": self.world.ecs, "stepfunctions": self.world.machines, "events": self.world.events}[service]
-        return getattr(model, botocore.xform_name(operation))(parameters)
+    def _operations(self, engine: str, names: tuple[str, ...]) -> dict[str, Callable[[dict[str, Any]], dict[str, Any]]]:
+        """Return the operations of an engine of the world that there is, or of those before the first."""
 
-    def _provided(self, operation: str, parameters: dict[str, Any]) -> Any:
-        name = parameters.get("name") or parameters.get("Name") or parameters.get("clusterName")
-        if operation == "CreateStateMachine":
-            arn = f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{name}"
-            self.machines[arn] = json.loads(parameters["definition"])
-            return {"stateMachineArn": arn}
-        if operation == "PutRule":
-            rule = {**parameters, "Targets": []}
-            if "EventPattern" in rule:
-                rule["EventPattern"] = json.loads(rule["EventPattern"])
-            self.rules[name] = rule
-            return {"RuleArn": f"arn:aws:events:{REGION}:{ACCOUNT}:rule/{name}"}
-        if operation == "PutTargets":
-            self.rules[parameters["Rule"]]["Targets"] += parameters["Targets"]
-            return {}
-        if operation == "CreateEventBus":
-            return {"EventBusArn": f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/{name}"}
-        return {"cluster": {"clusterName": name, "clusterArn": f"arn:aws:ecs:{REGION}:{ACCOUNT}:cluster/{name}"}}
+        def operation(name: str, request: dict[str, Any]) -> dict[str, Any]:
+            there: Any = self.world or self
+            return getattr(getattr(there, engine), botocore.xform_name(name))(request)  # type: ignore[no-any-return]
+
+        return {name: functools.partial(operation, name) for name in names}
 
 
 class Stream:
@@ -324,7 +326,7 @@ class Stream:
         try:
             answer = self._world.invoke(function, {"Records": batch})
             failed = {failure["itemIdentifier"] for failure in (answer or {}).get("batchItemFailures", [])}
-        except FunctionFailed:
+        except FunctionError:
             failed = {batch[0]["dynamodb"]["SequenceNumber"]}
         numbers = [record["dynamodb"]["SequenceNumber"] for record in batch]
         first = next((index for index, number in enumerate(numbers) if number in failed), len(batch))
@@ -351,7 +353,7 @@ class World:
         #: Whether the scenario is at what it is about. The rest only leads there and away.
         self.in_window = True
         self._emulator = emulator
-        self._due: list[tuple[int, int, Callable[[], None], Callable[[], bool]]] = []
+        self._due: list[tuple[int, int, Timer]] = []
         self._order = itertools.count()
         self._function: str | None = None
         self._invocations = itertools.count(1)
@@ -363,9 +365,11 @@ class World:
         self.before_call: list[Callable[[Call], None]] = []
         #: Errors that AWS answers with, as long as the test says so.
         self.outage: Callable[[str], Exception | None] | None = None
-        self.ecs = Ecs(self)
-        self.machines = StepFunctions(self, emulator.machines)
-        self.events = EventBridge(self, list(emulator.rules.values()), emulator.invoke_configs)
+        #: What was put on Atoll's bus: type and detail.
+        self.published: list[tuple[str, dict[str, Any]]] = []
+        #: What rules could not hand over and functions failed on: the ARN of the queue, the message.
+        self.dead_letters: list[tuple[str, Any]] = []
+        self._start_services(emulator)
         self.streams = {table: Stream(self, table, mapping) for table, mapping in emulator.mappings.items()}
         #: After which times each invocation is made once more.
         self.again_after_ms: tuple[int, ...] = ()
@@ -377,26 +381,69 @@ class World:
         self.receiver: Receiver = self.services.http  # type: ignore[assignment]
         use(self.services)
 
+    def _start_services(self, emulator: Emulator) -> None:
+        scheduler = WorldScheduler(self)
+        self.ecs = Ecs(self, emulator.definitions)
+        # Every pause of a retrier is as long as it may be, so that one run is like the other.
+        self.machines = StepFunctions(
+            ACCOUNT,
+            REGION,
+            scheduler,
+            invoke=self.invoke,
+            machines=emulator.machines.machines,
+            jitter=lambda: 1.0,
+        )
+        invocations = Invocations(scheduler, call=self.invoke, send=self._take_dead_letter)
+        for properties in emulator.invoke_configs:
+            invocations.configure(properties)
+        self.events = EventBridge(
+            ACCOUNT,
+            REGION,
+            scheduler,
+            rules=emulator.rules,
+            invoke=invocations.invoke,
+            start_execution=self._start_execution,
+            send_message=self._take_dead_letter,
+            on_event=self._see_event,
+            latency_ms=EVENT_MS,
+        )
+
+    def _start_execution(self, arn: str, name: str, content: str) -> None:
+        self.machines.start_execution({"stateMachineArn": arn, "name": name, "input": content})
+
+    def _take_dead_letter(self, arn: str, text: str) -> None:
+        self.dead_letters.append((arn, json.loads(text)))
+
+    def _see_event(self, event: dict[str, Any]) -> None:
+        if event["source"] != "aws.ecs":
+            self.published.append((event["detail-type"], event["detail"]))
+
+    def executions(self, machine: str) -> list[Execution]:
+        """Return the executions of a machine, by the last part of its name."""
+        return [each for each in self.machines.executions.values() if each.machine_arn.endswith(machine)]
+
     # Time
 
-    def at(self, time_ms: int, what: Callable[[], None], unless: Callable[[], bool] = lambda: False) -> None:
-        """Do something at a time, unless that is pointless by then: then the clock does not wait for it."""
-        heapq.heappush(self._due, (time_ms, next(self._order), what, unless))
+    def at(self, time_ms: int, what: Callable[..., Any], *arguments: Any) -> Timer:
+        """Do something at a time; the clock does not wait for what was cancelled."""
+        timer = Timer(what, arguments)
+        heapq.heappush(self._due, (time_ms, next(self._order), timer))
+        return timer
 
-    def after(self, delay_ms: int, what: Callable[[], None]) -> None:
+    def after(self, delay_ms: int, what: Callable[..., Any], *arguments: Any) -> Timer:
         """Do something later."""
-        self.at(self.now_ms + delay_ms, what)
+        return self.at(self.now_ms + delay_ms, what, *arguments)
 
     def run(self, until_ms: int | None = None) -> None:
         """Let everything happen that is due until a time, or until nothing is left to happen."""
         for _ in range(100_000):
             if not self._due or (until_ms is not None and self._due[0][0] > until_ms):
                 break
-            time_ms, _, what, unless = heapq.heappop(self._due)
-            if unless():
+            time_ms, _, timer = heapq.heappop(self._due)
+            if timer.cancelled:
                 continue
             self.now_ms = max(self.now_ms, time_ms)
-            what()
+            timer.fire()
         else:
             raise AssertionError("this world never comes to rest")
         if until_ms is not None:
@@ -470,7 +517,8 @@ class World:
             self.errors.append((function, error))
             if not isinstance(error, (Exception, Died)):
                 raise
-            raise FunctionFailed("Lambda.Unknown" if isinstance(error, Died) else type(error).__name__) from error
+            kind = "Lambda.Unknown" if isinstance(error, Died) else type(error).__name__
+            raise FunctionError({"errorType": kind, "errorMessage": str(error)}) from error
         finally:
             self._function, self._invocation = outer
             if self._dead:  # the next invocation has a new process
@@ -478,7 +526,7 @@ class World:
                 self.services.known_keys.clear()
 
     def invoke(self, function: str, event: Any) -> Any:
-        """Call a Lambda function as AWS does; raise `FunctionFailed` when it raises or its process dies."""
+        """Call a Lambda function as AWS does; raise `FunctionError` when it raises or its process dies."""
         name = function.rsplit(":", 1)[-1]
         handler = self._emulator.app.handler_map[name.removeprefix("atoll-local-")]
         for pause_ms in self.again_after_ms:  # what AWS delivers once more, whatever came of it
@@ -487,7 +535,7 @@ class World:
 
     def _invoke_again(self, name: str, event: Any) -> None:
         handler = self._emulator.app.handler_map[name.removeprefix("atoll-local-")]
-        with contextlib.suppress(FunctionFailed):
+        with contextlib.suppress(FunctionError):
             self._invoked(handler, name, event)
 
     def _invoked(self, handler: Any, name: str, event: Any) -> Any:
@@ -506,7 +554,7 @@ class World:
             with self._process(f"{method} {path.split('/')[4] if path.count('/') > 3 else path}"):
                 answer = self._emulator.gateway.handle_request(method=method, path=path, headers=sent, body=content)
             status, text, answered = answer["statusCode"], answer["body"], dict(answer["headers"])
-        except FunctionFailed:
+        except FunctionError:
             status, text, answered = 502, '{"message": "Internal server error"}', {}
         except LocalGatewayException as error:
             status, text, answered = error.CODE, error.body or b"", dict(error.headers)
@@ -535,7 +583,7 @@ class World:
         for _ in range(8):
             try:
                 answer = self.invoke("atoll-local-mcp", event)
-            except FunctionFailed:
+            except FunctionError:
                 answer = {"statusCode": 502, "headers": {}, "body": "{}"}
             status = answer["statusCode"]
             self.answers.append(("MCP", body["params"]["name"], status, answer["headers"].get("Retry-After")))
@@ -546,8 +594,8 @@ class World:
 
     def secret_of(self, agent: str) -> str:
         """Return the secret that an agent's latest task was given."""
-        tasks = [task for task in self.ecs.tasks.values() if task["environment"]["CORAL_AGENT_ID"] == agent]
-        return str(tasks[-1]["environment"]["CORAL_AGENT_SECRET"])
+        given = [variables(task) for task in self.ecs.tasks.values()]
+        return [each["CORAL_AGENT_SECRET"] for each in given if each.get("CORAL_AGENT_ID") == agent][-1]
 
     def tool(self, agent: str, name: str, **arguments: Any) -> dict[str, Any]:
         """Call a tool in an agent's place; return its result, with ``error`` when it was refused."""
@@ -557,7 +605,17 @@ class World:
             return {"error": answer}
         return answer["result"]["structuredContent"]  # type: ignore[no-any-return]
 
+    def run_task(self, started_by: str) -> None:
+        """Start a task that no launch of Atoll's has started, of what the agent of `begin` is made of."""
+        [record] = self.items("registry")
+        [definition] = record["taskDefinitions"].values()
+        self.ecs.run_task({"cluster": "atoll-local", "taskDefinition": definition, "startedBy": started_by})
+
     # What a test looks at
+
+    def count_of(self, operation: str) -> int:
+        """Return how often handlers have made a call."""
+        return sum(call.operation == operation for call in self.calls)
 
     def items(self, table: str) -> list[dict[str, Any]]:
         """Return what is in a table, expired or not."""

@@ -1,6 +1,7 @@
 """Whatever comes twice, late or in another order changes nothing; what cannot be processed holds up nothing else."""
 
 import copy
+import dataclasses
 import json
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,6 @@ import pytest
 from tests.client import session, sleeper
 from tests.faults.platform import Emulator, World
 from tests.faults.scenarios import SCENARIOS, WEBHOOKS, Scenario, begin, create, judge, two_agents
-from tests.faults.services import task_event
 
 MINUTE_MS = 60_000
 
@@ -57,11 +57,11 @@ def test_a_task_stops_before_run_task_has_returned(emulator: Emulator) -> None:
 
     def run_and_stop(request: dict[str, Any]) -> dict[str, Any]:
         answer = run_task(request)
-        task = answer["tasks"][0]
-        if task["lastStatus"] == "PROVISIONING":
-            world.ecs._start(task)
+        task = world.ecs.tasks[answer["tasks"][0]["taskArn"]]
+        if task.last_status == "PROVISIONING":
+            world.ecs.start_now(task)
             world.ecs.end(task, exit_code=0, silently=True)
-            world.outside(lambda: world.invoke("atoll-local-on_task_change", task_event(task)))
+            world.outside(lambda: world.invoke("atoll-local-on_task_change", world.ecs.event(task)))
         return answer
 
     world.ecs.run_task = run_and_stop  # type: ignore[method-assign]
@@ -75,9 +75,10 @@ def test_a_task_that_nobody_knows_stops(emulator: Emulator, started_by: str) -> 
     witness.reasons = {"agents_exited"}
     create(world, witness, two_agents(world, lives_ms=(60_000, 60_000)))
     world.run_for(5_000)
-    task = copy.copy(world.ecs.running()[0])
-    task |= {"startedBy": started_by, "lastStatus": "STOPPED", "stoppedAt": world.now_ms}
-    event = task_event(task)
+    task = dataclasses.replace(
+        world.ecs.running()[0], started_by=started_by, last_status="STOPPED", stopped_ms=world.now_ms
+    )
+    event = world.ecs.event(task)
     world.invoke("atoll-local-on_task_change", event)
     del event["detail"]["startedBy"]
     world.invoke("atoll-local-on_task_change", event)
@@ -90,9 +91,9 @@ def test_the_stop_of_one_of_two_agents_comes_many_times(emulator: Emulator) -> N
     witness.undisturbed, witness.reasons = True, {"agents_exited"}
     path = create(world, witness, two_agents(world, lives_ms=(1_000, 60_000)))
     world.run_for(5_000)
-    stopped = [task for task in world.ecs.tasks.values() if task["lastStatus"] == "STOPPED"]
+    stopped = [task for task in world.ecs.tasks.values() if task.last_status == "STOPPED"]
     for _ in range(3):
-        world.invoke("atoll-local-on_task_change", task_event(stopped[0]))
+        world.invoke("atoll-local-on_task_change", world.ecs.event(stopped[0]))
     assert world.ask("GET", path)[1]["status"]["type"] == "executed", "the other one runs"
     assert not witness.broken()
 

@@ -60,7 +60,7 @@ def test_a_session_with_a_long_log_closes_and_is_purged_in_slices(emulator: Emul
         assert (
             operations.count("BatchWriteItem") * BATCH_MS * 10 + operations.count("Query") * PAGE_MS < FUNCTION_MS / 10
         )
-    assert [execution.history.count("RemoveSession") for execution in world.machines.of("session-lifecycle")] == [
+    assert [execution.entered.count("RemoveSession") for execution in world.executions("session-lifecycle")] == [
         len(slices)
     ]
 

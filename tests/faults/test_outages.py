@@ -1,7 +1,6 @@
 """A service of AWS is away for a while: what was accepted waits for it, and is done when it is back."""
 
 from collections.abc import Callable
-from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -9,12 +8,13 @@ import pytest
 from chalicelib.domain import agent_environment
 from chalicelib.domain.registry import register_local
 from chalicelib.store.agents import AgentRecord
+from infra.local.ecs.tasks import Task
 from tests.agents import CRASHER
 from tests.client import agent, session, sleeper
 from tests.faults.invariants import Witness
 from tests.faults.platform import Emulator, World
 from tests.faults.scenarios import WEBHOOKS, begin, create, two_agents
-from tests.faults.services import refused, task_event
+from tests.faults.services import refused
 
 MINUTE_MS = 60_000
 
@@ -152,7 +152,7 @@ def calls_of(world: World, function: str) -> int:
     return len({call.invocation for call in world.calls if call.function == function})
 
 
-def exited_unheard(emulator: Emulator) -> tuple[World, Witness, dict[str, Any]]:
+def exited_unheard(emulator: Emulator) -> tuple[World, Witness, Task]:
     """The only agent of a session has just exited, and the function that should note it is throttled."""
     world, witness = begin(emulator)
     witness.undisturbed, witness.reasons = True, {"agents_exited"}
@@ -172,7 +172,7 @@ def test_the_stop_of_an_agent_is_noted_by_the_third_call(emulator: Emulator) -> 
     world.run_for(2 * MINUTE_MS)
     assert calls_of(world, "on_task_change") == 3
     assert not world.items("sessions")
-    assert not world.events.dead
+    assert not world.dead_letters
     assert not witness.broken()
 
 
@@ -180,11 +180,13 @@ def test_the_stop_of_an_agent_that_three_calls_could_not_note_is_laid_aside_and_
     world, witness, task = exited_unheard(emulator)
     world.run_for(10 * MINUTE_MS)
     assert calls_of(world, "on_task_change") == 3
-    [(queue, letter)] = world.events.dead
+    [(queue, letter)] = world.dead_letters
     assert queue.endswith(":atoll-local-dead-letters")
     assert letter["requestContext"]["condition"] == "RetriesExhausted"
     assert letter["requestContext"]["approximateInvokeCount"] == 3
-    assert letter["requestPayload"] == task_event(task)
+    payload = letter["requestPayload"]
+    assert payload["detail-type"] == "ECS Task State Change"
+    assert (payload["detail"]["taskArn"], payload["detail"]["lastStatus"]) == (task.arn, "STOPPED")
     world.outage = None
     world.run_for(2 * MINUTE_MS)
     assert world.items("sessions")[0]["status"] == "executed", "nobody has told of the end"
@@ -196,7 +198,7 @@ def test_a_dead_letter_of_a_stop_can_be_played_again(emulator: Emulator) -> None
     world, witness, _ = exited_unheard(emulator)
     world.run_for(10 * MINUTE_MS)
     world.outage = None
-    [(_, letter)] = world.events.dead
+    [(_, letter)] = world.dead_letters
     world.invoke("atoll-local-on_task_change", letter["requestPayload"])
     assert not witness.broken()
 

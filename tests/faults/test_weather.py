@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 import pytest
 
-from infra.local import invocations
+from infra.local.functions import invocations
 from infra.local.stack import LocalStack
 from tests.client import Answer, Client, eventually, session, sleeper
 from tests.faults.weather import Weather, stack_in_the_weather

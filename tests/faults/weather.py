@@ -1,6 +1,6 @@
 """AWS in bad weather: a local stack whose calls to DynamoDB, Step Functions and ECS go over HTTP, through microburst.
 
-handlers ──HTTP──▶ microburst (throttles, errors, latency) ──HTTP──▶ a door of this process ──▶ moto
+handlers ──HTTP──▶ microburst (throttles, errors, latency) ──HTTP──▶ an endpoint of this process ──▶ the stack's AWS
 """
 
 import contextlib
@@ -14,42 +14,44 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from unittest.mock import patch
 
+import boto3
+from botocore import xform_name
 from botocore.awsrequest import AWSPreparedRequest, HeadersDict
+from botocore.exceptions import ClientError
 from botocore.session import Session
 from moto.core.models import botocore_stubber
 
 from chalicelib.services import Services
+from infra.local.environment import REGION
 from infra.local.stack import LocalStack
 from tests.agents import SLEEPER
 
-#: Services that go through the weather, by the name in their signatures, and the hosts by which moto knows them.
-HOSTS = {"dynamodb": "dynamodb", "states": "states", "ecs": "ecs"}
+#: Services that go through the weather.
 _CLIENTS = ("dynamodb", "stepfunctions", "ecs")
 _SIGNED_FOR = re.compile(r"Credential=[^/]+/\d+/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request")
 
 
-class _Door(BaseHTTPRequestHandler):
-    """Hands requests that came over HTTP to moto, as if its own client had made them."""
+class _Endpoint(BaseHTTPRequestHandler):
+    """Asks the stack's AWS for what came over HTTP."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     wbufsize = -1
+    server: "_Server"
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         signed = _SIGNED_FOR.search(self.headers.get("Authorization", ""))
         assert signed is not None
-        host = f"{HOSTS[signed['service']]}.{signed['region']}.amazonaws.com"
-        headers = HeadersDict({**dict(self.headers.items()), "Host": host})
-        request = AWSPreparedRequest("POST", f"https://{host}/", headers, body, False)
-        answer = botocore_stubber.process_request(request)
-        assert answer is not None
-        status, answered, content = answer
-        raw = content if isinstance(content, bytes) else str(content).encode()
+        if signed["service"] == "dynamodb":
+            status, answered, raw = self._ask_moto(signed["region"], body)
+        else:
+            status, answered, raw = self._ask_engine(signed["service"], body)
         self.send_response(status)
         for name, value in answered.items():
             if name.lower() not in ("content-length", "transfer-encoding", "connection", "date", "server"):
@@ -58,13 +60,51 @@ class _Door(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(raw)
 
+    def _ask_moto(self, region: str, body: bytes) -> tuple[int, dict[str, Any], bytes]:
+        """Hand DynamoDB's requests to moto as they are: what is binary in them has no other form."""
+        host = f"dynamodb.{region}.amazonaws.com"
+        headers = HeadersDict({**dict(self.headers.items()), "Host": host})
+        answer = botocore_stubber.process_request(AWSPreparedRequest("POST", f"https://{host}/", headers, body, False))
+        assert answer is not None
+        status, answered, content = answer
+        return status, answered, content if isinstance(content, bytes) else str(content).encode()
+
+    def _ask_engine(self, service: str, body: bytes) -> tuple[int, dict[str, Any], bytes]:
+        """Ask by a client of this process, which the stack's engines answer."""
+        client = self.server.client({"states": "stepfunctions"}.get(service, service))
+        operation = xform_name(self.headers["X-Amz-Target"].rpartition(".")[2])
+        try:
+            status, answer = 200, getattr(client, operation)(**json.loads(body))
+            del answer["ResponseMetadata"]
+        except ClientError as error:
+            status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+            told = error.response["Error"]
+            answer = {"__type": told["Code"], "message": told.get("Message", "")}
+        return status, {"Content-Type": self.headers["Content-Type"]}, json.dumps(answer, default=_epoch_s).encode()
+
     def log_message(self, *_: object) -> None:
         """Stay quiet."""
+
+
+def _epoch_s(moment: datetime) -> float:
+    return moment.timestamp()
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Endpoint)
+        self._lock = threading.Lock()
+        self._clients: dict[str, Any] = {}
+
+    def client(self, service: str) -> Any:
+        """Return a client that does not go through the weather."""
+        with self._lock:
+            if service not in self._clients:
+                self._clients[service] = boto3.client(service, region_name=REGION)
+            return self._clients[service]
 
     def handle_error(self, *_: object) -> None:
         """A client that gives up is what these tests are about."""
@@ -117,7 +157,8 @@ def microburst(upstream: str) -> Iterator[Weather]:
                 time.sleep(0.05)
         yield weather
     finally:
-        process.terminate()
+        # It would wait for connections that the stack's clients keep open.
+        process.kill()
         process.wait(10)
 
 
@@ -138,7 +179,7 @@ def _through(url: str) -> Callable[[Services, str], Any]:
 @contextlib.contextmanager
 def stack_in_the_weather() -> Iterator[tuple[LocalStack, Weather]]:
     """Run a local stack behind the proxy."""
-    server = _Server(("127.0.0.1", 0), _Door)
+    server = _Server()
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     try:
         with (

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from chalice import Chalice
 from uvicorn import Config, Server
 
-from infra.local import dynamodb
 from infra.local.api_gateway.application import Application, SocketHandler
 from infra.local.api_gateway.connection import IDLE_S, Connection, most_connections
 from infra.local.api_gateway.rest import RestApi
+from infra.local.dynamodb import keys as api_keys_endpoint
 
 #: Connections that nobody has accepted yet.
 BACKLOG = 1024
@@ -40,7 +40,10 @@ class Gateway:
         self._thread: threading.Thread | None = None
 
     def serve(
-        self, app: Chalice, keys: dynamodb.Door | None = None, sockets: Mapping[str, SocketHandler] | None = None
+        self,
+        app: Chalice,
+        keys: api_keys_endpoint.Endpoint | None = None,
+        sockets: Mapping[str, SocketHandler] | None = None,
     ) -> None:
         """Begin to answer; connections made before have waited for this.
 

@@ -9,8 +9,8 @@ from chalice import Chalice
 from chalice.config import Config
 from chalice.local import LocalChalice, LocalGateway, LocalGatewayException, RouteMatcher
 
-from infra.local import dynamodb
 from infra.local.api_gateway.answer import Answer
+from infra.local.dynamodb import keys as api_keys_endpoint
 from infra.local.waiting import Stopped
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ class Request:
 class RestApi:
     """Answers requests, any number at the same time, each in a thread of its own."""
 
-    def __init__(self, app: Chalice, keys: dynamodb.Door | None) -> None:
+    def __init__(self, app: Chalice, keys: api_keys_endpoint.Endpoint | None) -> None:
         self._keys = keys
         self._routes: dict[str, dict[str, Any]] = _threaded(app).routes
         self._matcher = RouteMatcher(list(app.routes))
@@ -46,7 +46,7 @@ class RestApi:
             return Answer.message(500, "Internal server error")
 
     def _answer(self, request: Request) -> Answer:
-        if self._keys is not None and dynamodb.is_meant(request.headers):
+        if self._keys is not None and api_keys_endpoint.is_meant(request.headers):
             status, content = self._keys(request.headers, request.body or b"")
             return Answer(status, content, {"Content-Type": "application/x-amz-json-1.0"})
         # API Gateway answers both with 403 "Missing Authentication Token", which is of no use to a person.

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from infra.local import invocations
+from infra.local.functions import invocations
 from tests.integration.local.conftest import Handler, StandIns, eventually
 
 

@@ -127,9 +127,7 @@ def _retries_of(state: str) -> int:
 def test_a_run_that_cannot_be_ends_in_closing(
     stand_ins: StandIns, lifecycle: Lifecycle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
-
-    monkeypatch.setattr(retrier_decl.time, "sleep", lambda _: None)
+    monkeypatch.setattr("infra.local.step_functions.asl.pause_s", lambda *_: 0)
     tries = 1 + _retries_of("RunAgents")
     lifecycle.answers["run_agents"] = [ValueError("never") for _ in range(tries)]
 
@@ -175,7 +173,7 @@ def test_a_token_that_is_over_is_refused_as_on_aws(stand_ins: StandIns, lifecycl
 def test_many_sessions_run_beside_each_other_and_finished_ones_are_forgotten(
     stand_ins: StandIns, lifecycle: Lifecycle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("infra.local.machines.REMEMBERED", 5)
+    monkeypatch.setattr("infra.local.step_functions.service.REMEMBERED", 5)
     for number in range(20):
         lifecycle.start(f"s{number}")
     eventually(lambda: len(lifecycle.of("run_agents")) == 20)
@@ -213,3 +211,45 @@ def test_a_delivery_ends_as_its_function_says(stand_ins: StandIns, state: str, s
     stand_ins.on("deliver_webhook", lambda event, context: {"state": state})
 
     assert stand_ins.finished(stand_ins.start("webhook-delivery", "d", {"deliveryId": "d", "round": 0})) == status
+
+
+def test_executions_are_listed_in_pages(stand_ins: StandIns, lifecycle: Lifecycle) -> None:
+    names = [f"s{number}" for number in range(5)]
+    for name in names:
+        lifecycle.start(name)
+    arn = "arn:aws:states:us-east-1:123456789012:stateMachine:atoll-local-session-lifecycle"
+    listing = stand_ins.client("stepfunctions").get_paginator("list_executions")
+
+    pages = list(listing.paginate(stateMachineArn=arn, statusFilter="RUNNING", PaginationConfig={"PageSize": 2}))
+
+    assert [len(page["executions"]) for page in pages] == [2, 2, 1]
+    assert [each["name"] for page in pages for each in page["executions"]] == names[::-1]
+
+
+def test_the_same_start_is_the_same_execution_while_it_runs(stand_ins: StandIns, lifecycle: Lifecycle) -> None:
+    assert lifecycle.start() == lifecycle.start()
+
+    client = stand_ins.client("stepfunctions")
+    with pytest.raises(client.exceptions.ExecutionAlreadyExists):
+        lifecycle.start(ttl_s=61)
+
+
+def test_a_stopped_execution_does_nothing_more(stand_ins: StandIns, lifecycle: Lifecycle) -> None:
+    execution = lifecycle.start()
+    eventually(lambda: lifecycle.of("run_agents"))
+
+    stand_ins.client("stepfunctions").stop_execution(executionArn=execution, error="E", cause="enough")
+
+    assert stand_ins.status(execution) == "ABORTED"
+    client = stand_ins.client("stepfunctions")
+    with pytest.raises(client.exceptions.TaskTimedOut):
+        lifecycle.end_run()
+    assert not lifecycle.of("close_session")
+
+
+def test_a_machine_that_says_what_is_not_known_is_not_created(stand_ins: StandIns) -> None:
+    client = stand_ins.client("stepfunctions")
+    definition = json.dumps({"StartAt": "A", "States": {"A": {"Type": "Map", "End": True}}})
+
+    with pytest.raises(client.exceptions.InvalidDefinition, match="'Map'"):
+        client.create_state_machine(name="m", definition=definition, roleArn="arn:aws:iam::123456789012:role/r")

@@ -155,7 +155,7 @@ def test_a_batch_goes_on_from_its_first_failed_record(stand_ins: StandIns) -> No
 def test_a_poisonous_record_ends_in_the_dead_letters_and_the_rest_arrives(
     stand_ins: StandIns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("infra.local.streams.LONGEST_PAUSE_S", 0.01)
+    monkeypatch.setattr("infra.local.dynamodb.streams.LONGEST_PAUSE_S", 0.01)
     for pump in stand_ins.stack.pumps[SESSIONS]:
         pump.mapping = dataclasses.replace(pump.mapping, longest_age_s=0.2)
     seen = Seen()

@@ -127,7 +127,7 @@ def test_stopping_ends_the_process_with_its_family(stand_ins: StandIns) -> None:
 def test_who_does_not_heed_sigterm_is_killed_after_the_grace(
     stand_ins: StandIns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("infra.local.tasks.GRACE_S", 0.3)
+    monkeypatch.setattr("infra.local.ecs.containers.GRACE_S", 0.3)
     task = stand_ins.run(stand_ins.define(command=STUBBORN))
     up(stand_ins)
 
@@ -237,7 +237,7 @@ def test_many_tasks_run_beside_each_other(stand_ins: StandIns) -> None:
 def test_stopped_tasks_are_forgotten_in_time(stand_ins: StandIns, monkeypatch: pytest.MonkeyPatch) -> None:
     task = stand_ins.run(stand_ins.define(command=["true"]), clientToken="t")
     stand_ins.stopped(task)
-    monkeypatch.setattr("infra.local.tasks.REMEMBERED_S", -1)
+    monkeypatch.setattr("infra.local.ecs.tasks.REMEMBERED_MS", -1)
 
     stand_ins.stack.tidy()
 

@@ -13,7 +13,7 @@ from moto import mock_aws
 from chalicelib.clock import Clock
 from chalicelib.services import Services
 from chalicelib.settings import Settings
-from infra.local.templates import load
+from infra.local.cloudformation.templates import load
 from tests.integration.webhooks.receivers import Receiver, receiving
 
 SECRET = "the current secret"

@@ -2,15 +2,14 @@
 
 import json
 import logging
-import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from chalicelib.wire.base import iso_from_ms
-from infra.local.background import Background
-from infra.local.functions import FunctionError
+from infra.local.functions.functions import FunctionError
+from infra.local.scheduler import Scheduler
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +39,7 @@ class Invocations:
     """Calls of functions that nobody waits for."""
 
     def __init__(
-        self, background: Background, *, call: Callable[[str, Any], Any], send: Callable[[str, str], None]
+        self, scheduler: Scheduler, *, call: Callable[[str, Any], Any], send: Callable[[str, str], None]
     ) -> None:
         """
         Parameters
@@ -50,7 +49,7 @@ class Invocations:
         send
             Sends a text to a queue, by its ARN.
         """
-        self._background = background
+        self._scheduler = scheduler
         self._call = call
         self._send = send
         self._configs: dict[str, InvokeConfig] = {}
@@ -75,33 +74,32 @@ class Invocations:
             self._call(arn, event)
         except FunctionError as error:
             if count <= config.most_retries:
-                self._background.after(PAUSES_S[count - 1], self._attempt, arn, event, count + 1)
+                self._scheduler.after(int(PAUSES_S[count - 1] * 1000), self._attempt, arn, event, count + 1)
                 return
             log.warning("gave up on an event of %s: %s", arn, error)
             if config.on_failure:
-                self._send(config.on_failure, json.dumps(obituary(arn, event, count=count, answer=error.answer)))
+                self._send(config.on_failure, json.dumps(self._given_up(arn, event, count, error.answer)))
 
+    def _given_up(self, arn: str, event: Any, count: int, answer: dict[str, Any]) -> dict[str, Any]:
+        """Return what Lambda sends to a destination about an event on which a function failed for the last time.
 
-def obituary(arn: str, event: Any, *, count: int, answer: dict[str, Any]) -> dict[str, Any]:
-    """Return what Lambda tells a destination of an event on which a function failed for the last time.
-
-    Parameters
-    ----------
-    count
-        How often the function was called.
-    answer
-        What it answered last: ``errorType``, ``errorMessage``.
-    """
-    return {
-        "version": "1.0",
-        "timestamp": iso_from_ms(int(time.time() * 1000)),
-        "requestContext": {
-            "requestId": str(uuid.uuid4()),
-            "functionArn": f"{arn}:$LATEST",
-            "condition": "RetriesExhausted",
-            "approximateInvokeCount": count,
-        },
-        "requestPayload": event,
-        "responseContext": {"statusCode": 200, "executedVersion": "$LATEST", "functionError": "Unhandled"},
-        "responsePayload": answer,
-    }
+        Parameters
+        ----------
+        count
+            How often the function was called.
+        answer
+            What it answered last: ``errorType``, ``errorMessage``.
+        """
+        return {
+            "version": "1.0",
+            "timestamp": iso_from_ms(self._scheduler.now_ms),
+            "requestContext": {
+                "requestId": str(uuid.uuid4()),
+                "functionArn": f"{arn}:$LATEST",
+                "condition": "RetriesExhausted",
+                "approximateInvokeCount": count,
+            },
+            "requestPayload": event,
+            "responseContext": {"statusCode": 200, "executedVersion": "$LATEST", "functionError": "Unhandled"},
+            "responsePayload": answer,
+        }

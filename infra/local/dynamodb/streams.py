@@ -14,8 +14,8 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 10.0
 
-#: After how many failures in a row a warning is due.
-TOLD = 3
+#: After how many failures in a row a warning is logged.
+WARN_AFTER = 3
 
 Record = dict[str, Any]
 
@@ -118,9 +118,9 @@ class Pump:
             batch = left
             failures += 1
             if failures > self.mapping.most_retries or time.monotonic() - since > self.mapping.longest_age_s:
-                self._give_up(self._obituary(batch))
+                self._give_up(self._given_up(batch))
                 return
-            if failures == TOLD:
+            if failures == WARN_AFTER:
                 log.warning("%s keeps failing on a record of its stream; trying on", self.mapping.function)
             self._stopped.wait(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(failures - 1, 10)))
 
@@ -142,7 +142,7 @@ class Pump:
                 return batch[index:], False
         return batch, False
 
-    def _obituary(self, batch: list[Record]) -> Record:
+    def _given_up(self, batch: list[Record]) -> Record:
         return {
             "requestContext": {"functionArn": self.mapping.function, "condition": "RetryAttemptsExhausted"},
             "DDBStreamBatchInfo": {

@@ -1,4 +1,4 @@
-"""Makes the resources of the templates in moto, each type by the calls that CloudFormation makes."""
+"""Makes the resources of the templates, each type by the calls that CloudFormation makes."""
 
 import json
 import secrets
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from infra.local.templates import Maker, Resource, Stack, TemplateError, load
+from infra.local.cloudformation.templates import Maker, Resource, Stack, TemplateError, load
 
 #: What is of no consequence on one machine.
 _NOTHING_LOCAL = (

@@ -1,4 +1,4 @@
-"""The way from botocore to moto without HTTP between, for the calls that are made most: items, and events.
+"""The way from botocore to moto without HTTP between, for the calls that are made most: those about items.
 
 On one machine HTTP and its dispatch are most of what such a call costs. A call is taken where botocore would sign and
 send it, and given to moto's own handler; what comes back is JSON in both worlds.
@@ -24,16 +24,12 @@ from moto.dynamodb.models.dynamo_type import DynamoType, Item, LimitedSizeDict
 from moto.dynamodb.models.utilities import dynamo_json_dump
 from moto.dynamodb.parsing.expressions import UpdateExpressionParser
 from moto.dynamodb.responses import DynamoHandler
-from moto.events.models import events_backends
 from werkzeug.exceptions import HTTPException
 
-from infra.local.tables import ITEM_OPERATIONS, Tables
+from infra.local.dynamodb.tables import ITEM_OPERATIONS, Tables
 
 #: Largest item that moto takes, in bytes.
 LARGEST_ITEM = 405_000
-
-#: Most entries of one PutEvents (EventBridge quotas).
-MOST_ENTRIES = 10
 
 _parser = create_parser("json")
 
@@ -73,7 +69,7 @@ def patches() -> Iterable[AbstractContextManager[Any]]:
 
 
 class Shortcut:
-    """Answers the calls of clients that read and write items, and that put events."""
+    """Answers the calls of clients that read and write items."""
 
     def __init__(self, tables: Tables, account: str, region: str) -> None:
         self._tables = tables
@@ -81,14 +77,11 @@ class Shortcut:
         self._region = region
 
     def follow(self, client: BaseClient) -> None:
-        """Answer the calls of a client of DynamoDB or of EventBridge."""
+        """Answer the calls of a client of DynamoDB."""
         client._ruleset_resolver = None  # else its one endpoint is worked out anew for each call
-        if client.meta.service_model.service_name == "events":
-            client.meta.events.register("before-call.eventbridge.PutEvents", self._put_events)
-        else:
-            client._convert_to_request_dict = _as_it_is(client)
-            for operation in ITEM_OPERATIONS:
-                client.meta.events.register(f"before-call.dynamodb.{operation}", self._answer)
+        client._convert_to_request_dict = _as_it_is(client)
+        for operation in ITEM_OPERATIONS:
+            client.meta.events.register(f"before-call.dynamodb.{operation}", self._answer)
 
     def _answer(self, model: Any, params: dict[str, Any], **_: Any) -> _Answer | None:
         text = params["body"]
@@ -103,14 +96,6 @@ class Shortcut:
             return _accepted(json.loads(body), params["url"])
         parsed = _parser.parse({"status_code": 200, "headers": {}, "body": body.encode()}, model.output_shape)
         return _accepted(parsed, params["url"])
-
-    def _put_events(self, params: dict[str, Any], **_: Any) -> _Answer | None:
-        asked = json.loads(params["body"])["Entries"]
-        if len(asked) > MOST_ENTRIES:
-            return None  # for moto to refuse
-        entries = events_backends[self._account][self._region].put_events(asked)
-        failed = sum("ErrorCode" in entry for entry in entries)
-        return _accepted({"FailedEntryCount": failed, "Entries": entries}, params["url"])
 
 
 def _as_it_is(client: BaseClient) -> Callable[..., dict[str, Any]]:

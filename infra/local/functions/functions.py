@@ -5,12 +5,8 @@ import logging
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping
 from typing import Any
-from unittest.mock import patch
-
-from moto.awslambda_simple.models import LambdaSimpleBackend
 
 from infra.local.waiting import Stopped
 
@@ -72,7 +68,7 @@ class Functions:
         Raises
         ------
         FunctionError
-            when the handler raised, or its answer is no JSON.
+            when the handler raised, or its answer is not JSON.
         LookupError
             when there is no such function.
         """
@@ -94,20 +90,3 @@ class Functions:
                     "stackTrace": traceback.format_tb(error.__traceback__),
                 }
             ) from error
-
-    def behind_lambda_api(self) -> Iterable[AbstractContextManager[Any]]:
-        """Return the patches that send moto's ``lambda:Invoke`` here; Step Functions' tasks use it."""
-
-        def invoke(  # noqa: PLR0917 - the signature is moto's
-            backend: Any, function_name: str, qualifier: Any, body: Any, headers: Any, response_headers: dict[str, str]
-        ) -> bytes | None:
-            try:
-                answer = self.invoke(function_name, json.loads(body or b"null"))
-            except LookupError:
-                return None
-            except FunctionError as error:
-                response_headers["x-amz-function-error"] = "Unhandled"
-                answer = error.answer
-            return json.dumps(answer).encode()
-
-        return [patch.object(LambdaSimpleBackend, "invoke", invoke)]

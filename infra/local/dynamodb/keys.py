@@ -11,7 +11,7 @@ from botocore import xform_name
 from botocore.exceptions import BotoCoreError, ClientError
 
 #: Takes a request's headers (their names in lower case) and its body; returns a status and a body.
-Door = Callable[[Mapping[str, str], bytes], tuple[int, bytes]]
+Endpoint = Callable[[Mapping[str, str], bytes], tuple[int, bytes]]
 
 _TARGET = "DynamoDB_20120810."
 
@@ -23,8 +23,8 @@ def is_meant(headers: Mapping[str, str]) -> bool:
     return headers.get("x-amz-target", "").startswith(_TARGET)
 
 
-def door(client: Any, table: str, key: str) -> Door:
-    """Return a door to one table for those who sign with a key as their access key."""
+def endpoint(client: Any, table: str, key: str) -> Endpoint:
+    """Return an endpoint of one table for those who sign with a key as their access key."""
 
     def answer(headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
         if not headers.get("authorization", "").startswith(f"AWS4-HMAC-SHA256 Credential={key}/"):

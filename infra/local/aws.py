@@ -1,0 +1,208 @@
+"""The AWS of one stack: moto, and the engines for what moto lacks."""
+
+import contextlib
+import functools
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+from unittest.mock import patch
+
+import boto3
+from moto import mock_aws
+from moto.core.common_models import BaseModel
+
+from infra.local import lean  # noqa: F401
+from infra.local.background import Background
+from infra.local.cloudformation.provision import Provision
+from infra.local.dynamodb import shortcut
+from infra.local.dynamodb.foreign_streams import ForeignStream
+from infra.local.dynamodb.shortcut import Shortcut
+from infra.local.dynamodb.streams import Mapping as StreamMapping
+from infra.local.dynamodb.streams import Pump
+from infra.local.dynamodb.tables import Tables
+from infra.local.ecs.containers import Processes
+from infra.local.ecs.definitions import MotoDefinitions
+from infra.local.ecs.tasks import Tasks
+from infra.local.environment import ACCOUNT, REGION
+from infra.local.event_bridge.bus import EventBridge
+from infra.local.event_bridge.rules import Rules
+from infra.local.event_bridge.schedules import schedule
+from infra.local.functions.functions import Functions
+from infra.local.functions.invocations import Invocations
+from infra.local.in_process import InProcess, is_aws
+from infra.local.step_functions.service import StepFunctions
+
+log = logging.getLogger(__name__)
+
+#: How often what is over is deleted, in s.
+HOUSEKEEPING_S = 60.0
+
+Event = dict[str, Any]
+
+
+class Aws:
+    """The services that one stack plays, each from ``start`` to ``stop``."""
+
+    def __init__(
+        self,
+        prefix: str,
+        client: Callable[[str], Any],
+        *,
+        on_event: Callable[[Event], None],
+        on_output: Callable[[str, str], None],
+    ) -> None:
+        """
+        Parameters
+        ----------
+        prefix
+            What the names of the functions begin with, ``atoll-local``.
+        client
+            Returns the boto3 client of a service.
+        on_event
+            Sees each event that is put on any bus, in EventBridge's envelope.
+        on_output
+            Sees each line that a container writes: its label, the line.
+        """
+        self._client = client
+        self._undo = contextlib.ExitStack()
+        self._background = background = Background("background")
+        #: The streams' pumps, by the names of their tables.
+        self.pumps: dict[str, list[Pump]] = {}
+        self.tables = Tables(ACCOUNT, REGION, self._stream)
+        self.functions = Functions(prefix, f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:")
+        self.machines = StepFunctions(ACCOUNT, REGION, background, invoke=self.functions.invoke)
+        self._invocations = Invocations(background, call=self.functions.invoke, send=self._send_message)
+        self._rules = Rules(lambda: client("events"))
+        self._bus = EventBridge(
+            ACCOUNT,
+            REGION,
+            background,
+            rules=self._rules,
+            invoke=self._invocations.invoke,
+            start_execution=self._start_execution,
+            send_message=self._send_message,
+            on_event=on_event,
+        )
+        self._processes = Processes(background, show=on_output)
+        self.tasks = Tasks(
+            ACCOUNT,
+            REGION,
+            background,
+            containers=self._processes,
+            definitions=MotoDefinitions(lambda: client("ecs")),
+            put_event=self._put_event,
+        )
+        self._shortcut = Shortcut(self.tables, ACCOUNT, REGION)
+        self._in_process = InProcess(
+            {
+                "ecs": self.tasks.operations,
+                "eventbridge": self._bus.operations,
+                "sfn": self.machines.operations,
+            }
+        )
+
+    def start(self) -> None:
+        """Put moto and the engines in AWS's place, for all clients that are made from here on."""
+        undo = self._undo
+        session = _session()
+        undo.enter_context(mock_aws())
+        undo.enter_context(patch("boto3.DEFAULT_SESSION", session))
+        # moto keeps each object that it ever makes for its dashboard: every item read, for ever.
+        undo.enter_context(patch.object(BaseModel, "__new__", staticmethod(lambda cls, *_, **__: object.__new__(cls))))
+        for patches in (self.tables.patches, shortcut.patches):
+            for part in patches():
+                undo.enter_context(part)
+        for engine in (self._in_process, self._rules):
+            engine.follow(session.events)
+            undo.callback(engine.leave, session.events)
+        undo.callback(self._background.close)
+        undo.callback(self.machines.close)
+        undo.callback(self._stop_pumps)
+
+    def stop(self) -> None:
+        """End what reacts and what keeps time, and take moto away."""
+        self._undo.close()
+
+    def stop_tasks(self) -> None:
+        """End every container."""
+        self.tasks.close()
+        self._processes.close()
+
+    def follow(self, service: str, client: Any) -> None:
+        """Answer the calls of a client, unless its service is elsewhere."""
+        if not is_aws(client.meta.endpoint_url):
+            return
+        if service == "dynamodb":
+            self._shortcut.follow(client)
+        self._in_process.follow(client.meta.events)
+        self._rules.follow(client.meta.events)
+
+    def provide(self, provision: Provision) -> None:
+        """Make what the templates say, and play its streams and schedules."""
+        provision.make()
+        for table, properties in provision.mappings:
+            pump = Pump(
+                table,
+                StreamMapping.of(properties),
+                invoke=self.functions.invoke,
+                give_up=functools.partial(self._give_up, properties),
+            )
+            self.pumps.setdefault(table, []).append(pump)
+        for table in self.pumps:
+            self._open_stream(table)
+        for properties in provision.invoke_configs:
+            self._invocations.configure(properties)
+        for expression, arn, targets in provision.schedules:
+            schedule(expression, self._background, functools.partial(self._bus.send_scheduled, arn, targets))
+        self._background.every(HOUSEKEEPING_S, self.tidy)
+
+    def tidy(self) -> None:
+        """Delete what has expired and forget what is over; done every minute by itself."""
+        self.tables.delete_expired(time.time())
+        self.tables.forget_empty_partitions()
+        self.tasks.forget_old()
+
+    def _open_stream(self, table: str) -> None:
+        if "AWS_ENDPOINT_URL_DYNAMODB" not in os.environ:
+            self.tables.stream(table)
+            return
+        arn = self._client("dynamodb").describe_table(TableName=table)["Table"]["LatestStreamArn"]
+        stream = ForeignStream(table, self._client("dynamodbstreams"), arn, self._stream)
+        self._undo.callback(stream.stop)
+
+    def _stream(self, table: str, record: Event) -> None:
+        for pump in self.pumps.get(table, []):
+            pump.put(record)
+
+    def _stop_pumps(self) -> None:
+        for pumps in self.pumps.values():
+            for pump in pumps:
+                pump.stop()
+
+    # What one service asks of another goes through clients, as it does on AWS.
+
+    def _start_execution(self, arn: str, name: str, content: str) -> None:
+        self._client("stepfunctions").start_execution(stateMachineArn=arn, name=name, input=content)
+
+    def _send_message(self, arn: str, text: str) -> None:
+        client = self._client("sqs")
+        url = client.get_queue_url(QueueName=arn.rsplit(":", 1)[-1])["QueueUrl"]
+        client.send_message(QueueUrl=url, MessageBody=text)
+
+    def _put_event(self, entry: Event) -> None:
+        self._client("events").put_events(Entries=[entry])
+
+    def _give_up(self, properties: dict[str, Any], letter: Event) -> None:
+        log.error("%s: gave up on records of %s", properties["FunctionName"], properties["EventSourceArn"])
+        destination = properties.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination")
+        if destination:
+            self._send_message(destination, json.dumps(letter))
+
+
+@functools.cache
+def _session() -> boto3.Session:
+    """Return the session of every stack in this process: it reads each service's description from disk only once."""
+    return boto3.Session()

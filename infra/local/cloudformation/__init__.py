@@ -1,0 +1,1 @@
+"""CloudFormation on one machine: reads the templates and makes what they say."""

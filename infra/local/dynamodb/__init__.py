@@ -1,0 +1,1 @@
+"""DynamoDB on one machine: moto's, made atomic, with streams."""

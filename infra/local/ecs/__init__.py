@@ -1,0 +1,1 @@
+"""ECS on one machine: tasks as processes."""

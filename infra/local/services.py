@@ -1,0 +1,40 @@
+"""What the handlers act on, on one machine."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from chalicelib.services import Services
+from chalicelib.settings import Settings
+from infra.local.waiting import SessionWatch, Watches
+
+Event = dict[str, Any]
+
+
+class LocalServices(Services):
+    """The services that the handlers act on: their clients are made once, and waits end when something happens."""
+
+    def __init__(self, settings: Settings, watches: Watches, follow: Callable[[str, Any], None]) -> None:
+        """
+        Parameters
+        ----------
+        follow
+            Takes a service's name and its client when that is made.
+        """
+        super().__init__(settings)
+        self._watches = watches
+        self._follow = follow
+        self._clients: dict[str, Any] = {}
+        self._lock = threading.RLock()
+
+    def client(self, service: str) -> Any:
+        """Return the boto3 client of a service; making one is not safe beside another thread, using it is."""
+        with self._lock:
+            if service not in self._clients:
+                client = self._clients[service] = super().client(service)
+                self._follow(service, client)
+            return self._clients[service]
+
+    def watch(self, session_id: str, cares: Callable[[Event], bool] | None = None) -> SessionWatch:
+        """Return a pause that ends when something is written to the session, or an event that the waiter cares for."""
+        return self._watches.of(session_id, cares)
