@@ -1,11 +1,15 @@
 """Times that an item carries: until when a session may be collected, until when it is held, and when an agent ran."""
 
 import json
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+from chalicelib.domain.registry import register_local
 from chalicelib.settings import Settings
 from chalicelib.wire.base import iso_from_ms
-from tests.client import session, sleeper
+from tests.client import agent, session, sleeper
 from tests.faults.platform import Call, Emulator, World
 from tests.faults.scenarios import DAY_MS, HOLD, NAMESPACES, WEBHOOKS, begin, create, two_agents
 from tests.faults.services import task_event
@@ -17,9 +21,9 @@ def record_of(world: World) -> dict[str, Any]:
     return record
 
 
-def stopped_event(world: World, agent: str) -> dict[str, Any]:
+def stopped_event(world: World, name: str) -> dict[str, Any]:
     """End an agent's task without a word, and return the event that ECS would have sent."""
-    (task,) = [task for task in world.ecs.running() if task["environment"]["CORAL_AGENT_ID"] == agent]
+    (task,) = [task for task in world.ecs.running() if task["environment"]["CORAL_AGENT_ID"] == name]
     world.ecs.end(task, exit_code=0, silently=True)
     return task_event(task)
 
@@ -103,29 +107,44 @@ def test_a_stop_that_names_another_start_moves_no_known_one(emulator: Emulator) 
     witness.reasons = {"agents_exited"}
     create(world, witness, session(sleeper("a"), webhooks=WEBHOOKS))
     world.run_for(5_000)
-    (agent,) = [agent for agent in world.items("session-items") if agent["item"] == "AGENT#a"]
+    (before,) = [item for item in world.items("session-items") if item["item"] == "AGENT#a"]
     event = stopped_event(world, "a")
     event["detail"]["startedAt"] = "2001-01-01T00:00:00.000Z"
     world.invoke("atoll-local-on_task_change", event)
-    (after,) = [agent for agent in world.items("session-items") if agent["item"] == "AGENT#a"]
-    assert after["startedAtMs"] == agent["startedAtMs"]
+    (after,) = [item for item in world.items("session-items") if item["item"] == "AGENT#a"]
+    assert after["startedAtMs"] == before["startedAtMs"]
     world.run()
     assert not witness.broken()
 
 
-def test_a_report_leaves_out_what_is_null(emulator: Emulator) -> None:
-    for extended in (False, True):
-        world, witness = begin(emulator)
-        witness.reasons = {"agents_exited"}
-        create(world, witness, two_agents(world, lives_ms=(5_000, 6_000), extendedEndReport=extended))
-        world.run_for(3_000)
-        thread = world.tool("a", "coral_create_thread", threadName="t", participantNames=["b"])["thread"]
-        world.tool("a", "coral_send_message", threadId=thread["id"], content="hello", mentions=[])
-        world.run()
-        report = end_report(world)
-        assert (report["sessionState"]["type"] == "extended") is extended
-        assert list(nulls(report)) == []
-        assert not witness.broken()
+#: An agent of which nothing is said that may be left unsaid.
+UNDESCRIBED = """
+edition = 4
+[agent]
+name = "quiet"
+version = "1.0.0"
+[runtimes.executable]
+path = "sh"
+"""
+
+
+@pytest.mark.parametrize("extended", [False, True])
+def test_a_report_leaves_out_what_is_null(emulator: Emulator, tmp_path: Path, extended: bool) -> None:
+    world, witness = begin(emulator)
+    witness.reasons = {"agents_exited"}
+    (tmp_path / "coral-agent.toml").write_text(UNDESCRIBED)
+    world.outside(lambda: register_local(world.atoll, tmp_path))
+    world.run()
+    world.ecs.lives_ms = {"a": 5_000, "b": 6_000}
+    create(world, witness, session(agent("a", "quiet"), sleeper("b"), webhooks=WEBHOOKS, extendedEndReport=extended))
+    world.run_for(3_000)
+    thread = world.tool("a", "coral_create_thread", threadName="t", participantNames=["b"])["thread"]
+    world.tool("a", "coral_send_message", threadId=thread["id"], content="hello", mentions=[])
+    world.run()
+    report = end_report(world)
+    assert (report["sessionState"]["type"] == "extended") is extended
+    assert list(nulls(report)) == []
+    assert not witness.broken()
 
 
 def nulls(value: Any, path: str = "$") -> Any:

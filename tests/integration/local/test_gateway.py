@@ -1,5 +1,6 @@
 """The app over HTTP."""
 
+import contextlib
 import http.client
 import json
 import socket
@@ -63,8 +64,14 @@ Ask = Callable[..., tuple[int, Any]]
 
 
 @pytest.fixture
-def connect(stand_ins: StandIns) -> Callable[[], http.client.HTTPConnection]:
-    return lambda: http.client.HTTPConnection(urlsplit(stand_ins.stack.url).netloc, timeout=30)
+def connect(stand_ins: StandIns) -> Iterator[Callable[[], http.client.HTTPConnection]]:
+    with contextlib.ExitStack() as opened:
+
+        def connect() -> http.client.HTTPConnection:
+            host = urlsplit(stand_ins.stack.url).netloc
+            return opened.enter_context(contextlib.closing(http.client.HTTPConnection(host, timeout=30)))
+
+        yield connect
 
 
 @pytest.fixture
