@@ -21,9 +21,8 @@ from chalicelib.api.auth import DEFAULT_TARGET, MAX_TARGET_LENGTH
 from chalicelib.api.http import COOKIE, ROUTES, Route, status_of
 from chalicelib.api.paging import CURSOR_HEADER, MAX_LIMIT, Page
 from chalicelib.domain import errors
+from chalicelib.version import VERSION
 from chalicelib.wire.base import RouteException
-
-VERSION = "1.0"
 
 Part = dict[str, Any]
 

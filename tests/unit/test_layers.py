@@ -17,7 +17,7 @@ ALLOWED = {
     "aws": {"aws", "wire", "clock", "settings", "store"},
     "domain": {"domain", "store", "aws", "wire", "clock", "settings", "deployment", "telemetry"},
     "mcp": {"mcp", "domain", "store", "wire", "clock", "settings", "deployment", "telemetry"},
-    "api": {"api", "mcp", "domain", "store", "wire", "clock", "settings", "deployment", "telemetry"},
+    "api": {"api", "mcp", "domain", "store", "wire", "clock", "settings", "deployment", "telemetry", "version"},
     "workers": {"workers", "mcp", "domain", "store", "wire", "clock", "settings", "deployment", "telemetry"},
 }
 
