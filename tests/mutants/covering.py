@@ -1,6 +1,7 @@
 """Which tests run which lines, so that a mutant meets only the tests that can notice it, quickest first."""
 
 import hashlib
+import os
 import re
 import subprocess
 import sys
@@ -66,7 +67,8 @@ def recorded(tree: Path, cache: Path, tests: list[str]) -> Covering:
     if not log.exists():
         command = [sys.executable, "-m", "pytest", *tests, "-n", "2", "--dist", "loadgroup", "-p", "no:cacheprovider"]
         command += ["--cov=chalicelib", "--cov-context=test", "--cov-report=", "--durations=0", "-vv"]
-        done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
+        environment = {**os.environ, "HYPOTHESIS_PROFILE": "quick"}
+        done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"The tests fail without any mutant:\n{done.stdout[-3000:]}{done.stderr[-1000:]}")
         cache.mkdir(parents=True, exist_ok=True)
