@@ -1,9 +1,10 @@
-# Two commands set up all they need in .venv: `make run` and `make test`.
+# Two commands set up all they need in .venv: `make run` and `make test`. `make help` lists the others.
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
+PYTEST := $(PY) -m pytest -n 2 --dist loadgroup
 
-.PHONY: run demo test lint bench clean
+.PHONY: run demo test unit coverage mutants lint typecheck fmt bench help clean
 .DEFAULT_GOAL := run
 
 $(VENV)/.installed: requirements.txt requirements-dev.txt
@@ -19,15 +20,34 @@ demo: $(VENV)/.installed ## watch one session from its POST to its signed end re
 	@exec $(PY) -m infra.local.demo
 
 test: lint ## everything CI checks
-	$(PY) -m pytest -n 2 --dist loadgroup
+	$(PYTEST)
+
+unit: $(VENV)/.installed ## the unit tests, with fewer examples each: run it after every change
+	HYPOTHESIS_PROFILE=quick $(PYTEST) tests/unit
+
+coverage: $(VENV)/.installed ## which lines of chalicelib and infra the tests reach (ONLY="tests/unit tests/integration")
+	$(PYTEST) --cov --cov-report=term:skip-covered --cov-report=html:build/coverage $(ONLY)
+
+mutants: $(VENV)/.installed ## change the code at random and see whether tests notice (SAMPLE, MINUTES, SEED, JOBS, ONLY)
+	@exec $(PY) -m tests.mutants
+
+lint: typecheck ## style, formatting, types, text files
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m tests.texts
+
+typecheck: $(VENV)/.installed ## types
+	$(PY) -m mypy
+
+fmt: $(VENV)/.installed ## put all Python files into the project's format
+	$(PY) -m ruff check --fix-only --quiet .
+	$(PY) -m ruff format .
 
 bench: $(VENV)/.installed ## measure everything; `make bench ONLY="calls money"` measures that
 	@exec $(PY) -m bench $(ONLY)
 
-lint: $(VENV)/.installed
-	$(PY) -m ruff check .
-	$(PY) -m ruff format --check .
-	$(PY) -m mypy
+help: ## list these commands
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{printf "make %-10s %s\n", $$1, $$2}'
 
-clean:
-	rm -rf $(VENV) .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis build
+clean: ## remove all that the other commands have made
+	rm -rf $(VENV) .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* build

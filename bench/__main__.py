@@ -1,4 +1,4 @@
-"""`make bench`: measure everything, print one table, keep it in bench/results/latest.json.
+"""`make bench`: measure everything, print one table, keep it in bench/results/latest.json, and write the README's.
 
     python -m bench [section ...]
 
@@ -241,7 +241,8 @@ def main(wanted: list[str]) -> int:
     kept |= {"machine": machine(), "date": datetime.now(UTC).isoformat(timespec="seconds")}
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
-    short.write()
+    if missing := short.write():
+        console.print(f"README.md keeps its table: not measured on this machine yet: {', '.join(sorted(missing))}")
     return 0
 
 

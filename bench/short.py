@@ -1,4 +1,8 @@
-"""The short table of the README: made of the latest results, never by hand."""
+"""The short table of the README: written by a run of the bench, never by hand.
+
+The results themselves stay on the machine that made them: they change with every run, so `bench/results/` is not
+committed.
+"""
 
 import json
 import statistics
@@ -9,6 +13,15 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 RESULTS = ROOT / "bench" / "results" / "latest.json"
 BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
+
+
+#: The sections of a run that the table is made of.
+SECTIONS = {"cold_start", "calls", "handlers", "timers", "throughput", "money"}
+
+
+def lacking(kept: dict[str, Any]) -> set[str]:
+    """Return the sections without which there is no table."""
+    return SECTIONS - set(kept)
 
 
 def table(kept: dict[str, Any]) -> str:
@@ -66,6 +79,10 @@ def written(readme: str, kept: dict[str, Any]) -> str:
     return f"{before}{BEGIN}\n{table(kept)}\n{END}{rest.partition(END)[2]}"
 
 
-def write() -> None:
-    """Bring the README up to date with the latest results."""
-    README.write_text(written(README.read_text(), json.loads(RESULTS.read_text())))
+def write() -> set[str]:
+    """Bring the README up to date with the latest results; return the sections that lack for it, if any do."""
+    kept = json.loads(RESULTS.read_text())
+    missing = lacking(kept)
+    if not missing:
+        README.write_text(written(README.read_text(), kept))
+    return missing

@@ -1,15 +1,32 @@
-"""What holds for all tests."""
+"""What holds for all tests: how hypothesis searches, and that AWS calls are checked before they are made."""
 
+import os
+from collections.abc import Iterator
 from typing import Any
 
+import hypothesis
+import pytest
 from botocore import serialize
 
-_create_serializer = serialize.create_serializer
+# No example has a deadline: how long one takes says more about the machine than about the code. `quick` is for
+# `make unit`, which is run after every change; `make test` looks at as many examples as hypothesis usually does.
+hypothesis.settings.register_profile("default", deadline=None)
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=20)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
-def _create_checking_serializer(protocol_name: str, include_validation: bool = True, **rest: Any) -> Any:
-    """Check the parameters of every AWS call against the service's model: the app leaves that to AWS, moto does not."""
-    return _create_serializer(protocol_name, include_validation=True, **rest)
+@pytest.fixture(scope="session", autouse=True)
+def checked_aws_calls() -> Iterator[None]:
+    """Check the parameters of every AWS call against the service's model for as long as the tests run.
 
+    The app makes its clients with ``parameter_validation=False`` and leaves that to AWS; moto does not do it. A client
+    takes its serializer when it is made, so every client of a test has one that checks.
+    """
+    create_serializer = serialize.create_serializer
 
-serialize.create_serializer = _create_checking_serializer
+    def create_checking_serializer(protocol_name: str, include_validation: bool = True, **rest: Any) -> Any:
+        return create_serializer(protocol_name, include_validation=True, **rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(serialize, "create_serializer", create_checking_serializer)
+        yield

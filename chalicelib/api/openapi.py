@@ -22,9 +22,8 @@ from chalicelib.api.errors import status_of
 from chalicelib.api.paging import CURSOR_HEADER, MAX_LIMIT, Page
 from chalicelib.api.routing import ROUTES, Route
 from chalicelib.domain import errors
+from chalicelib.version import VERSION
 from chalicelib.wire.base import RouteException
-
-VERSION = "1.0"
 
 Part = dict[str, Any]
 

@@ -1,34 +1,81 @@
-"""Coral's own OpenAPI document, and whether an answer is as it says."""
+"""What Coral's API is, as far as answers can be checked, and whether an answer is as it says.
+
+`coral.json` beside this file is Atoll's own statement of it: for each operation its statuses and the shapes of its
+bodies, for each shape the paths of its fields and their kinds. It is written by ``python -m tests.contract.coral``
+where Coral's OpenAPI document lies beside the repository; there each answer is validated against that document's JSON
+schemas besides.
+"""
 
 import functools
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from jsonschema import Draft202012Validator
 
 from tests.client import Answer
+from tests.contract.shapes import Document, Fields, flat, name_of
 
+FACTS = Path(__file__).parent / "coral.json"
 #: Coral's document lies beside the repository, where it is there at all.
-PATH = Path(__file__).resolve().parents[3] / "shared" / "coral" / "api_v1.json"
+DOCUMENT = Path(__file__).resolve().parents[3] / "shared" / "coral" / "api_v1.json"
 
 #: Statuses with which the contract answers beyond the document, on any path, with the same error body.
 BEYOND = {400, 401, 403, 404, 409, 413, 415, 501, 503}
+ERROR = "RouteException"
+
+#: The keys that tell the variants of a union apart; `flat` names a variant by their value.
+_DISCRIMINATORS = {"type", "mode", "state", "format", "op"}
+#: What answers have beyond the document, which is older than the server; docs/compatibility.md says why of each.
+_NEWER = re.compile(
+    r".*\bstatus\.reason|registryAgent\.(edition|runtimes\..+|options\..+|info\.(keywords|license|links|readme|summary).*)"
+)
+_KINDS: dict[str, tuple[type, ...]] = {
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "object": (dict,),
+    "no fields": (dict,),
+}
 
 Operation = tuple[str, str]
 
 
+def stated(document: Document) -> dict[str, Any]:
+    """Return what `coral.json` says of a document."""
+    shapes: dict[str, Fields] = {}
+
+    def shape(content: dict[str, Any]) -> str | None:
+        schema = content.get("content", {}).get("application/json", {}).get("schema")
+        if schema is None:
+            return None
+        shapes[name_of(schema)] = flat(schema, document)
+        return name_of(schema)
+
+    operations = {
+        f"{method.upper()} {path}": {
+            "request": shape(described.get("requestBody", {})),
+            "answers": {status: shape(answer) for status, answer in described["responses"].items()},
+        }
+        for path, methods in document["paths"].items()
+        for method, described in methods.items()
+    }
+    return {"operations": operations, "shapes": dict(sorted(shapes.items()))}
+
+
 class Coral:
-    """The document."""
+    """Coral's API as it is stated, and its document where that is at hand."""
 
     def __init__(self) -> None:
-        self.document: dict[str, Any] = json.loads(PATH.read_text())
+        facts = json.loads(FACTS.read_text())
+        self.shapes: dict[str, Fields] = facts["shapes"]
         self.operations: dict[Operation, dict[str, Any]] = {
-            (method.upper(), path): operation
-            for path, methods in self.document["paths"].items()
-            for method, operation in methods.items()
+            (name.split()[0], name.split()[1]): operation for name, operation in facts["operations"].items()
         }
+        self.document: Document | None = json.loads(DOCUMENT.read_text()) if DOCUMENT.exists() else None
 
     def operation(self, method: str, path: str) -> Operation:
         """Find the operation that a request is: a path without parameters goes first."""
@@ -41,22 +88,48 @@ class Coral:
         return min(fitting, key=lambda operation: operation[1].count("{"))
 
     def check(self, method: str, path: str, answer: Answer) -> Operation:
-        """Fail unless an answer is one that the document or the contract allows; return which operation it was."""
+        """Fail unless an answer is one that Coral's API or the contract allows; return which operation it was."""
         operation = self.operation(method, path)
-        described = self.operations[operation]["responses"].get(str(answer.status))
-        if described is None:
+        answers, status = self.operations[operation]["answers"], str(answer.status)
+        if status not in answers:
             assert answer.status in {200, *BEYOND}, answer
-            described = {} if answer.status == 200 else _ERROR
-        content = described.get("content", {})
-        if not content:
-            assert answer.body is None, f"{method} {path}: a body that the document does not have: {answer.body}"
+        shape = answers.get(status, None if answer.status == 200 else ERROR)
+        if shape is None:
+            assert answer.body is None, f"{method} {path}: a body that Coral does not have: {answer.body}"
             return operation
         assert answer.headers["Content-Type"] == "application/json"
-        self.validate(content["application/json"]["schema"], answer.body)
+        faults = list(self.faults(shape, answer.body))
+        assert not faults, "\n".join(faults)
+        if self.document is not None:
+            described = self.document["paths"][operation[1]][method.lower()]["responses"].get(status, {})
+            schema = described.get("content", {}).get("application/json", {}).get("schema", self.schema(ERROR))
+            self.validate(schema, answer.body)
         return operation
 
+    def faults(self, shape: str, value: Any) -> Iterator[str]:
+        """Yield the fields of a value that a shape does not have, and those of another kind."""
+        fields = self._patterns(shape)
+        for path, leaf in _leaves(value):
+            if _NEWER.fullmatch(path):
+                continue
+            fitting = [kind for pattern, kind in fields if pattern.fullmatch(path)]
+            if not fitting:
+                yield f"{shape} has no field {path}"
+            elif leaf is not None and not any(_is(leaf, kind) for kind in fitting):
+                yield f"{shape}: {path} is to be {' or '.join(fitting)}, not {leaf!r}"
+
+    @functools.cache  # noqa: B019 - as many as there are shapes
+    def _patterns(self, shape: str) -> list[tuple[re.Pattern[str], str]]:
+        found = []
+        for field, kind in self.shapes[shape].items():
+            found.append((_pattern(re.sub(r"{[^}]*}", "", field)), kind))
+            for union in re.finditer(r"{([^}]*)}", field):
+                at = re.sub(r"{[^}]*}", "", field[: union.start()])
+                found += [(_pattern(f"{at}.{key}" if at else key), f"`{union[1]}`") for key in _DISCRIMINATORS]
+        return found
+
     def validate(self, schema: dict[str, Any], value: Any) -> None:
-        """Fail unless a value is as a schema of the document says."""
+        """Fail unless a value is as a schema of Coral's document says."""
         faults = [
             f"{'/'.join(map(str, fault.absolute_path))}: {fault.message[:300]}"
             for fault in self._validator(json.dumps(schema)).iter_errors(value)
@@ -65,6 +138,7 @@ class Coral:
 
     @functools.cache  # noqa: B019 - as many as there are schemas
     def _validator(self, schema: str) -> Draft202012Validator:
+        assert self.document is not None
         return Draft202012Validator({**json.loads(schema), "components": self.document["components"]})
 
     def schema(self, name: str) -> dict[str, Any]:
@@ -72,4 +146,33 @@ class Coral:
         return {"$ref": f"#/components/schemas/{name}"}
 
 
-_ERROR = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/RouteException"}}}}
+def _leaves(value: Any, at: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each field of a value that has no fields itself, by a path such as ``agents[].name``."""
+    if isinstance(value, dict) and value:
+        for key, part in value.items():
+            yield from _leaves(part, f"{at}.{key}" if at else key)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _leaves(part, f"{at}[]")
+    elif value != {}:
+        yield at, value
+
+
+def _pattern(field: str) -> re.Pattern[str]:
+    return re.compile(re.escape(field).replace(r"\*", ".+"))
+
+
+def _is(leaf: Any, kind: str) -> bool:
+    if kind in ("any", ""):
+        return True
+    for one in kind.split(" or "):
+        if leaf == one.strip("`"):
+            return True
+        kinds = _KINDS.get(one.split(" ")[0] if one != "no fields" else one)
+        if kinds and isinstance(leaf, kinds) and (bool in kinds or not isinstance(leaf, bool)):
+            return True
+    return False
+
+
+if __name__ == "__main__":
+    FACTS.write_text(json.dumps(stated(json.loads(DOCUMENT.read_text())), indent=1, ensure_ascii=False) + "\n")

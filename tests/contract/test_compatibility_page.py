@@ -2,12 +2,8 @@
 
 import re
 
-import pytest
-
 from tests.contract import comparison
 from tests.contract.coral import Coral
-
-pytestmark = pytest.mark.usefixtures("document")
 
 
 def test_the_page_is_as_the_documents_are() -> None:

@@ -1,5 +1,6 @@
-"""Every path of Coral's document, in every status that Atoll gives it, validated against that document."""
+"""Every path of Coral's API, in every status that Atoll gives it, validated against what is known of that API."""
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from infra.local.stack import LocalStack
 from tests.client import Answer, Client, agent, eventually, session, sleeper
+from tests.contract import coral
 from tests.contract.coral import Coral, Operation
 
 pytestmark = pytest.mark.xdist_group("contract")
@@ -55,12 +57,34 @@ def record(request: pytest.FixtureRequest, document: Coral) -> Iterator[Recorder
         offered = {
             (*operation, status)
             for operation, described in document.operations.items()
-            for status in described["responses"]
+            for status in described["answers"]
         }
         assert offered - recorder.seen == set(NEVER), "statuses that no test has seen, or was not to see"
 
 
 Call = Callable[..., Answer]
+
+
+@pytest.mark.skipif(not coral.DOCUMENT.exists(), reason=f"Coral's OpenAPI document is not at {coral.DOCUMENT}")
+def test_what_is_stated_is_what_the_document_says() -> None:
+    stated = coral.stated(json.loads(coral.DOCUMENT.read_text()))
+    assert json.loads(coral.FACTS.read_text()) == stated, "run: python -m tests.contract.coral"
+
+
+@pytest.mark.parametrize(
+    ("shape", "value"),
+    [
+        ("SessionIdentifier", {"namespace": "n", "sessionId": "s", "more": 1}),
+        ("SessionIdentifier", {"namespace": "n", "sessionId": 1}),
+        ("SessionStateBase", {"status": {"type": "executed", "executionTime": 5}}),
+        ("SessionStateBase", {"status": {"type": "unheard-of"}}),
+        ("SessionStateBase", {"annotations": {"a": 1}}),
+        ("RouteException", {"message": "m", "detail": "d"}),
+        ("SessionNamespaceStateBase[]", [{"deleteOnLastSessionExit": "yes"}]),
+    ],
+)
+def test_an_answer_that_differs_is_noticed_without_the_document(document: Coral, shape: str, value: Any) -> None:
+    assert len(list(document.faults(shape, value))) == 1
 
 
 def test_sessions(record: Call, client: Client, narrow: Client, namespace: str) -> None:

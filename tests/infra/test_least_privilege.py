@@ -18,6 +18,7 @@ from tests.agents import CRASHER, MISSING, SLEEPER
 from tests.client import Client, agent, eventually, session, sleeper
 from tests.faults import test_reconciler
 from tests.faults.platform import Emulator, World
+from tests.held import wait_until_held
 
 pytestmark = pytest.mark.xdist_group("least-privilege")
 
@@ -46,6 +47,7 @@ def receiver() -> Iterator[str]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
+    server.server_close()
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +117,7 @@ def namespaces(somebody: Somebody) -> None:
     held = somebody.client.create(session(sleeper(seconds=0), namespace="made", persistenceMode=HOLD))
     somebody.client.create(session(sleeper(), namespace="made", defer=True))
     somebody.running(running)
-    somebody.client.wait_for_status(held, "closing")
+    wait_until_held(somebody.stack, held)
     somebody.must("DELETE", "/api/v1/local/namespace/made")
 
 

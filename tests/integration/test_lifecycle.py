@@ -5,9 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from chalicelib.wire.base import ms_from_iso
 from infra.local.stack import LocalStack
 from tests.agents import CRASHER, MISSING, SLEEPER
 from tests.client import Client, agent, eventually, session, sleeper
+from tests.held import wait_until_held
 
 pytestmark = pytest.mark.xdist_group("lifecycle")
 
@@ -61,18 +63,23 @@ def test_a_session_ends_when_its_time_to_live_has_passed(client: Client, namespa
     eventually(lambda: statuses(client, path) == ["stopped"])
 
 
-def test_a_closed_session_is_held_for_its_time(client: Client, namespace: str) -> None:
+def test_a_closed_session_is_held_for_its_time(stack: LocalStack, client: Client, namespace: str) -> None:
     hold = {"mode": "hold_after_exit", "duration": 2_000}
     path = client.create(session(sleeper(seconds=0.1), namespace=namespace, persistenceMode=hold))
     client.wait_for_status(path, "closing")
-    assert 1.5 <= client.wait_for_status(path, None) <= 3.5
+    status = client.call("GET", path).body["status"]
+    until_ms = wait_until_held(stack, path)
+    assert until_ms == ms_from_iso(status["closingTime"]) + 2_000
+    client.wait_for_status(path, None)
+    assert until_ms <= time.time() * 1000 <= until_ms + 1_500
 
 
-def test_minimum_time_counts_from_creation(client: Client, namespace: str) -> None:
+def test_minimum_time_counts_from_creation(stack: LocalStack, client: Client, namespace: str) -> None:
     started = time.monotonic()
     minimum = {"mode": "minimum_time", "time": 2_000}
     path = client.create(session(sleeper(seconds=0.1), namespace=namespace, persistenceMode=minimum))
-    client.wait_for_status(path, "closing")
+    created_ms = ms_from_iso(client.call("GET", path).body["status"]["executionTime"])
+    assert wait_until_held(stack, path) == created_ms + 2_000
     client.wait_for_status(path, None)
     assert 2.0 <= time.monotonic() - started <= 3.5
 
@@ -109,12 +116,12 @@ def test_delete_removes_a_pending_session_and_its_namespace(client: Client, name
     eventually(lambda: client.call("GET", f"/api/v1/local/namespace/{namespace}").status == 404)
 
 
-def test_deleting_a_namespace_ends_whatever_is_in_it(client: Client, namespace: str) -> None:
+def test_deleting_a_namespace_ends_whatever_is_in_it(stack: LocalStack, client: Client, namespace: str) -> None:
     hold = {"mode": "hold_after_exit", "duration": 60_000}
     running = client.create(session(sleeper(), namespace=namespace, persistenceMode=hold))
     held = client.create(session(sleeper(seconds=0.1), namespace=namespace, persistenceMode=hold))
     pending = client.create(session(sleeper(), namespace=namespace, defer=True))
-    client.wait_for_status(held, "closing")
+    wait_until_held(stack, held)
     assert client.call("DELETE", f"/api/v1/local/namespace/{namespace}").status == 200
     assert [client.status(path) for path in (running, held, pending)] == [None] * 3
     assert client.call("GET", f"/api/v1/local/namespace/{namespace}").status == 404

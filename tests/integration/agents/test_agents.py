@@ -57,6 +57,8 @@ class Agent:
         self.process.kill()
         self.process.wait()
         self._reader.join(DEADLINE_S)
+        assert self.process.stdout
+        self.process.stdout.close()
 
 
 Start = Callable[..., Agent]

@@ -136,7 +136,7 @@ def test_threads_are_what_the_model_says(here: World) -> None:
 
     OnMoto.here = here
     with here.on(TestClock()):
-        run_state_machine_as_test(OnMoto, settings=settings(max_examples=12, stateful_step_count=15, deadline=None))
+        run_state_machine_as_test(OnMoto, settings=settings(max_examples=12, stateful_step_count=15))
 
 
 def test_fifty_senders_at_once_lose_nothing_and_leave_no_hole(here: World) -> None:

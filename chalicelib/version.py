@@ -1,0 +1,6 @@
+"""Atoll's version: the only place that says it.
+
+`pyproject.toml` reads it from here, because a Lambda's package has this file and not that one.
+"""
+
+VERSION = "0.1.0"

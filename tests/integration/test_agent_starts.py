@@ -1,0 +1,57 @@
+"""When an agent started, as its item says it: whoever comes late neither makes the item nor moves what is known."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.mcp_world import SESSION, World, world
+
+KNOWN_MS, LATE_MS = 1_800_000_000_000, 1_800_000_009_000
+
+
+@pytest.fixture(scope="module")
+def _deployment() -> Iterator[World]:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        environment.setenv("AWS_ACCESS_KEY_ID", "testing")
+        environment.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        with world() as made:
+            yield made
+
+
+@pytest.fixture
+def here(_deployment: World) -> World:
+    """A deployment whose one session has the agents ``ann`` and ``bob``."""
+    _deployment.clear()
+    _deployment.session("ann", "bob")
+    return _deployment
+
+
+def test_a_late_start_makes_no_item_of_an_agent_that_is_gone(here: World) -> None:
+    assert not here.services.agents.note_start(SESSION, "gone", now_ms=LATE_MS)
+    assert here.services.agents.find(SESSION, "gone") is None
+    assert [agent.name for agent in here.services.agents.of_session(SESSION)] == ["ann", "bob"]
+
+
+def test_a_late_start_moves_no_known_one(here: World) -> None:
+    assert here.services.agents.note_start(SESSION, "ann", now_ms=KNOWN_MS)
+    assert not here.services.agents.note_start(SESSION, "ann", now_ms=LATE_MS)
+    agent = here.services.agents.find(SESSION, "ann")
+    assert agent is not None
+    assert agent.started_at_ms == KNOWN_MS
+
+
+def test_a_launch_that_is_noted_late_moves_no_known_start(here: World) -> None:
+    """ECS has told when the task started before RunTask's answer was stored."""
+    here.clear()
+    here.session("ann", task_arn="arn", started_at_ms=KNOWN_MS)
+    assert here.services.agents.start(SESSION, "ann", task_arn="arn", now_ms=LATE_MS)
+    agent = here.services.agents.find(SESSION, "ann")
+    assert agent is not None
+    assert agent.started_at_ms == KNOWN_MS
+
+
+def test_what_happens_late_to_an_agent_that_is_gone_makes_no_item(here: World) -> None:
+    assert not here.services.agents.stop(SESSION, "gone", now_ms=LATE_MS, reason="late")
+    assert not here.services.agents.connect(SESSION, "gone", now_ms=LATE_MS)
+    assert here.services.agents.find(SESSION, "gone") is None

@@ -1,0 +1,30 @@
+"""Every AWS call that a test makes is checked against the service's model, though the app's clients leave that out."""
+
+import pytest
+from botocore.exceptions import ParamValidationError
+from moto import mock_aws
+
+from tests.mcp_world import world
+
+
+@pytest.fixture(autouse=True)
+def _account(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+
+
+def test_a_call_that_dynamodb_would_refuse_is_refused_here() -> None:
+    with world() as here, pytest.raises(ParamValidationError, match="Unknown parameter in input"):
+        here.services.dynamodb.get_item(TableName="t", Key={}, Consistent=True)
+
+
+@pytest.mark.parametrize("service", ["ecs", "events", "stepfunctions"])
+def test_so_is_one_of_another_service(service: str) -> None:
+    operation, wrong = {
+        "ecs": ("stop_task", {"task": 7}),
+        "events": ("put_events", {"Entries": "none"}),
+        "stepfunctions": ("start_execution", {}),
+    }[service]
+    with mock_aws(), world() as here, pytest.raises(ParamValidationError):
+        getattr(here.services.client(service), operation)(**wrong)
