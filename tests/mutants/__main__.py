@@ -128,16 +128,22 @@ def main() -> int:
             trees.put(copied(Path(folder) / str(number)))
         first = Path(folder) / "0"
         known = covering.recorded(first, CACHE, tests)
-        mutants = iter(list(sample.drawn(sample.every(cosmic_ray, first, only), first, seed)))
+        places = list(sample.drawn(sample.every(cosmic_ray, first, only), first, seed))
+        mutants = iter(places)
+        if passes(first, known.tests(places[0].path, places[0].line)[:20], 300) is not True:
+            raise SystemExit("the tests fail without any mutant")
+        under_way: list[sample.Mutant] = []
         deadline_s = time.monotonic() + 60 * minutes  # from here on: what is prepared is kept for the next run
 
         def take() -> None:
             tree = trees.get()
-            while len(outcomes) < wanted and time.monotonic() < deadline_s:
+            while len(outcomes) + len(under_way) < wanted and time.monotonic() < deadline_s:
                 mutant = next(mutants, None)
                 if mutant is None:
                     break
+                under_way.append(mutant)
                 outcome = tried(cosmic_ray, tree, mutant, known, deadline_s)
+                under_way.remove(mutant)
                 if outcome not in (None, LEFT):
                     outcomes[mutant] = str(outcome)
                     console.print(f"[dim]{len(outcomes)}/{wanted}[/] {mutant}: {outcome}", highlight=False)
