@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from chalicelib.aws.http import OutgoingHttp
     from chalicelib.aws.machines import Machines
     from chalicelib.aws.secrets import Secrets
+    from chalicelib.aws.stage_urls import StageUrls
     from chalicelib.aws.task_definitions import TaskDefinitions
     from chalicelib.aws.tasks import Tasks
     from chalicelib.store.claims import Claims
@@ -190,6 +191,13 @@ class Deployment:
         return Secrets(self.settings)
 
     @cached_property
+    def stage_urls(self) -> "StageUrls":
+        """Systems Manager, which keeps the stage's URLs."""
+        from chalicelib.aws.stage_urls import StageUrls
+
+        return StageUrls(self.client("ssm"), self.settings, self.clock)
+
+    @cached_property
     def bodies(self) -> "Bodies":
         """S3, where large webhook bodies are."""
         from chalicelib.aws.bodies import Bodies
@@ -205,7 +213,7 @@ class Deployment:
 
 
 #: The services that Atoll calls.
-SERVICES = ("dynamodb", "ecs", "events", "s3", "secretsmanager", "stepfunctions")
+SERVICES = ("dynamodb", "ecs", "events", "s3", "secretsmanager", "ssm", "stepfunctions")
 
 
 @cache

@@ -18,11 +18,12 @@ class Settings(BaseModel):
     account: str = "123456789012"
     partition: str = "aws"
     region: str = Field(default_factory=lambda: os.environ.get("AWS_REGION", "us-east-1"))
-    #: Base URL of the REST API, handed to agents as ``CORAL_API_URL``.
+    #: Base URL of the REST API, handed to agents as ``CORAL_API_URL``; when empty, both URLs are read from the stage's
+    #: parameter at run time (`aws.stage_urls`).
     api_url: str = ""
-    #: Base URL of the agents' door (the Function URL); the API's own when empty.
+    #: Base URL of the agents' endpoint; the API's own when only that is set.
     mcp_url: str = ""
-    #: Longest wait of this door in ms: API Gateway ends a request after 29 s, the Function URL waits its full 60 s.
+    #: Longest wait of this endpoint in ms: API Gateway ends a request after 29 s, the Function URL waits its full 60 s.
     mcp_wait_limit_ms: int = Field(25_000, ge=0, le=60_000)
     #: How long a wait is held open before it is left to its client to come back for it, if its client can (MCP
     #: 2025-11-25); ``None``: as long as it lasts.

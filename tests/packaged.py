@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from infra.aws import package
+from infra.deploy import package
 
 STAGE = "dev"
 

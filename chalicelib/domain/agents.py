@@ -4,6 +4,8 @@ import logging
 from typing import TYPE_CHECKING
 
 from chalicelib import telemetry
+from chalicelib.aws import stage_urls
+from chalicelib.aws.stage_urls import Urls
 from chalicelib.aws.tasks import OPTIONS_TOKEN, OPTIONS_URL, TaskRefused, log_stream
 from chalicelib.domain import agent_secrets, options, registry
 from chalicelib.store.agents import AgentRecord
@@ -92,7 +94,7 @@ def launch(atoll: "Deployment", session: SessionRecord, agent: AgentRecord, opti
         return
     try:
         definition = registry.task_definition(atoll, agent.registry_agent_identifier, agent.runtime)
-        environment, options_environment = _given(atoll, agent, secret, option_values)
+        environment, options_environment = _given(agent, secret, option_values, atoll.stage_urls.get())
         task_arn = atoll.tasks.run(
             definition, environment, started_by=started_by(agent), options_environment=options_environment
         )
@@ -117,28 +119,27 @@ def check_size(atoll: "Deployment", agent: AgentRecord, option_values: str | Non
     """Raise `BadRequest` when ECS will not take what this agent's task is to be given."""
     # The key is no matter: it does not change the length of a secret.
     secret = agent_secrets.mint("", agent.namespace, agent.session_id, agent.name)
-    options.check_overrides_size(agent.name, *_given(atoll, agent, secret, option_values))
+    urls = stage_urls.longest(atoll.settings)
+    options.check_overrides_size(agent.name, *_given(agent, secret, option_values, urls))
 
 
 def _given(
-    atoll: "Deployment", agent: AgentRecord, secret: str, option_values: str | None
+    agent: AgentRecord, secret: str, option_values: str | None, urls: Urls
 ) -> tuple[dict[str, str], dict[str, str] | None]:
     """Return the environment of an agent's process, and that of what fetches the files of its options, if any."""
-    api_url = atoll.settings.api_url
-    mcp_url = atoll.settings.mcp_url or api_url
     resolved = options.ResolvedOptions.from_json(option_values or "{}")
     environment = options.environment(resolved)
     environment |= {
-        "CORAL_CONNECTION_URL": f"{mcp_url}/mcp/v1/{secret}/mcp",
+        "CORAL_CONNECTION_URL": f"{urls.mcp}/mcp/v1/{secret}/mcp",
         "CORAL_AGENT_ID": agent.name,
         "CORAL_AGENT_SECRET": secret,
         "CORAL_SESSION_ID": agent.session_id,
-        "CORAL_API_URL": api_url,
+        "CORAL_API_URL": urls.api,
         "CORAL_RUNTIME_ID": agent.runtime,
     }
     if agent.system_prompt is not None:
         environment["CORAL_PROMPT_SYSTEM"] = agent.system_prompt
-    fetching = {OPTIONS_URL: f"{api_url}/api/v1/agent/options", OPTIONS_TOKEN: secret}
+    fetching = {OPTIONS_URL: f"{urls.api}/api/v1/agent/options", OPTIONS_TOKEN: secret}
     return environment, fetching if options.files(resolved) else None
 
 

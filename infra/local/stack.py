@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 STAGE = "local"
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
-INFRA = Path(__file__).resolve().parent.parent
+TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
 
 #: How often what is over is deleted, in s.
 HOUSEKEEPING_S = 60.0
@@ -250,7 +250,7 @@ class LocalStack:
 
     def _provision(self) -> None:
         """Make what the templates say, and play its streams and schedules."""
-        provision = Provision(INFRA, stage=STAGE, account=ACCOUNT, region=REGION, client=self.atoll.client)
+        provision = Provision(TEMPLATES, stage=STAGE, account=ACCOUNT, region=REGION, client=self.atoll.client)
         provision.make()
         self._set_secrets()
         self.pumps.clear()

@@ -41,7 +41,7 @@ from tests.faults.states import FunctionFailed
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
-INFRA = Path(__file__).parents[2] / "infra"
+TEMPLATES = Path(__file__).parents[2] / "infra/templates"
 KEY = "dev"
 #: Where every world begins.
 START_MS = 1_800_000_000_000
@@ -199,7 +199,7 @@ class Emulator:
         self.tables = Tables(ACCOUNT, REGION, self._record)
         for part in self.tables.patches():
             undo.enter_context(part)
-        provision = Provision(INFRA, stage="local", account=ACCOUNT, region=REGION, client=self.client)
+        provision = Provision(TEMPLATES, stage="local", account=ACCOUNT, region=REGION, client=self.client)
         provision.make()
         self.mappings = {table: Mapping.of(properties) for table, properties in provision.mappings}
         self.invoke_configs = {each["FunctionName"]: InvokeConfig.of(each) for each in provision.invoke_configs}

@@ -12,6 +12,7 @@ import pytest
 
 from chalicelib.domain import agent_secrets, reconciler
 from chalicelib.domain import registry as domain_registry
+from infra.deploy import description
 from infra.local.stack import LocalStack
 from tests import permissions
 from tests.agents import CRASHER, MISSING, SLEEPER
@@ -256,6 +257,15 @@ def races(somebody: Somebody) -> None:
         somebody.running(path)
     somebody.must("DELETE", path)
 
+    # A stage on AWS learns its URLs at run time.
+    urls = json.dumps({"api": stack.url, "mcp": stack.url})
+    stack.atoll.client("ssm").put_parameter(Name="/atoll/local/urls", Value=urls, Type="String")
+    unset = stack.atoll.settings.model_copy(update={"api_url": "", "mcp_url": ""})
+    with patch.object(stack.atoll.stage_urls, "_settings", unset):
+        path = somebody.client.create(session(sleeper(), namespace="learns"))
+        somebody.running(path)
+    somebody.must("DELETE", path)
+
     # A launch was cut off after ECS had its task: nobody but ECS knows of it.
     path = somebody.client.create(session(sleeper(), namespace="cut", defer=True))
     session_id = path.rsplit("/", 1)[1]
@@ -298,6 +308,6 @@ def test_policies_name_resources_wherever_an_action_knows_any() -> None:
 
 
 def test_a_policy_of_one_stage_reaches_no_other() -> None:
-    text = json.dumps([permissions.project.policy(name, permissions.NAMES) for name in permissions.project.functions()])
+    text = json.dumps([description.policy(name, permissions.NAMES) for name in description.functions()])
     assert "${" not in text
     assert "atoll-*" not in text

@@ -1,5 +1,6 @@
-"""`infra/deploy.py --destroy` of a busy stage, and what becomes of what it leaves, on an account as strict as AWS."""
+"""The command line, from nothing to a busy stage and back, on an account as strict as AWS."""
 
+import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,8 +10,9 @@ import typer
 from cfnlint.api import ManualArgs, lint
 from typer.testing import CliRunner, Result
 
-from infra import deploy
-from infra.aws import kept, package, running, templates
+from chalicelib.settings import Settings
+from infra.deploy import __main__ as deploy
+from infra.deploy import app, description, kept, running
 from tests.infra.strict_aws import ACCOUNT, REGION, StrictAws, Task
 
 STACKS = {"atoll-dev", "atoll-dev-events"}
@@ -23,14 +25,25 @@ def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> StrictAws:
     account = StrictAws()
     monkeypatch.setattr(deploy.boto3, "Session", account.session)
     monkeypatch.setattr(deploy, "BUILD", tmp_path)
-    monkeypatch.setattr(package, "chalice", play_chalice)
+    monkeypatch.setattr(app, "chalice", functools.partial(play_chalice, account))
     monkeypatch.setattr(running, "PAUSE_S", 0.0)
     return account
 
 
-def play_chalice(command: str, *_: str, project_folder: Path, environment: Mapping[str, str]) -> None:
-    resources = [{"rest_api_url": "https://api.example/dev/"}] if command == "deploy" else []
-    (project_folder / ".chalice/deployed/dev.json").write_text(json.dumps({"resources": resources}))
+def play_chalice(aws: StrictAws, command: str, *_: str, project: Path, environment: Mapping[str, str]) -> None:
+    """Do what Chalice does: make what the app has, and delete the rest of its record."""
+    recorded = json.loads((project / ".chalice/deployed/dev.json").read_text())["resources"]
+    wanted = description.functions() if command == "deploy" else []
+    aws.functions |= {description.function_name("dev", function) for function in wanted}
+    if wanted and not any(each["name"] == "rest_api" for each in recorded):
+        aws.apis[f"api{len(aws.apis)}"] = "atoll-dev"
+    for each in recorded:
+        if each["name"] in wanted or (wanted and each["name"] == "rest_api"):
+            continue
+        if each["resource_type"] == "rest_api":
+            del aws.apis[each["rest_api_id"]]
+        elif each["resource_type"] == "lambda_function":
+            aws.functions.remove(each["lambda_arn"].rpartition(":")[2])
 
 
 def run(*arguments: str, says: str = "") -> Result:
@@ -155,6 +168,80 @@ def test_what_an_older_creation_left_when_it_failed_is_taken_in(aws: StrictAws) 
 def test_what_is_taken_in_needs_nothing_else_of_the_template(aws: StrictAws) -> None:
     assert run().exit_code == 0
     names = {"Stage": "dev", "AWS::AccountId": ACCOUNT, "AWS::Region": REGION}
-    body = templates.body(kept.template(kept.find(aws.session(), names)))
+    body = description.body(kept.template(kept.find(aws.session(), names)))
     assert len(json.loads(body)["Resources"]) == len(data(aws)) == 11
     assert [str(match) for match in lint(body, config=ManualArgs(regions=[REGION]))] == []
+
+
+def test_a_dry_run_shows_the_change_sets_and_leaves_nothing(aws: StrictAws) -> None:
+    looked = run("--dry-run")
+
+    assert looked.exit_code == 0, looked.output
+    assert "+ DynamoDB::Table SessionsTable" in said(looked)  # the change set's
+    assert "+ function mcp" in said(looked)
+    assert "+ Lambda::EventSourceMapping SessionsMapping" in said(looked)
+    assert (aws.stacks, aws.resources, aws.functions, aws.apis) == ({}, {}, set(), {})
+
+
+def test_a_dry_run_of_an_update_shows_what_it_changes(aws: StrictAws, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run().exit_code == 0
+    before = {name: dict(stack) for name, stack in aws.stacks.items()}
+    newer = description.stack()
+    newer["Resources"]["EventBus"]["Properties"]["Description"] = "another"
+    monkeypatch.setattr(description, "stack", lambda: newer)
+
+    looked = run("--dry-run")
+
+    assert looked.exit_code == 0, looked.output
+    assert [line.strip() for line in looked.output.splitlines() if "::" in line] == ["~ Events::EventBus EventBus"]
+    assert "~ function mcp" in said(looked)
+    assert aws.stacks == before
+
+
+def test_a_dry_run_over_what_was_kept_shows_what_is_taken_in(aws: StrictAws) -> None:
+    assert run().exit_code == 0
+    assert run("--destroy", "--yes").exit_code == 0
+    stored = data(aws)
+
+    looked = run("--dry-run")
+
+    assert looked.exit_code == 0, looked.output
+    assert "> DynamoDB::Table SessionsTable" in said(looked)
+    assert "+ DynamoDB::Table SessionsTable" not in said(looked)
+    assert "+ ECS::Cluster Cluster" in said(looked)
+    assert aws.stacks == {}
+    assert data(aws) == stored
+
+
+def test_a_dry_run_over_a_creation_that_failed_deletes_nothing(aws: StrictAws) -> None:
+    aws.stacks["atoll-dev"] = {"StackStatus": "ROLLBACK_COMPLETE"}
+    assert run("--dry-run").exit_code == 0
+    assert aws.stacks.keys() == {"atoll-dev"}
+
+
+def test_what_a_deployment_of_the_functions_left_is_taken_up(aws: StrictAws) -> None:
+    of_others = {"atoll-prod-mcp", "atoll-dev-x-mcp"}
+    aws.functions |= {"atoll-dev", "atoll-dev-mcp", "atoll-dev-of_an_older_version", *of_others}
+    aws.apis |= {"others": "atoll-prod", "first": "atoll-dev", "second": "atoll-dev"}
+
+    made = run()
+
+    assert made.exit_code == 0, made.output
+    assert aws.apis == {"others": "atoll-prod", "first": "atoll-dev"}
+    ours = {description.function_name("dev", function) for function in description.functions()}
+    assert aws.functions == ours | of_others
+    assert aws.stacks["atoll-dev-events"]["values"]["RestAPI"] == "first"
+
+    assert run("--destroy", "--yes").exit_code == 0
+    assert aws.functions == of_others
+    assert aws.apis == {"others": "atoll-prod"}
+
+
+def test_functions_are_told_what_the_stack_says(aws: StrictAws, tmp_path: Path) -> None:
+    assert run("--tracing").exit_code == 0
+    config = json.loads((tmp_path / "dev/.chalice/config.json").read_text())["stages"]["dev"]
+    outputs = {each["OutputKey"]: each["OutputValue"] for each in aws.stacks["atoll-dev"]["Outputs"]}
+    told = {name: outputs[output] for name, output in description.ENVIRONMENT.items()}
+    assert config["environment_variables"] == {"ATOLL_STAGE": "dev", **told}
+    assert told.keys() <= {f"ATOLL_{name.upper()}" for name in Settings.model_fields}
+    assert config["lambda_functions"]["mcp"]["reserved_concurrency"] == 50

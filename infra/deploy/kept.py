@@ -6,13 +6,14 @@ is named after a stage, and neither secrets (known by their ARNs) nor queues (by
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import boto3
 from botocore.exceptions import ClientError
 
-from infra.aws import templates
-from infra.aws.plan import Kept
-from infra.aws.templates import Template
+from infra.deploy import description
+from infra.deploy.description import Template
+from infra.deploy.plan import Kept
 
 #: How the services say that something is not there.
 _MISSING = ("ResourceNotFoundException", "404", "AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")
@@ -21,10 +22,10 @@ _MISSING = ("ResourceNotFoundException", "404", "AWS.SimpleQueueService.NonExist
 def find(session: boto3.Session, names: Mapping[str, str]) -> tuple[Kept, ...]:
     """Return what is there of all that outlives a stack; ``names`` are the values of the placeholders in names."""
     found = []
-    for logical_id, resource in templates.stack()["Resources"].items():
-        if not templates.outlives_its_stack(resource):
+    for logical_id, resource in description.stack()["Resources"].items():
+        if not description.outlives_its_stack(resource):
             continue
-        name = templates.name_of(resource, names)
+        name = description.name_of(resource, names)
         identifier = _identifier(session, resource["Type"], name)
         if identifier is not None:
             found.append(Kept(logical_id, resource["Type"], name, identifier))
@@ -33,12 +34,20 @@ def find(session: boto3.Session, names: Mapping[str, str]) -> tuple[Kept, ...]:
 
 def template(kept: Sequence[Kept]) -> Template:
     """Return the template that takes them in: an import may bring nothing else, not even outputs."""
-    whole = templates.stack()
+    whole = description.stack()
     return {
         "AWSTemplateFormatVersion": whole["AWSTemplateFormatVersion"],
         "Parameters": {"Stage": whole["Parameters"]["Stage"]},
         "Resources": {each.logical_id: whole["Resources"][each.logical_id] for each in kept},
     }
+
+
+def imports(kept: Sequence[Kept]) -> list[dict[str, Any]]:
+    """Return what an import is told of them."""
+    return [
+        {"ResourceType": each.type, "LogicalResourceId": each.logical_id, "ResourceIdentifier": dict(each.identifier)}
+        for each in kept
+    ]
 
 
 def _identifier(session: boto3.Session, kind: str, name: str) -> dict[str, str] | None:

@@ -11,7 +11,8 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from infra.aws.plan import Found
+from infra.deploy import Failed
+from infra.deploy.plan import Found
 
 MACHINES = ("session-lifecycle", "webhook-delivery")
 
@@ -27,10 +28,6 @@ _PATIENT = Config(retries={"mode": "adaptive", "max_attempts": 10})
 
 #: What stopping something that is over answers.
 _OVER = ("ExecutionDoesNotExist", "ValidationException", "InvalidParameterException")
-
-
-class StillRunning(Exception):
-    """What was told to stop has not; the message says what."""
 
 
 class Running:
@@ -72,7 +69,7 @@ class Running:
             return
 
     def end(self) -> None:
-        """Stop all of it and wait until it has stopped; raise `StillRunning` when something does not."""
+        """Stop all of it and wait until it has stopped; raise `Failed` when something does not."""
         told: set[str] = set()
         for _ in range(PAUSES):
             # Executions first, and both anew each time: a function that runs while its session ends may start another.
@@ -89,7 +86,7 @@ class Running:
                     )
             told.update(executions, tasks)
             time.sleep(PAUSE_S)
-        raise StillRunning(
+        raise Failed(
             f"still not over after {PAUSES * PAUSE_S:.0f} seconds: {_some(executions, 'executions')},"
             f" {_some(tasks, 'tasks')}. Run the command again to wait on"
         )
