@@ -87,16 +87,7 @@ def _package(folder: Path, stage: str) -> None:
     with console.status("Chalice packages the functions …"):
         template = package.make(folder, stage)
     console.print(f"[green]✓[/] {template} and {template.with_name('deployment.zip')}")
-    console.print(
-        "\nA pipeline deploys them with its own bucket:\n"
-        f"  aws cloudformation package --template-file {template} --s3-bucket BUCKET"
-        " --use-json --output-template-file packaged.json\n"
-        f"  aws cloudformation deploy --template-file packaged.json --s3-bucket BUCKET --stack-name atoll-{stage} \\\n"
-        "    --capabilities CAPABILITY_NAMED_IAM CAPABILITY_AUTO_EXPAND \\\n"
-        "    --parameter-overrides VpcId=VPC Subnets=SUBNET,SUBNET",
-        soft_wrap=True,
-        highlight=False,
-    )
+    console.print("docs/deploy.md says how a pipeline deploys them.")
 
 
 def _show(steps: list[Step], executor: Executor) -> None:

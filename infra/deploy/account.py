@@ -1,9 +1,12 @@
 """Looks at an account before anything is done in it. Nothing here changes anything."""
 
-import boto3
+from collections.abc import Mapping
 
-from infra.deploy import Failed, app, description, kept
-from infra.deploy.plan import Found
+import boto3
+from botocore.exceptions import ClientError
+
+from infra.deploy import Failed, app, description
+from infra.deploy.plan import Found, Kept
 from infra.deploy.stacks import Stacks
 
 
@@ -20,7 +23,7 @@ def look(session: boto3.Session, stage: str) -> Found:
         partition=identity["Arn"].split(":")[1],
         # A stack that has only taken in what was left has none yet.
         outputs=stacks.outputs(f"atoll-{stage}"),
-        kept=() if stacks.made(f"atoll-{stage}") else kept.find(session, names),
+        kept=() if stacks.made(f"atoll-{stage}") else _kept(session, names),
         concurrency=concurrency,
         reserved_elsewhere=reserved_elsewhere,
         default_vpc=vpc,
@@ -63,3 +66,49 @@ def _concurrency(session: boto3.Session, stage: str) -> tuple[int, int]:
         except client.exceptions.ResourceNotFoundException:
             continue
     return max(0, reserved - ours), total
+
+
+#: How the services say that something is not there.
+_MISSING = ("ResourceNotFoundException", "404", "AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")
+
+
+def _kept(session: boto3.Session, names: Mapping[str, str]) -> tuple[Kept, ...]:
+    """Return what is there of all that outlives a stack; ``names`` are the values of the placeholders in names.
+
+    CloudFormation takes in by itself only what has a literal name in its template and is known by that name: nothing
+    that is named after a stage, and neither secrets (known by their ARNs) nor queues (by their URLs). See its User
+    Guide, "Import AWS resources into a CloudFormation stack automatically".
+    """
+    found = []
+    for logical_id, resource in description.stack()["Resources"].items():
+        if not description.outlives_its_stack(resource):
+            continue
+        name = description.name_of(resource, names)
+        identifier = _identifier(session, resource["Type"], name)
+        if identifier is not None:
+            found.append(Kept(logical_id, resource["Type"], name, identifier))
+    return tuple(found)
+
+
+def _identifier(session: boto3.Session, kind: str, name: str) -> dict[str, str] | None:
+    """Return the primary identifier of a resource, as its type has it; ``None`` when it is not there."""
+    try:
+        match kind:
+            case "AWS::DynamoDB::Table":
+                session.client("dynamodb").describe_table(TableName=name)
+                return {"TableName": name}
+            case "AWS::S3::Bucket":
+                session.client("s3").head_bucket(Bucket=name)
+                return {"BucketName": name}
+            case "AWS::SecretsManager::Secret":
+                secret = session.client("secretsmanager").describe_secret(SecretId=name)
+                # One that waits for its deletion can be neither taken in nor made: CloudFormation will say so.
+                return None if "DeletedDate" in secret else {"Id": secret["ARN"]}
+            case "AWS::SQS::Queue":
+                return {"QueueUrl": session.client("sqs").get_queue_url(QueueName=name)["QueueUrl"]}
+            case _:
+                raise TypeError(f"{kind} outlives its stack, and nothing here finds it")
+    except ClientError as error:
+        if error.response["Error"]["Code"] in _MISSING:
+            return None
+        raise

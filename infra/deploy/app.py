@@ -17,7 +17,7 @@ from typing import Any
 
 import boto3
 
-from infra.deploy import Failed
+from infra.deploy import Failed, description
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,17 +33,12 @@ class App:
     def record(self) -> dict[str, Any]:
         """Return Chalice's record of it. What Chalice does not plan to have, it deletes, the last first."""
         roles = [
-            {
-                "name": f"{function}_role",
-                "resource_type": "iam_role",
-                "role_name": arn.rpartition("/")[2],
-                "role_arn": arn,
-            }
-            for function, arn in self.roles.items()
+            {"name": f"{name}_role", "resource_type": "iam_role", "role_name": arn.rpartition("/")[2], "role_arn": arn}
+            for name, arn in self.roles.items()
         ]
         functions = [
-            {"name": function, "resource_type": "lambda_function", "lambda_arn": arn}
-            for function, arn in self.functions.items()
+            {"name": name, "resource_type": "lambda_function", "lambda_arn": arn}
+            for name, arn in self.functions.items()
         ]
         apis = [
             {"name": f"unused_{api}" if number else "rest_api", "resource_type": "rest_api", "rest_api_id": api}
@@ -61,24 +56,35 @@ class App:
 
 
 def find(session: boto3.Session, stage: str) -> App:
-    """Return what there is of a stage's app."""
-    functions, roles = {}, {}
-    for page in session.client("lambda").get_paginator("list_functions").paginate():
+    """Return what there is of a stage's app.
+
+    That a name looks like one of ours does not make it ours: what is not in the app any more has Chalice's tag.
+    """
+    client = session.client("lambda")
+    known = description.functions()
+    functions, roles, used = {}, {}, set()
+    for page in client.get_paginator("list_functions").paginate():
         for each in page["Functions"]:
-            name = (
-                "api_handler" if each["FunctionName"] == f"atoll-{stage}" else _last_part(each["FunctionName"], stage)
-            )
-            if name:
-                functions[name] = each["FunctionArn"]
+            name, arn = _last_part(each["FunctionName"], stage), each["FunctionArn"]
+            if name in known or (name and _made_by_chalice(client.list_tags(Resource=arn)["Tags"], stage)):
+                functions[name] = arn
+                used.add(each["Role"])
     for page in session.client("iam").get_paginator("list_roles").paginate():
         for each in page["Roles"]:
-            if name := _last_part(each["RoleName"], stage):
+            name = _last_part(each["RoleName"], stage)
+            if name in known or (name and each["Arn"] in used):
                 roles[name] = each["Arn"]
     return App(functions, roles, apis(session, stage))
 
 
+def _made_by_chalice(tags: Mapping[str, str], stage: str) -> bool:
+    return tags.get("aws-chalice", "").endswith(f":stage={stage}:app=atoll")
+
+
 def _last_part(name: str, stage: str) -> str:
     """Return ``mcp`` of ``atoll-dev-mcp``; nothing for ``atoll-dev-agent-task`` of the stack, or another stage's."""
+    if name == f"atoll-{stage}":
+        return "api_handler"
     match = re.fullmatch(rf"atoll-{stage}-([A-Za-z0-9_]+)", name)
     return match[1] if match else ""
 
@@ -112,13 +118,9 @@ def run_chalice(command: str, stage: str, project: Path, session: boto3.Session,
     environment = {"AWS_DEFAULT_REGION": str(session.region_name), "AWS_REGION": str(session.region_name)}
     credentials = session.get_credentials()
     if credentials is not None:  # those of the profile, resolved
+        names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
         frozen = credentials.get_frozen_credentials()
-        given = {
-            "AWS_ACCESS_KEY_ID": frozen.access_key,
-            "AWS_SECRET_ACCESS_KEY": frozen.secret_key,
-            "AWS_SESSION_TOKEN": frozen.token,
-        }
-        environment |= {name: value for name, value in given.items() if value}
+        environment |= {name: value for name, value in zip(names, frozen[:3], strict=True) if value}
     chalice(command, "--stage", stage, project=project, environment=environment)
 
 

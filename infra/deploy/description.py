@@ -8,7 +8,7 @@ values of the finished stack, in the package they are what the outputs are made 
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,15 @@ def stack() -> Template:
 def events() -> Template:
     """Return the template of what calls the functions."""
     return load(TEMPLATES / "events.yaml")
+
+
+def only(template: Template, resources: Collection[str]) -> Template:
+    """Return the template that an import of resources takes: it may bring nothing else, not even outputs."""
+    return {
+        "AWSTemplateFormatVersion": template["AWSTemplateFormatVersion"],
+        "Parameters": {"Stage": template["Parameters"]["Stage"]},
+        "Resources": {name: template["Resources"][name] for name in resources},
+    }
 
 
 def body(template: Template) -> str:
@@ -146,14 +155,8 @@ def write_project(
 ) -> None:
     """Write the Chalice project of one stage, so that deploying changes no file of the repository.
 
-    Parameters
-    ----------
-    environment
-        What every function is told besides.
-    limits
-        Reserved concurrency by function; ``None`` reserves none.
-    policy_of
-        Returns the policy of a function.
+    ``environment`` is what every function is told besides, ``limits`` the reserved concurrency of functions (``None``
+    reserves none), ``policy_of`` returns the policy of a function.
     """
     whole = config()
     wanted = whole["stages"][stage] | {"api_gateway_stage": stage, "xray": traced}

@@ -5,8 +5,8 @@ from typing import Any
 
 import boto3
 
-from infra.deploy import app, description, kept
-from infra.deploy.plan import DeleteApp, DeleteStack, DeployApp, DeployTemplate, EndRunning, Found, Step, TakeIn
+from infra.deploy import app, description
+from infra.deploy.plan import DeleteApp, DeleteStack, DeployApp, DeployStack, EndRunning, Found, Step
 from infra.deploy.running import Running
 from infra.deploy.stacks import Stacks
 
@@ -27,8 +27,8 @@ class Executor:
         Raises `Failed`, and ``ClientError`` when AWS refuses.
         """
         match step:
-            case TakeIn() | DeployTemplate():
-                return self._change(step, dry_run=dry_run)
+            case DeployStack():
+                return self._deploy_stack(step, dry_run=dry_run)
             case DeployApp():
                 if not dry_run:
                     self._chalice("deploy", step)
@@ -41,30 +41,22 @@ class Executor:
                 self._stacks.delete(step.stack)
         return []
 
-    def _change(self, step: TakeIn | DeployTemplate, *, dry_run: bool) -> list[str]:
-        imports: list[dict[str, Any]] = []
-        if isinstance(step, TakeIn):
-            imports = kept.imports(step.kept)
-            template, values = kept.template(step.kept), {"Stage": self._stage}
-        elif step.template == "stack":
-            template, values = description.stack(), dict(step.parameters)
-        else:
+    def _deploy_stack(self, step: DeployStack, *, dry_run: bool) -> list[str]:
+        template, values = description.stack(), dict(step.parameters)
+        if step.template == "events":
+            template = description.events()
             api = app.apis(self._session, self._stage)[:1]
-            given = self._stacks.outputs(f"atoll-{self._stage}") | dict(zip(["RestAPI"], api, strict=False))
-            template, values = description.events(), {**given, **step.parameters}
-        if dry_run and not self._foreseeable(step, template, values):
-            left = set() if imports else {each.logical_id for each in self._found.kept}
-            sign = ">" if imports else "+"
-            new = {name: each for name, each in template["Resources"].items() if name not in left}
-            return [f"{sign} {each['Type'].removeprefix('AWS::')} {name}" for name, each in new.items()]
-        return self._stacks.change(step.stack, template, values, imports, dry_run=dry_run)
-
-    def _foreseeable(self, step: TakeIn | DeployTemplate, template: description.Template, values: Any) -> bool:
-        """Say whether CloudFormation can work out a change now: whether it depends on nothing that is done before."""
-        if self._stacks.status(step.stack).startswith("ROLLBACK"):  # is deleted first
-            return False
+            values |= self._stacks.outputs(f"atoll-{self._stage}") | dict(zip(["RestAPI"], api, strict=False))
+        left = {each.logical_id for each in self._found.kept}
+        if step.kept:
+            template = description.only(template, [each.logical_id for each in step.kept])
+        # What is missing, or in the way, is not so any more when it is this step's turn.
         needed = {name for name, each in template["Parameters"].items() if "Default" not in each}
-        return isinstance(step, TakeIn) or (not self._found.kept and values.keys() >= needed)
+        blocked = self._stacks.status(step.stack).startswith("ROLLBACK") or (left and not step.kept)
+        if dry_run and (blocked or not needed <= values.keys()):
+            new = {name: each["Type"] for name, each in template["Resources"].items() if step.kept or name not in left}
+            return [f"{'>' if step.kept else '+'} {kind.removeprefix('AWS::')} {name}" for name, kind in new.items()]
+        return self._stacks.change(step.stack, template, values, step.kept, dry_run=dry_run)
 
     def _chalice(self, command: str, step: DeployApp) -> None:
         outputs = self._stacks.outputs(f"atoll-{self._stage}")

@@ -1,6 +1,7 @@
 """One CloudFormation template of everything, for pipelines: what Chalice packages, with both templates merged in."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,20 +43,24 @@ def _logical_id(function: str) -> str:
 
 
 def _policy(stage: str, function: str) -> dict[str, Any]:
-    document = _substituted(description.policy(function, {**_PSEUDO, "Stage": stage}))
+    document = _mapped(description.policy(function, {**_PSEUDO, "Stage": stage}), _substituted)
     document["Statement"].append({"Fn::If": ["Traces", description.TRACING, {"Ref": "AWS::NoValue"}]})
     return dict(document)
 
 
 def _substituted(value: Any) -> Any:
-    """Let CloudFormation fill in every text that has a placeholder."""
-    if isinstance(value, str):
-        return {"Fn::Sub": value} if "${" in value else value
+    """Let CloudFormation fill in a text that has a placeholder."""
+    return {"Fn::Sub": value} if isinstance(value, str) and "${" in value else value
+
+
+def _mapped(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Return a value with every part of it changed, the outermost first; what has been changed is left alone."""
+    changed = change(value)
+    if changed is not value:
+        return changed
     if isinstance(value, list):
-        return [_substituted(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _substituted(item) for key, item in value.items()}
-    return value
+        return [_mapped(item, change) for item in value]
+    return {key: _mapped(item, change) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def _extras(stage: str) -> Template:
@@ -80,48 +85,35 @@ def _extras(stage: str) -> Template:
         }
         for function in limits
     }
-    joined = _joined(events, {name: output["Value"] for name, output in stack["Outputs"].items()})
+    # Resources refer to each other where two stacks go by parameters and names, so that CloudFormation knows the order.
+    refs = {f"atoll-${{Stage}}-{function}": {"Ref": _logical_id(function)} for function in description.functions()}
+    outputs = {name: output["Value"] for name, output in stack["Outputs"].items()}
+
+    def join(value: Any) -> Any:
+        match value:
+            case {"Ref": str(name)}:
+                return outputs.get(name, value)
+            case {"Fn::Sub": str(name)}:
+                return refs.get(name, value)
+        return value
+
+    functions = {
+        _logical_id(function): {"Properties": _properties(stage, function, outputs)}
+        for function in description.functions()
+    }
+    api = {"Properties": {"Name": "atoll", "TracingEnabled": {"Fn::If": ["Traces", True, False]}}}
     return {
         "Description": f"Atoll, stage {stage}: everything in one stack.",
         "Parameters": parameters,
         "Conditions": stack["Conditions"] | conditions,
-        "Resources": {
-            **stack["Resources"],
-            **joined["Resources"],
-            **{
-                _logical_id(function): {"Properties": _properties(stage, function, stack["Outputs"])}
-                for function in description.functions()
-            },
-            "RestAPI": {
-                "Properties": {"Name": "atoll", "TracingEnabled": {"Fn::If": ["Traces", True, False]}},
-            },
-        },
-        "Outputs": {**stack["Outputs"], **joined["Outputs"]},
+        "Resources": stack["Resources"] | _mapped(events["Resources"], join) | functions | {"RestAPI": api},
+        "Outputs": stack["Outputs"] | events["Outputs"],
     }
-
-
-def _joined(events: Template, outputs: dict[str, Any]) -> Template:
-    """Refer to resources where two stacks go by parameters and names, so that CloudFormation knows the order."""
-    names = {f"atoll-${{Stage}}-{function}": {"Ref": _logical_id(function)} for function in description.functions()}
-
-    def join(value: Any) -> Any:
-        match value:
-            case {"Ref": str(name)} if name in outputs:
-                return outputs[name]
-            case {"Fn::Sub": str(name)} if name in names:
-                return names[name]
-            case dict():
-                return {key: join(item) for key, item in value.items()}
-            case list():
-                return [join(item) for item in value]
-        return value
-
-    return {"Resources": join(events["Resources"]), "Outputs": join(events["Outputs"])}
 
 
 def _properties(stage: str, function: str, outputs: dict[str, Any]) -> dict[str, Any]:
     """Return what only CloudFormation can tell a function."""
-    environment = {variable: outputs[output]["Value"] for variable, output in description.ENVIRONMENT.items()}
+    environment = {variable: outputs[output] for variable, output in description.ENVIRONMENT.items()}
     properties: dict[str, Any] = {
         "FunctionName": description.function_name(stage, function),
         "Environment": {"Variables": environment},

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from infra.deploy import Failed, description
 from infra.deploy.app import App
@@ -44,37 +44,20 @@ class Found:
     app: App = dataclasses.field(default_factory=App)
 
 
-class Step(Protocol):
-    """One step of a plan."""
-
-    @property
-    def title(self) -> str:
-        """Say what this does."""
-
-
 @dataclasses.dataclass(frozen=True)
-class TakeIn:
-    """Make a stack of resources that are there already."""
-
-    stack: str
-    kept: tuple[Kept, ...]
-
-    @property
-    def title(self) -> str:
-        names = ", ".join(f"{each.type.split('::')[2]} {each.name}" for each in self.kept)
-        return f"stack {self.stack} takes in what an earlier one has left: {names}"
-
-
-@dataclasses.dataclass(frozen=True)
-class DeployTemplate:
-    """Create or update a stack."""
+class DeployStack:
+    """Create or update a stack, or make it of resources that are there already."""
 
     stack: str
     template: str
     parameters: Mapping[str, str]
+    kept: tuple[Kept, ...] = ()
 
     @property
     def title(self) -> str:
+        if self.kept:
+            names = ", ".join(f"{each.type.split('::')[2]} {each.name}" for each in self.kept)
+            return f"stack {self.stack} takes in what an earlier one has left: {names}"
         given = ", ".join(f"{name}={value}" for name, value in self.parameters.items() if name != "Stage")
         return f"stack {self.stack} from infra/templates/{self.template}.yaml{f' ({given})' if given else ''}"
 
@@ -139,6 +122,9 @@ class DeleteStack:
         return f"delete the stack {self.stack}: {', '.join(self.deleted)}"
 
 
+Step = DeployStack | DeployApp | EndRunning | DeleteApp | DeleteStack
+
+
 def to_deploy(stage: str, asked: Mapping[str, str], found: Found) -> list[Step]:
     """Return the steps from what was found to a running stage.
 
@@ -154,13 +140,13 @@ def to_deploy(stage: str, asked: Mapping[str, str], found: Found) -> list[Step]:
         if not found.default_subnets:
             raise Failed(f"{found.region} has no default VPC with public subnets: name the agents' with --subnets")
         parameters |= {"VpcId": found.default_vpc, "Subnets": ",".join(found.default_subnets)}
-    take_in: list[Step] = [TakeIn(f"atoll-{stage}", found.kept)] if found.kept else []
-    return [
-        *take_in,
-        DeployTemplate(f"atoll-{stage}", "stack", parameters),
+    steps: list[Step] = [
+        DeployStack(f"atoll-{stage}", "stack", parameters),
         DeployApp(limits, found.app),
-        DeployTemplate(f"atoll-{stage}-events", "events", {"Stage": stage}),
+        DeployStack(f"atoll-{stage}-events", "events", {"Stage": stage}),
     ]
+    take_in = DeployStack(f"atoll-{stage}", "stack", {"Stage": stage}, found.kept)
+    return [take_in, *steps] if found.kept else steps
 
 
 def fitting_limits(reserved: Mapping[str, int], found: Found) -> dict[str, int | None]:

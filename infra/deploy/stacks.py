@@ -8,6 +8,7 @@ import boto3
 from botocore.exceptions import ClientError, WaiterError
 
 from infra.deploy import Failed, description
+from infra.deploy.plan import Kept
 
 #: A stack that is in one of these states was never made.
 NEVER_MADE = ("REVIEW_IN_PROGRESS", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_COMPLETE")
@@ -22,7 +23,7 @@ class Stacks:
     """Makes, changes and deletes stacks; what CloudFormation does not do is a `Failed` with its reason."""
 
     def __init__(self, session: boto3.Session, stage: str) -> None:
-        self._stage = stage
+        self._tags = [{"Key": "atoll:stage", "Value": stage}]
         self._client = session.client("cloudformation")
 
     def find(self, stack: str) -> dict[str, Any] | None:
@@ -52,23 +53,16 @@ class Stacks:
         stack: str,
         template: description.Template,
         values: Mapping[str, str],
-        imports: Sequence[Mapping[str, Any]] = (),
+        kept: Sequence[Kept] = (),
         *,
         dry_run: bool,
     ) -> list[str]:
-        """Create or update a stack, or make it of what is there, and return the changes, a line each.
+        """Create or update a stack, or make it of what was kept, and return the changes, a line each.
 
-        Parameters
-        ----------
-        values
-            The parameters' values; one that is not given stays as it is.
-        imports
-            The resources that are there and become the stack's.
-        dry_run
-            Only return what CloudFormation would change.
+        ``values`` are those of parameters; one that is not given stays as it is. A dry run changes nothing.
         """
         there = self.made(stack)
-        kind = "IMPORT" if imports else "UPDATE" if there else "CREATE"
+        kind = "IMPORT" if kept else "UPDATE" if there else "CREATE"
         if self.status(stack).startswith("ROLLBACK") and not dry_run:
             self.delete(stack)  # one whose creation has failed can only be deleted
         before = {each["ParameterKey"] for each in (there or {}).get("Parameters", [])}
@@ -80,7 +74,7 @@ class Stacks:
             if name in values or name in before
         ]
         # An import may add no tags: the update that follows does.
-        more = {"ResourcesToImport": imports} if imports else {"Tags": [{"Key": "atoll:stage", "Value": self._stage}]}
+        more = {"ResourcesToImport": [_import(each) for each in kept]} if kept else {"Tags": self._tags}
         which = {"StackName": stack, "ChangeSetName": f"deploy-{time.time_ns() // 1_000_000}"}
         try:
             self._client.create_change_set(
@@ -92,25 +86,26 @@ class Stacks:
                 **more,
             )
             changes = self._changes(which)
-            if changes and not dry_run:
+            if changes is None or dry_run:
+                self._client.delete_change_set(**which)
+            else:
                 self._client.execute_change_set(**which)
                 self._wait(f"stack_{kind.lower()}_complete", stack)
-            else:
-                self._client.delete_change_set(**which)
         finally:
             # A change set of a new stack brings the stack into being.
             if self.status(stack) == "REVIEW_IN_PROGRESS":
                 self.delete(stack)
-        return changes
+        return ["nothing to change"] if changes is None else changes or ["no resources, only outputs or tags"]
 
-    def _changes(self, which: Mapping[str, str]) -> list[str]:
+    def _changes(self, which: Mapping[str, str]) -> list[str] | None:
+        """Wait for a change set and return what it does to resources; ``None`` when it does nothing at all."""
         try:
             waiter = self._client.get_waiter("change_set_create_complete")
             waiter.wait(**which, WaiterConfig={**_PATIENT, "Delay": 1})
         except WaiterError as error:
             reason = self._client.describe_change_set(**which).get("StatusReason", str(error))
             if "didn't contain changes" in reason or "No updates" in reason:
-                return []
+                return None
             raise Failed(f"{which['StackName']}: {reason}") from error
         pages = self._client.get_paginator("describe_change_set").paginate(**which)
         return [_line(each["ResourceChange"]) for page in pages for each in page["Changes"]]
@@ -131,6 +126,14 @@ class Stacks:
                 if event["ResourceStatus"].endswith("_FAILED") and "ResourceStatusReason" in event
             ]
             raise Failed(f"{stack}: " + ("; ".join(reasons[-5:]) or str(error))) from error
+
+
+def _import(kept: Kept) -> dict[str, Any]:
+    return {
+        "ResourceType": kept.type,
+        "LogicalResourceId": kept.logical_id,
+        "ResourceIdentifier": dict(kept.identifier),
+    }
 
 
 def _line(change: Mapping[str, Any]) -> str:

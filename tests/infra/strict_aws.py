@@ -61,6 +61,8 @@ class StrictAws:
         #: The names of the functions that there are, and the ids of REST APIs by the functions that they call.
         self.functions: set[str] = set()
         self.apis: dict[str, str] = {}
+        #: The functions that have the tag of Chalice, for the stage dev.
+        self.tagged: set[str] = set()
         #: Logical ID of a resource that cannot be created.
         self.refuses: str = ""
         self._change_sets: dict[str, dict[str, Any]] = {}
@@ -134,10 +136,19 @@ class StrictAws:
     # The app
 
     def list_functions(self, Marker: str = "0", **_: Any) -> dict[str, Any]:
-        prefix = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:"
-        functions = [{"FunctionName": name, "FunctionArn": prefix + name} for name in sorted(self.functions)]
+        functions = [
+            {
+                "FunctionName": name,
+                "FunctionArn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}",
+                "Role": f"arn:aws:iam::{ACCOUNT}:role/{name}",
+            }
+            for name in sorted(self.functions)
+        ]
         page = _page("Functions", functions, Marker)
         return {"NextMarker" if key == "nextToken" else key: value for key, value in page.items()}
+
+    def list_tags(self, Resource: str) -> dict[str, Any]:
+        return {"Tags": {"aws-chalice": "version=1.34.0:stage=dev:app=atoll"} if _name(Resource) in self.tagged else {}}
 
     def list_roles(self, **_: Any) -> dict[str, Any]:
         names = sorted(name for kind, name in self.resources if kind == "AWS::IAM::Role")
@@ -218,9 +229,10 @@ class StrictAws:
 
     def describe_change_set(self, StackName: str, ChangeSetName: str) -> dict[str, Any]:
         change = self._change_sets[ChangeSetName]
-        old = (change["before"] or {"Resources": {}})["Resources"]
-        new = change["template"]["Resources"]
-        if change["kind"] == "UPDATE" and (old, change["values_before"]) == (new, change["values"]):
+        before = change["before"] or {"Resources": {}}
+        old, new = before["Resources"], change["template"]["Resources"]
+        same = (before, change["values_before"]) == (change["template"], change["values"])
+        if change["kind"] == "UPDATE" and same:
             return {"Status": "FAILED", "StatusReason": "The submitted information didn't contain changes."}
         fresh = "Import" if change["kind"] == "IMPORT" else "Add"
         actions = {name: fresh if name not in old else "Modify" for name in new if old.get(name) != new[name]}

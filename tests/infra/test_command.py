@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from chalicelib.settings import Settings
 from infra.deploy import __main__ as deploy
-from infra.deploy import app, description, kept, running
+from infra.deploy import account, app, description, running
 from tests.infra.strict_aws import ACCOUNT, REGION, StrictAws, Task
 
 STACKS = {"atoll-dev", "atoll-dev-events"}
@@ -102,7 +102,7 @@ def test_what_does_not_stop_is_named_and_the_stack_is_left(aws: StrictAws, monke
     answer = run("--destroy", "--yes")
 
     assert answer.exit_code == 1
-    assert "0 executions, 1 tasks (arn:of-a-task)" in said(answer)
+    assert "0 executions and 1 tasks are not over after 0 seconds (arn:of-a-task)" in said(answer)
     assert "atoll-dev" in aws.stacks
 
 
@@ -167,8 +167,11 @@ def test_what_an_older_creation_left_when_it_failed_is_taken_in(aws: StrictAws) 
 
 def test_what_is_taken_in_needs_nothing_else_of_the_template(aws: StrictAws) -> None:
     assert run().exit_code == 0
-    names = {"Stage": "dev", "AWS::AccountId": ACCOUNT, "AWS::Region": REGION}
-    body = description.body(kept.template(kept.find(aws.session(), names)))
+    kept = account.look(aws.session(), "prod").kept
+    assert kept == ()
+    assert run("--destroy", "--yes").exit_code == 0
+    kept = account.look(aws.session(), "dev").kept
+    body = description.body(description.only(description.stack(), [each.logical_id for each in kept]))
     assert len(json.loads(body)["Resources"]) == len(data(aws)) == 11
     assert [str(match) for match in lint(body, config=ManualArgs(regions=[REGION]))] == []
 
@@ -220,8 +223,10 @@ def test_a_dry_run_over_a_creation_that_failed_deletes_nothing(aws: StrictAws) -
 
 
 def test_what_a_deployment_of_the_functions_left_is_taken_up(aws: StrictAws) -> None:
-    of_others = {"atoll-prod-mcp", "atoll-dev-x-mcp"}
-    aws.functions |= {"atoll-dev", "atoll-dev-mcp", "atoll-dev-of_an_older_version", *of_others}
+    of_others = {"atoll-prod-mcp", "atoll-dev-x-mcp", "atoll-dev-of_somebody"}
+    older = "atoll-dev-of_an_older_version"
+    aws.functions |= {"atoll-dev", "atoll-dev-mcp", older, *of_others}
+    aws.tagged.add(older)
     aws.apis |= {"others": "atoll-prod", "first": "atoll-dev", "second": "atoll-dev"}
 
     made = run()
@@ -235,6 +240,17 @@ def test_what_a_deployment_of_the_functions_left_is_taken_up(aws: StrictAws) -> 
     assert run("--destroy", "--yes").exit_code == 0
     assert aws.functions == of_others
     assert aws.apis == {"others": "atoll-prod"}
+
+
+def test_an_update_of_nothing_but_outputs_is_carried_out(aws: StrictAws, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run().exit_code == 0
+    newer = description.stack()
+    newer["Outputs"]["Another"] = {"Value": "another"}
+    monkeypatch.setattr(description, "stack", lambda: newer)
+    assert "only outputs" in said(run("--dry-run"))
+    assert "Another" not in json.dumps(aws.stacks["atoll-dev"]["Outputs"])
+    assert run().exit_code == 0
+    assert "Another" in json.dumps(aws.stacks["atoll-dev"]["Outputs"])
 
 
 def test_functions_are_told_what_the_stack_says(aws: StrictAws, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from infra.deploy import Failed, description, plan
 from infra.deploy.app import App
-from infra.deploy.plan import DeleteApp, DeleteStack, DeployApp, DeployTemplate, EndRunning, Found, Kept, TakeIn
+from infra.deploy.plan import DeleteApp, DeleteStack, DeployApp, DeployStack, EndRunning, Found, Kept
 
 FOUND = Found(
     account="123456789012",
@@ -21,25 +21,25 @@ FOUND = Found(
 
 def test_a_new_stage_runs_its_agents_in_the_default_vpc() -> None:
     first, *_ = plan.to_deploy("prod", {}, FOUND)
-    assert isinstance(first, DeployTemplate)
+    assert isinstance(first, DeployStack)
     assert first.parameters == {"Stage": "prod", "VpcId": "vpc-1", "Subnets": "subnet-1,subnet-2"}
 
 
 def test_given_subnets_come_before_the_default_ones() -> None:
     first, *_ = plan.to_deploy("prod", {"VpcId": "vpc-2", "Subnets": "subnet-9"}, FOUND)
-    assert isinstance(first, DeployTemplate)
+    assert isinstance(first, DeployStack)
     assert first.parameters["Subnets"] == "subnet-9"
 
 
 def test_an_update_leaves_what_is_not_given() -> None:
     first, *_ = plan.to_deploy("prod", {}, dataclasses.replace(FOUND, outputs={"Tracing": "off"}))
-    assert isinstance(first, DeployTemplate)
+    assert isinstance(first, DeployStack)
     assert first.parameters == {"Stage": "prod"}
 
 
 def test_functions_come_between_the_templates_once() -> None:
     steps = plan.to_deploy("dev", {}, FOUND)
-    assert [type(step) for step in steps] == [DeployTemplate, DeployApp, DeployTemplate]
+    assert [type(step) for step in steps] == [DeployStack, DeployApp, DeployStack]
 
 
 def test_what_an_app_lacks_is_made_and_what_it_has_too_much_is_deleted() -> None:
@@ -56,9 +56,9 @@ def test_what_an_app_lacks_is_made_and_what_it_has_too_much_is_deleted() -> None
 def test_what_an_earlier_stack_has_left_is_taken_in_first() -> None:
     left = Kept("SessionsTable", "AWS::DynamoDB::Table", "atoll-dev-sessions", {"TableName": "atoll-dev-sessions"})
     first, second, *_ = plan.to_deploy("dev", {}, dataclasses.replace(FOUND, kept=(left,)))
-    assert first == TakeIn("atoll-dev", (left,))
+    assert first == DeployStack("atoll-dev", "stack", {"Stage": "dev"}, (left,))
     assert first.title.endswith("left: Table atoll-dev-sessions")
-    assert isinstance(second, DeployTemplate)
+    assert isinstance(second, DeployStack)
     assert second.parameters["Subnets"] == "subnet-1,subnet-2"
 
 
