@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import boto3
 import pytest
 import typer
 from cfnlint.api import ManualArgs, lint
@@ -23,7 +24,7 @@ DELIVERIES = f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:atoll-dev-webhook-
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> StrictAws:
     account = StrictAws()
-    monkeypatch.setattr(deploy.boto3, "Session", account.session)
+    monkeypatch.setattr(boto3, "Session", account.session)
     monkeypatch.setattr(deploy, "BUILD", tmp_path)
     monkeypatch.setattr(app, "chalice", functools.partial(play_chalice, account))
     monkeypatch.setattr(running, "PAUSE_S", 0.0)

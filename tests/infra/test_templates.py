@@ -196,6 +196,24 @@ def test_the_packaged_functions_are_those_that_the_stack_names() -> None:
     assert len(set(roles)) == len(roles)
 
 
+@pytest.mark.xdist_group("package")
+def test_the_package_tells_functions_what_the_deployment_in_steps_does() -> None:
+    resources = packaged.template()["Resources"]
+    told = {
+        variable: description.stack()["Outputs"][name]["Value"] for variable, name in description.ENVIRONMENT.items()
+    }
+    for each in resources.values():
+        if each["Type"] == "AWS::Serverless::Function":
+            variables = each["Properties"]["Environment"]["Variables"]
+            assert {name: variables.get(name) for name in told} == told
+            assert not [name for name in variables if name.endswith("_URL")]
+    # What the events stack is given as parameters is what they are made of.
+    mapping = resources["SessionsMapping"]["Properties"]
+    assert mapping["FunctionName"] == {"Ref": "OnChange"}
+    assert mapping["EventSourceArn"] == {"Fn::GetAtt": ["SessionsTable", "StreamArn"]}
+    assert "${RestAPI}" in json.dumps(resources["StageUrls"]["Properties"]["Value"])
+
+
 def _pinned(requirements: Path) -> list[str]:
     return [line for line in requirements.read_text().splitlines() if "==" in line]
 
