@@ -343,7 +343,7 @@ def ways_to_wait(counts: Counts, price: dict[str, float]) -> list[Way]:
 
 def at_rest(price: dict[str, float]) -> float:
     """Return what a month costs in which nothing runs."""
-    templates = [load(ROOT / "infra" / name)["Resources"].values() for name in ("stack.yaml", "events.yaml")]
+    templates = [load(ROOT / "infra/templates" / name)["Resources"].values() for name in ("stack.yaml", "events.yaml")]
     alarmed = secrets = 0
     for resource in itertools.chain(*templates):
         if resource["Type"] == "AWS::CloudWatch::Alarm":  # each metric of one that computes is charged

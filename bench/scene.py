@@ -146,7 +146,7 @@ def session(namespace: str = "bench", agents: int = 3, **execution: Any) -> dict
 @contextmanager
 def scene(dynamodb_url: str | None = None, **settings: Any) -> Iterator[Scene]:
     """Make an empty deployment, on moto or on a DynamoDB of that address."""
-    template = load(ROOT / "infra" / "stack.yaml")
+    template = load(ROOT / "infra/templates/stack.yaml")
     environment = {name: value for name, value in ENVIRONMENT.items() if name != "AWS_LAMBDA_FUNCTION_NAME"}
     if dynamodb_url is not None:
         environment["AWS_ENDPOINT_URL_DYNAMODB"] = dynamodb_url

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from chalicelib.aws.http import OutgoingHttp
     from chalicelib.aws.machines import Machines
     from chalicelib.aws.secrets import Secrets
+    from chalicelib.aws.stage_urls import StageUrls
     from chalicelib.aws.task_definitions import TaskDefinitions
     from chalicelib.aws.tasks import Tasks
 
@@ -61,6 +62,13 @@ class Services(Stores):
         from chalicelib.aws.secrets import Secrets
 
         return Secrets(self.client("secretsmanager"), self.settings, self.clock)
+
+    @cached_property
+    def stage_urls(self) -> "StageUrls":
+        """Systems Manager, which keeps the stage's URLs."""
+        from chalicelib.aws.stage_urls import StageUrls
+
+        return StageUrls(self.client("ssm"), self.settings, self.clock)
 
     @cached_property
     def bodies(self) -> "Bodies":

@@ -1,11 +1,28 @@
 """Typed settings of one deployment, read from the environment. Resource names follow from the stage."""
 
 import os
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 DAY_S = 24 * 3600
+
+
+#: No URL of a stage has more characters. A REST API's is ``https://`` (8), an id (10), ``.execute-api.`` (13), a region
+#: (15, ``us-isof-south-1``), a dot and a suffix (17, ``.amazonaws.com.cn``), a slash and a stage (17); a Function URL's
+#: is shorter (an id of 32, but ``.on.aws`` and no path).
+LONGEST_URL = 80
+
+
+class Urls(NamedTuple):
+    """Base URLs of the REST API and of the agents' MCP endpoint, without a slash at the end."""
+
+    api: str
+    mcp: str
+
+
+#: Take as much room as any URLs of a stage.
+LONGEST_URLS = Urls("u" * LONGEST_URL, "u" * LONGEST_URL)
 
 
 class Settings(BaseModel):
@@ -18,9 +35,10 @@ class Settings(BaseModel):
     account: str = "123456789012"
     partition: str = "aws"
     region: str = Field(default_factory=lambda: os.environ.get("AWS_REGION", "us-east-1"))
-    #: Base URL of the REST API, handed to agents as ``CORAL_API_URL``.
+    #: Base URL of the REST API, handed to agents as ``CORAL_API_URL``; when empty, both URLs are read from the stage's
+    #: parameter at run time (`aws.stage_urls`).
     api_url: str = ""
-    #: Base URL of the agents' MCP endpoint (the Function URL); the API's own when empty.
+    #: Base URL of the agents' MCP endpoint; the API's own when only that is set.
     mcp_url: str = ""
     #: Longest wait of this endpoint in ms: API Gateway ends a request after 29 s, the Function URL waits its full 60 s.
     mcp_wait_limit_ms: int = Field(25_000, ge=0, le=60_000)
@@ -82,6 +100,11 @@ class Settings(BaseModel):
     def prefix(self) -> str:
         """What the name of every resource of this deployment starts with."""
         return f"atoll-{self.stage}"
+
+    @property
+    def urls(self) -> Urls | None:
+        """The URLs of this stage where the settings name them; on AWS they are known only at run time."""
+        return Urls(self.api_url, self.mcp_url or self.api_url) if self.api_url else None
 
     def table(self, name: str) -> str:
         """Return the full name of a table: ``sessions`` is ``atoll-dev-sessions``."""

@@ -34,7 +34,7 @@ LOCAL_URL = "http://127.0.0.1:5555"
 
 
 class OfStage(Services):
-    """A stage as its keeper reaches it: with an AWS session of this machine, or through the local stack's door."""
+    """A stage as its keeper reaches it: with an AWS session of this machine, or through the local stack's endpoint."""
 
     def __init__(self, stage: str, session: boto3.Session, endpoint: str | None) -> None:
         super().__init__(Settings(stage=stage, region=session.region_name))

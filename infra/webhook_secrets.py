@@ -1,4 +1,4 @@
-"""Rotates the secret that signs webhooks: ``python infra/webhook_secrets.py --stage prod rotate``.
+"""Rotates the secret that signs webhooks: ``python -m infra.webhook_secrets --stage prod rotate``.
 
 While there is a previous secret, ``webhook-signature`` carries a signature by each, so that receivers change over one
 by one; ``X-Coral-Signature`` has room for one only, and is by the current secret at once.

@@ -230,7 +230,7 @@ class Later:
 @contextmanager
 def world(clock: Clock | None = None, **settings: Any) -> Iterator[World]:
     """Make an empty deployment on moto."""
-    template = load(Path(__file__).parents[1] / "infra" / "stack.yaml")
+    template = load(Path(__file__).parents[1] / "infra/templates/stack.yaml")
     # moto holds no lock: two threads could both win one conditional write.
     lock, call_action = threading.RLock(), DynamoHandler.call_action
 

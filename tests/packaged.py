@@ -3,12 +3,13 @@
 import atexit
 import functools
 import json
+import os
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from infra.aws import package
+from infra.deploy import package
 
 STAGE = "dev"
 
@@ -18,7 +19,8 @@ def folder() -> Path:
     """Return a folder with ``template.json``, ``deployment.zip`` and the Chalice project that they were made of."""
     made = Path(tempfile.mkdtemp(prefix="atoll-package-"))
     atexit.register(shutil.rmtree, made, ignore_errors=True)
-    package.make(made, STAGE)
+    # As a person names a folder: Chalice works in another one.
+    package.make(Path(os.path.relpath(made)), STAGE)
     return made
 
 

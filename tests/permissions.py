@@ -11,7 +11,7 @@ from unittest.mock import patch
 from botocore.client import BaseClient
 from chalice.local import LocalGateway
 
-from infra.aws import project
+from infra.deploy import description
 from infra.local.environment import ACCOUNT, REGION, STAGE
 from infra.local.functions import functions
 
@@ -47,8 +47,8 @@ def granted() -> set[Use]:
     """Return what the policy files grant, the resources as the patterns that they are."""
     return {
         Use(function, action, resource)
-        for function in project.functions()
-        for statement in project.policy(function, NAMES)["Statement"]
+        for function in description.functions()
+        for statement in description.policy(function, NAMES)["Statement"]
         for action in statement["Action"]
         for resource in statement["Resource"]
     }
@@ -124,6 +124,8 @@ def _asked(service: str, operation: str, parameters: Mapping[str, Any]) -> Itera
             "DescribeTasks": f"arn:aws:ecs:{place}:task/{parameters.get('cluster')}/any",
         }
         yield f"ecs:{operation}", resource.get(operation, "*")
+    elif service == "SSM":
+        yield f"ssm:{operation}", f"arn:aws:ssm:{place}:parameter{parameters['Name']}"
     else:
         yield f"{service}:{operation}", "*"
 

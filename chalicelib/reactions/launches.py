@@ -45,7 +45,7 @@ def launch(services: "Services", session: SessionRecord, agent: AgentRecord, opt
         return
     try:
         definition = task_definitions.arn_of(services, agent.registry_agent_identifier, agent.runtime)
-        environment, options_environment = agent_environment.of(services, agent, secret, option_values)
+        environment, options_environment = agent_environment.of(agent, secret, option_values, services.stage_urls.get())
         task_arn = services.tasks.run(
             definition, environment, started_by=started_by(agent), options_environment=options_environment
         )

@@ -22,7 +22,7 @@ from infra.local.services import LocalServices
 from infra.local.step_functions.service import StepFunctions
 from infra.local.waiting import Watches
 
-INFRA = Path(__file__).resolve().parent.parent
+TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
 
 Event = dict[str, Any]
 
@@ -159,7 +159,9 @@ class LocalStack:
 
         app = self._app or _load_app()
         self.functions.serve({**app.handler_map, **self._given_functions})
-        self._aws.provide(Provision(INFRA, stage=STAGE, account=ACCOUNT, region=REGION, client=self.services.client))
+        self._aws.provide(
+            Provision(TEMPLATES, stage=STAGE, account=ACCOUNT, region=REGION, client=self.services.client)
+        )
         self._set_secrets()
         if self.key and self._app is None:
             from chalicelib.domain import api_keys

@@ -31,10 +31,10 @@ class Stage:
         self.outputs = outputs
         self.url = f"{aws.url}/restapis/{outputs['RestAPIId']}/{packaged.STAGE}/_user_request_"
         self.client = Client(self.url, KEY)
-        door = outputs["McpUrl"].rstrip("/")
+        endpoint = outputs["McpUrl"].rstrip("/")
         #: Where a process of this machine finds what the functions tell agents.
         self.reachable = {
-            door: f"{aws.url}/_aws/lambda-url/{door.removeprefix('https://').split('.')[0]}",
+            endpoint: f"{aws.url}/_aws/lambda-url/{endpoint.removeprefix('https://').split('.')[0]}",
             outputs["EndpointURL"].rstrip("/"): self.url,
         }
 

@@ -1,4 +1,4 @@
-"""`infra/deploy.py` from nothing to a stage, twice, and back, on ministack.
+"""`python -m infra.deploy` from nothing to a stage, twice, and back, on ministack.
 
 Chalice is played: it waits some five seconds a function, and ministack takes no REST API from it (its way in is the
 packaged template). What it is handed and what it leaves behind is as Chalice has it.
@@ -15,8 +15,8 @@ import typer
 from botocore.exceptions import ClientError
 from typer.testing import CliRunner, Result
 
-from infra import deploy
-from infra.aws import package, templates
+from infra.deploy import __main__ as deploy
+from infra.deploy import app, description
 from tests.e2e.conftest import as_ministack_takes_it
 from tests.e2e.ministack import Ministack
 from tests.environments import NotInstallable
@@ -24,7 +24,7 @@ from tests.environments import NotInstallable
 pytestmark = pytest.mark.xdist_group("deploy")
 
 STAGE = "dev"
-API_URL = "https://abcdefghij.execute-api.us-east-1.amazonaws.com/dev/"
+FUNCTION = f"arn:aws:lambda:us-east-1:000000000000:function:atoll-{STAGE}"
 ROLE = "arn:aws:iam::000000000000:role/any"
 WAITS = {"StartAt": "Wait", "States": {"Wait": {"Type": "Wait", "Seconds": 3600, "End": True}}}
 
@@ -34,23 +34,33 @@ class PlayedChalice:
 
     def __init__(self, aws: Ministack) -> None:
         self._functions = aws.client("lambda")
+        self._apis = aws.client("apigateway")
         self.environments: list[dict[str, str]] = []
 
-    def __call__(self, command: str, *_: str, project_folder: Path, environment: Mapping[str, str]) -> None:
-        record = project_folder / f".chalice/deployed/{STAGE}.json"
-        config = json.loads((project_folder / ".chalice/config.json").read_text())
-        names = [package.function_name(STAGE, function) for function in config["lambda_functions"]]
+    def __call__(self, command: str, *_: str, project: Path, environment: Mapping[str, str]) -> None:
+        record = json.loads((project / f".chalice/deployed/{STAGE}.json").read_text())["resources"]
+        config = json.loads((project / ".chalice/config.json").read_text())
+        apis = [each["rest_api_id"] for each in record if each["resource_type"] == "rest_api"]
         if command == "delete":
-            assert record.exists()
-            for name in names:
-                self._functions.delete_function(FunctionName=name)
-            record.write_text(json.dumps({"resources": []}))
+            for each in record:
+                if each["resource_type"] == "lambda_function":
+                    self._functions.delete_function(FunctionName=each["lambda_arn"])
+            for api in apis:
+                self._apis.delete_rest_api(restApiId=api)
             return
         self.environments.append(config["stages"][STAGE]["environment_variables"])
-        for name in names:
-            self._make(name)
-        resources = [{"name": "rest_api", "rest_api_id": "abcdefghij", "rest_api_url": API_URL}]
-        record.write_text(json.dumps({"resources": resources}))
+        for function in config["lambda_functions"]:
+            self._make(description.function_name(STAGE, function))
+        if not apis:
+            self._make_api()
+
+    def _make_api(self) -> None:
+        api = self._apis.create_rest_api(name="atoll")["id"]
+        [root] = self._apis.get_resources(restApiId=api)["items"]
+        method = {"restApiId": api, "resourceId": root["id"], "httpMethod": "GET"}
+        self._apis.put_method(**method, authorizationType="NONE")
+        uri = f"arn:aws:apigateway:us-east-1:lambda:path/2015-03-31/functions/{FUNCTION}/invocations"
+        self._apis.put_integration(**method, type="AWS_PROXY", integrationHttpMethod="POST", uri=uri)
 
     def _make(self, name: str) -> None:
         code = io.BytesIO()
@@ -78,9 +88,9 @@ def aws() -> Iterator[Ministack]:
 @pytest.fixture
 def chalice(aws: Ministack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> PlayedChalice:
     played = PlayedChalice(aws)
-    stack = templates.stack
-    monkeypatch.setattr(templates, "stack", lambda: as_ministack_takes_it(stack()))
-    monkeypatch.setattr(package, "chalice", played)
+    stack = description.stack
+    monkeypatch.setattr(description, "stack", lambda: as_ministack_takes_it(stack()))
+    monkeypatch.setattr(app, "chalice", played)
     monkeypatch.setattr(deploy, "BUILD", tmp_path)
     for name, value in aws.environment.items():
         monkeypatch.setenv(name, value)
@@ -101,21 +111,31 @@ def stacks(aws: Ministack) -> set[str]:
 def test_a_stage_from_nothing_to_nothing(aws: Ministack, chalice: PlayedChalice) -> None:
     looked = run("--dry-run")
     assert looked.exit_code == 0, looked.output
+    assert "+ DynamoDB::Table SessionsTable" in looked.output
     assert stacks(aws) == set()
 
     made = run("--log-days", "7")
     assert made.exit_code == 0, made.output
     assert stacks(aws) == {f"atoll-{STAGE}", f"atoll-{STAGE}-events"}
-    first, told = chalice.environments
-    assert "ATOLL_MCP_URL" not in first
-    assert told["ATOLL_API_URL"] == API_URL.rstrip("/")
-    assert ".lambda-url." in told["ATOLL_MCP_URL"]
+    [told] = chalice.environments
     assert told["ATOLL_AGENT_EXECUTION_ROLE"].endswith(":role/atoll-dev-agent-execution")
+    assert not [name for name in told if name.endswith("_URL")]
+    [api] = aws.client("apigateway").get_rest_apis()["items"]
+    urls = json.loads(aws.client("ssm").get_parameter(Name=f"/atoll/{STAGE}/urls")["Parameter"]["Value"])
+    assert urls["api"] == f"https://{api['id']}.execute-api.us-east-1.amazonaws.com/{STAGE}"
+    assert ".lambda-url." in urls["mcp"]
+    assert urls["api"] in made.output
+
+    looked = run("--log-days", "14", "--dry-run")
+    assert looked.exit_code == 0, looked.output
+    assert "~ Logs::LogGroup AgentLogs" in looked.output
+    assert "DynamoDB::Table" not in looked.output
 
     again = run()
     assert again.exit_code == 0, again.output
-    # Its doors' URLs are known by now, and what was given the first time still holds.
-    assert chalice.environments[2:] == [told]
+    # What was given the first time still holds, and the API is the same.
+    assert chalice.environments[1:] == [told]
+    assert aws.client("apigateway").get_rest_apis()["items"] == [api]
     [group] = aws.client("logs").describe_log_groups(logGroupNamePrefix="/atoll/dev/agents")["logGroups"]
     assert group["retentionInDays"] == 7
 
@@ -127,6 +147,7 @@ def test_a_stage_from_nothing_to_nothing(aws: Ministack, chalice: PlayedChalice)
     assert destroyed.exit_code == 0, destroyed.output
     assert stacks(aws) == set()
     assert aws.client("lambda").list_functions()["Functions"] == []
+    assert aws.client("apigateway").get_rest_apis()["items"] == []
     tables = aws.client("dynamodb").list_tables()["TableNames"]
     assert f"atoll-{STAGE}-sessions" in tables
     assert "Table atoll-dev-sessions" in destroyed.output

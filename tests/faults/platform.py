@@ -50,7 +50,7 @@ from infra.local.step_functions.execution import Execution
 from infra.local.step_functions.service import StepFunctions
 from tests.faults.services import Ecs, Timer, WorldScheduler, refused, variables
 
-INFRA = Path(__file__).parents[2] / "infra"
+TEMPLATES = Path(__file__).parents[2] / "infra/templates"
 KEY = "dev"
 #: Where every world begins.
 START_MS = 1_800_000_000_000
@@ -218,7 +218,7 @@ class Emulator:
         self.tables = Tables(ACCOUNT, REGION, self._record)
         for part in self.tables.patches():
             undo.enter_context(part)
-        provision = Provision(INFRA, stage="local", account=ACCOUNT, region=REGION, client=self.client)
+        provision = Provision(TEMPLATES, stage="local", account=ACCOUNT, region=REGION, client=self.client)
         provision.make()
         self.mappings = {table: Mapping.of(properties) for table, properties in provision.mappings}
         self.invoke_configs = provision.invoke_configs

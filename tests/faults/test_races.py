@@ -108,7 +108,7 @@ def delete_namespace(world: World, _: Witness) -> None:
 
 def hide_namespace(world: World, _: Witness) -> None:
     """What a DELETE writes, in the moment before anything reacts to it."""
-    world.services.namespaces.force_deletion("tests", world.services.sessions, now_ms=world.now_ms)
+    world.services.namespaces.force_deletion("tests", now_ms=world.now_ms)
 
 
 def create_another(world: World, witness: Witness) -> None:

@@ -302,7 +302,7 @@ def test_a_deletion_by_request_that_nobody_went_on_with(made: Made) -> None:
 def test_a_session_whose_namespace_is_gone(made: Made) -> None:
     world, witness = made
     running(world, witness)
-    world.services.namespaces.delete({"name": "tests"})
+    world.services.namespaces._table.delete({"name": "tests"})
     world.run_for(11 * MINUTE_MS)
     assert reconcile(world) == {"namespace_missing": 1}
     assert not witness.broken()

@@ -4,21 +4,25 @@ Its clients are boto3's own, with their checks of parameters, paginators and wai
 played. Of resources it knows those that have a name.
 """
 
-import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
+import botocore.session
 from boto3.session import Session
 from botocore import xform_name
+from botocore.loaders import create_loader
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
-from infra.aws import templates
+from infra.deploy import description
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
+
+#: Reads each service's description once for all sessions.
+LOADER = create_loader()
 
 #: How many a page of a list holds, so that few are enough for several pages.
 PAGE = 2
@@ -54,15 +58,21 @@ class StrictAws:
         self.tasks: dict[str, Task] = {}
         #: The executions that are not over, and the state machine of each.
         self.executions: dict[str, str] = {}
+        #: The names of the functions that there are, and the ids of REST APIs by the functions that they call.
+        self.functions: set[str] = set()
+        self.apis: dict[str, str] = {}
+        #: The functions that have the tag of Chalice, for the stage dev.
+        self.tagged: set[str] = set()
         #: Logical ID of a resource that cannot be created.
         self.refuses: str = ""
         self._change_sets: dict[str, dict[str, Any]] = {}
-        self._objects: dict[str, bytes] = {}
         self._made = 0
 
     def session(self, **_: Any) -> Session:
         """Return a session whose calls are answered here."""
-        session = Session(aws_access_key_id="of", aws_secret_access_key="nobody", region_name=REGION)
+        core = botocore.session.get_session()
+        core.register_component("data_loader", LOADER)
+        session = Session("of", "nobody", region_name=REGION, botocore_session=core)
         session.events.register("provide-client-params", self._note)
         session.events.register("before-call", self._answer)
         return session
@@ -123,13 +133,38 @@ class StrictAws:
             return f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{name}"
         return name
 
-    def get_object(self, Bucket: str, Key: str, **_: Any) -> dict[str, Any]:
-        if f"{Bucket}/{Key}" not in self._objects:
-            raise Refused("NoSuchKey", Key)
-        return {"Body": io.BytesIO(self._objects[f"{Bucket}/{Key}"])}
+    # The app
 
-    def put_object(self, Bucket: str, Key: str, Body: io.BytesIO, **_: Any) -> None:
-        self._objects[f"{Bucket}/{Key}"] = Body.read()
+    def list_functions(self, Marker: str = "0", **_: Any) -> dict[str, Any]:
+        functions = [
+            {
+                "FunctionName": name,
+                "FunctionArn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}",
+                "Role": f"arn:aws:iam::{ACCOUNT}:role/{name}",
+            }
+            for name in sorted(self.functions)
+        ]
+        page = _page("Functions", functions, Marker)
+        return {"NextMarker" if key == "nextToken" else key: value for key, value in page.items()}
+
+    def list_tags(self, Resource: str) -> dict[str, Any]:
+        return {"Tags": {"aws-chalice": "version=1.34.0:stage=dev:app=atoll"} if _name(Resource) in self.tagged else {}}
+
+    def list_roles(self, **_: Any) -> dict[str, Any]:
+        names = sorted(name for kind, name in self.resources if kind == "AWS::IAM::Role")
+        return {"Roles": [{"RoleName": name, "Arn": f"arn:aws:iam::{ACCOUNT}:role/{name}"} for name in names]}
+
+    def get_rest_apis(self, **_: Any) -> dict[str, Any]:
+        return {"items": [{"id": api, "name": "atoll", "createdDate": number} for number, api in enumerate(self.apis)]}
+
+    def get_resources(self, restApiId: str, embed: list[str]) -> dict[str, Any]:
+        uri = f"arn:aws:apigateway:{REGION}:lambda:path/functions/x:function:{self.apis[restApiId]}/invocations"
+        return {
+            "items": [{"path": "/"}, {"path": "/a", "resourceMethods": {"GET": {"methodIntegration": {"uri": uri}}}}]
+        }
+
+    def get_stages(self, restApiId: str) -> dict[str, Any]:
+        return {"item": [{"stageName": self.apis[restApiId].removeprefix("atoll-")}]}
 
     # What runs
 
@@ -184,11 +219,32 @@ class StrictAws:
             each["ParameterKey"]: each.get("ParameterValue", stack.get("values", {}).get(each["ParameterKey"]))
             for each in asked["Parameters"]
         }
+        if missing := [name for name, value in values.items() if value is None]:
+            raise Refused("ValidationError", f"Parameters: {missing} must have values")
+        if unset := {n for n, p in template["Parameters"].items() if "Default" not in p} - values.keys():
+            raise Refused("ValidationError", f"Parameters: {sorted(unset)} must have values")
         self.stacks.setdefault(StackName, stack)
-        self._change_sets[ChangeSetName] = {"kind": ChangeSetType, "template": template, "values": values}
+        change = {"kind": ChangeSetType, "template": template, "values": values, "before": stack.get("template")}
+        self._change_sets[ChangeSetName] = {**change, "values_before": stack.get("values")}
 
-    def describe_change_set(self, **_: Any) -> dict[str, Any]:
-        return {"Status": "CREATE_COMPLETE"}
+    def describe_change_set(self, StackName: str, ChangeSetName: str) -> dict[str, Any]:
+        change = self._change_sets[ChangeSetName]
+        before = change["before"] or {"Resources": {}}
+        old, new = before["Resources"], change["template"]["Resources"]
+        same = (before, change["values_before"]) == (change["template"], change["values"])
+        if change["kind"] == "UPDATE" and same:
+            return {"Status": "FAILED", "StatusReason": "The submitted information didn't contain changes."}
+        fresh = "Import" if change["kind"] == "IMPORT" else "Add"
+        actions = {name: fresh if name not in old else "Modify" for name in new if old.get(name) != new[name]}
+        actions |= {name: "Remove" for name in old if name not in new}
+        changes = [
+            {"Action": action, "LogicalResourceId": name, "ResourceType": {**old, **new}[name]["Type"]}
+            for name, action in actions.items()
+        ]
+        return {"Status": "CREATE_COMPLETE", "Changes": [{"ResourceChange": change} for change in changes]}
+
+    def delete_change_set(self, StackName: str, ChangeSetName: str) -> None:
+        del self._change_sets[ChangeSetName]
 
     def execute_change_set(self, StackName: str, ChangeSetName: str) -> None:
         change = self._change_sets.pop(ChangeSetName)
@@ -278,6 +334,6 @@ def _page(key: str, everything: list[Any], token: str) -> dict[str, Any]:
 def _named(template: Mapping[str, Any], values: Mapping[str, str]) -> Iterator[tuple[str, Resource]]:
     everywhere = {**values, "AWS::AccountId": ACCOUNT, "AWS::Region": REGION}
     for logical_id, resource in template["Resources"].items():
-        name = templates.name_of(resource, everywhere)
+        name = description.name_of(resource, everywhere)
         if name:
             yield logical_id, (resource["Type"], name)

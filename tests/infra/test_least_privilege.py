@@ -12,6 +12,7 @@ import pytest
 
 from chalicelib.domain import agent_secrets
 from chalicelib.reactions import reconciler, task_definitions
+from infra.deploy import description
 from infra.local.stack import LocalStack
 from tests import permissions
 from tests.agents import CRASHER, MISSING, SLEEPER
@@ -240,7 +241,7 @@ def races(somebody: Somebody) -> None:
 
     def alone(record: Any) -> bool:
         done = made(record)
-        aside = threading.Thread(target=stack.services.namespaces.delete, args=[{"name": record.namespace}])
+        aside = threading.Thread(target=stack.services.namespaces._table.delete, args=[{"name": record.namespace}])
         aside.start()
         aside.join()
         return done
@@ -255,6 +256,15 @@ def races(somebody: Somebody) -> None:
     larger = stack.services.settings.model_copy(update={"agent_cpu": 512})
     with patch.object(stack.services.task_definitions, "_settings", larger):
         path = somebody.client.create(session(sleeper(), namespace="anew"))
+        somebody.running(path)
+    somebody.must("DELETE", path)
+
+    # A stage on AWS learns its URLs at run time.
+    urls = json.dumps({"api": stack.url, "mcp": stack.url})
+    stack.services.client("ssm").put_parameter(Name="/atoll/local/urls", Value=urls, Type="String")
+    unset = stack.services.settings.model_copy(update={"api_url": "", "mcp_url": ""})
+    with patch.object(stack.services.stage_urls, "_settings", unset):
+        path = somebody.client.create(session(sleeper(), namespace="learns"))
         somebody.running(path)
     somebody.must("DELETE", path)
 
@@ -300,6 +310,6 @@ def test_policies_name_resources_wherever_an_action_knows_any() -> None:
 
 
 def test_a_policy_of_one_stage_reaches_no_other() -> None:
-    text = json.dumps([permissions.project.policy(name, permissions.NAMES) for name in permissions.project.functions()])
+    text = json.dumps([description.policy(name, permissions.NAMES) for name in description.functions()])
     assert "${" not in text
     assert "atoll-*" not in text

@@ -100,4 +100,4 @@ def test_a_launch_says_which_stream_it_writes(caplog: pytest.LogCaptureFixture) 
     [launch] = [record for record in caplog.records if record.message == "agent started"]
     [task] = world.ecs.running()
     assert vars(launch)["agent"] == "ann"
-    assert vars(launch)["stream"] == f"sleeper/1.0.0/agent/{task['taskArn'].rpartition('/')[2]}"
+    assert vars(launch)["stream"] == f"sleeper/1.0.0/agent/{task.arn.rpartition('/')[2]}"

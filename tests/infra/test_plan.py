@@ -4,14 +4,15 @@ import dataclasses
 
 import pytest
 
-from infra.aws import plan, project
-from infra.aws.plan import DeleteApp, DeleteStack, DeployApp, DeployTemplate, EndRunning, Found, Kept, TakeIn, Wanted
+from infra.deploy import Failed, description, plan
+from infra.deploy.app import App
+from infra.deploy.plan import DeleteApp, DeleteStack, DeployApp, DeployStack, EndRunning, Found, Kept
 
 FOUND = Found(
     account="123456789012",
     region="us-east-1",
     partition="aws",
-    deployed=False,
+    outputs={},
     concurrency=1000,
     default_vpc="vpc-1",
     default_subnets=("subnet-1", "subnet-2"),
@@ -19,50 +20,56 @@ FOUND = Found(
 
 
 def test_a_new_stage_runs_its_agents_in_the_default_vpc() -> None:
-    first, *_ = plan.to_deploy(Wanted("prod"), FOUND)
-    assert isinstance(first, DeployTemplate)
+    first, *_ = plan.to_deploy("prod", {}, FOUND)
+    assert isinstance(first, DeployStack)
     assert first.parameters == {"Stage": "prod", "VpcId": "vpc-1", "Subnets": "subnet-1,subnet-2"}
 
 
 def test_given_subnets_come_before_the_default_ones() -> None:
-    first, *_ = plan.to_deploy(Wanted("prod", {"VpcId": "vpc-2", "Subnets": "subnet-9"}), FOUND)
-    assert isinstance(first, DeployTemplate)
+    first, *_ = plan.to_deploy("prod", {"VpcId": "vpc-2", "Subnets": "subnet-9"}, FOUND)
+    assert isinstance(first, DeployStack)
     assert first.parameters["Subnets"] == "subnet-9"
 
 
 def test_an_update_leaves_what_is_not_given() -> None:
-    first, *_ = plan.to_deploy(Wanted("prod"), dataclasses.replace(FOUND, deployed=True))
-    assert isinstance(first, DeployTemplate)
+    first, *_ = plan.to_deploy("prod", {}, dataclasses.replace(FOUND, outputs={"Tracing": "off"}))
+    assert isinstance(first, DeployStack)
     assert first.parameters == {"Stage": "prod"}
 
 
-def test_functions_come_between_the_templates_and_once_more_for_their_urls() -> None:
-    steps = plan.to_deploy(Wanted("dev"), FOUND)
-    assert [(type(step), getattr(step, "if_urls_changed", None)) for step in steps] == [
-        (DeployTemplate, None),
-        (DeployApp, False),
-        (DeployTemplate, None),
-        (DeployApp, True),
-    ]
+def test_functions_come_between_the_templates_once() -> None:
+    steps = plan.to_deploy("dev", {}, FOUND)
+    assert [type(step) for step in steps] == [DeployStack, DeployApp, DeployStack]
+
+
+def test_what_an_app_lacks_is_made_and_what_it_has_too_much_is_deleted() -> None:
+    there = App({"api_handler": "arn:a", "gone": "arn:b"}, {"gone": "arn:role/atoll-dev-gone"}, ("used", "left"))
+    changes = DeployApp({}, there).changes()
+    assert "~ function api_handler" in changes
+    assert "+ role of api_handler" in changes
+    assert "+ function mcp" in changes
+    assert "~ REST API used" in changes
+    assert [each for each in changes if each[0] == "-"] == ["- function gone", "- role of gone", "- REST API left"]
+    assert "+ REST API" in DeployApp({}, App()).changes()
 
 
 def test_what_an_earlier_stack_has_left_is_taken_in_first() -> None:
     left = Kept("SessionsTable", "AWS::DynamoDB::Table", "atoll-dev-sessions", {"TableName": "atoll-dev-sessions"})
-    first, second, *_ = plan.to_deploy(Wanted("dev"), dataclasses.replace(FOUND, kept=(left,)))
-    assert first == TakeIn("atoll-dev", (left,))
+    first, second, *_ = plan.to_deploy("dev", {}, dataclasses.replace(FOUND, kept=(left,)))
+    assert first == DeployStack("atoll-dev", "stack", {"Stage": "dev"}, (left,))
     assert first.title.endswith("left: Table atoll-dev-sessions")
-    assert isinstance(second, DeployTemplate)
+    assert isinstance(second, DeployStack)
     assert second.parameters["Subnets"] == "subnet-1,subnet-2"
 
 
 def test_an_account_without_a_default_vpc_must_name_subnets() -> None:
-    with pytest.raises(plan.CannotPlan, match="--subnets"):
-        plan.to_deploy(Wanted("dev"), dataclasses.replace(FOUND, default_subnets=()))
+    with pytest.raises(Failed, match="--subnets"):
+        plan.to_deploy("dev", {}, dataclasses.replace(FOUND, default_subnets=()))
 
 
 def test_an_unknown_stage_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(project.UnknownStage, match="dev, prod"):
-        plan.to_deploy(Wanted("staging"), FOUND)
+    with pytest.raises(Failed, match="dev, prod"):
+        plan.to_deploy("staging", {}, FOUND)
 
 
 @pytest.mark.parametrize(
@@ -82,12 +89,12 @@ def test_waiting_agents_get_what_the_account_can_spare(
 
 
 def test_destroying_names_what_goes_and_what_stays() -> None:
-    events, running, app, stack = plan.to_destroy("prod", executions=2, tasks=3)
+    events, running, app, stack = plan.to_destroy("prod", FOUND, executions=2, tasks=3)
     assert isinstance(events, DeleteStack)
     assert isinstance(app, DeleteApp)
     assert isinstance(stack, DeleteStack)
     assert events.stack == "atoll-prod-events"
-    assert running == EndRunning("prod", executions=2, tasks=3)
+    assert running == EndRunning(executions=2, tasks=3)
     assert "Table atoll-prod-sessions" in stack.retained
     assert "Secret atoll-prod/agent-key" in stack.retained
     assert "StateMachine atoll-prod-session-lifecycle" in stack.deleted
@@ -96,5 +103,5 @@ def test_destroying_names_what_goes_and_what_stays() -> None:
 
 def test_a_policy_is_filled_in_for_one_stage_of_one_account() -> None:
     names = {"Stage": "prod", "Account": "123456789012", "Region": "eu-central-1", "Partition": "aws"}
-    [publish] = [each for each in project.policy("on_change", names)["Statement"] if each["Sid"] == "Publish"]
+    [publish] = [each for each in description.policy("on_change", names)["Statement"] if each["Sid"] == "Publish"]
     assert publish["Resource"] == ["arn:aws:events:eu-central-1:123456789012:event-bus/atoll-prod"]

@@ -14,12 +14,12 @@ from chalice.deploy.validate import validate_configuration
 
 from chalicelib.reactions.reconciler import RUN_EVERY_MS
 from chalicelib.workers.reconcile import MARGIN_MS
-from infra.aws import project, templates
+from infra.deploy import description
 from tests import environments, packaged
 
 ROOT = Path(__file__).parents[2]
-TEMPLATES = [ROOT / "infra/stack.yaml", ROOT / "infra/events.yaml"]
-MACHINES = sorted((ROOT / "infra").glob("*.asl.json"))
+TEMPLATES = [ROOT / "infra/templates/stack.yaml", ROOT / "infra/templates/events.yaml"]
+MACHINES = sorted((ROOT / "infra/templates").glob("*.asl.json"))
 
 #: Lambda takes 50 MB, and a sandbox starts the sooner the less it has to load.
 LARGEST_ZIP = 15_000_000
@@ -48,7 +48,7 @@ def test_checkov_finds_nothing_and_each_skip_has_its_reason(checkov: Path) -> No
     found = json.loads(done.stdout)
     assert found["summary"]["failed"] == 0, found["results"]
     # The command tells only how many were skipped; what says why is in the template.
-    templates_read = [templates.stack(), templates.events()]
+    templates_read = [description.stack(), description.events()]
     reasons = [
         skip["comment"]
         for template in templates_read
@@ -67,13 +67,13 @@ def test_the_state_machines_are_valid(machine: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-@pytest.mark.parametrize("template", [templates.stack, templates.events])
+@pytest.mark.parametrize("template", [description.stack, description.events])
 def test_a_call_can_carry_the_template(template: Any) -> None:
-    assert len(templates.body(template()).encode()) <= templates.MAX_TEMPLATE_BYTES
+    assert len(description.body(template()).encode()) <= description.MAX_TEMPLATE_BYTES
 
 
 def test_what_holds_data_outlives_the_stack() -> None:
-    resources = templates.stack()["Resources"]
+    resources = description.stack()["Resources"]
     stateful = ("AWS::DynamoDB::Table", "AWS::S3::Bucket", "AWS::SecretsManager::Secret", "AWS::SQS::Queue")
     for name, resource in resources.items():
         # Nothing is in what a creation made that failed: it goes, so that the next one does not find it in its way.
@@ -83,7 +83,7 @@ def test_what_holds_data_outlives_the_stack() -> None:
 
 
 def test_tables_are_encrypted_recoverable_and_paid_by_request() -> None:
-    tables = [r["Properties"] for r in templates.stack()["Resources"].values() if r["Type"] == "AWS::DynamoDB::Table"]
+    tables = [r["Properties"] for r in description.stack()["Resources"].values() if r["Type"] == "AWS::DynamoDB::Table"]
     assert len(tables) == 6
     for table in tables:
         assert table["BillingMode"] == "PAY_PER_REQUEST"
@@ -92,7 +92,7 @@ def test_tables_are_encrypted_recoverable_and_paid_by_request() -> None:
 
 
 def test_state_machines_log_errors_without_content() -> None:
-    resources = templates.stack()["Resources"].values()
+    resources = description.stack()["Resources"].values()
     machines = [each["Properties"] for each in resources if each["Type"] == "AWS::StepFunctions::StateMachine"]
     assert len(machines) == 2
     for machine in machines:
@@ -101,15 +101,15 @@ def test_state_machines_log_errors_without_content() -> None:
 
 
 def test_every_log_group_forgets() -> None:
-    groups = [each for each in templates.stack()["Resources"].values() if each["Type"] == "AWS::Logs::LogGroup"]
+    groups = [each for each in description.stack()["Resources"].values() if each["Type"] == "AWS::Logs::LogGroup"]
     assert all(group["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"} for group in groups)
     names = {group["Properties"]["LogGroupName"]["Fn::Sub"] for group in groups}
-    suffixes = {"" if function == "api_handler" else f"-{function}" for function in project.functions()}
+    suffixes = {"" if function == "api_handler" else f"-{function}" for function in description.functions()}
     assert {f"/aws/lambda/atoll-${{Stage}}{suffix}" for suffix in suffixes} <= names
 
 
 def test_lambda_is_told_what_to_do_when_a_function_fails_that_a_rule_calls() -> None:
-    resources = templates.events()["Resources"].values()
+    resources = description.events()["Resources"].values()
     called = {
         each["Properties"]["FunctionName"]["Fn::Sub"]
         for each in resources
@@ -124,13 +124,13 @@ def test_lambda_is_told_what_to_do_when_a_function_fails_that_a_rule_calls() -> 
 
 
 def test_a_run_of_the_reconciler_is_over_before_the_next_begins() -> None:
-    timeout_ms = project.config()["lambda_functions"]["reconcile"]["lambda_timeout"] * 1000
-    assert templates.stack()["Resources"]["ReconcileRule"]["Properties"]["ScheduleExpression"] == "rate(5 minutes)"
+    timeout_ms = description.config()["lambda_functions"]["reconcile"]["lambda_timeout"] * 1000
+    assert description.stack()["Resources"]["ReconcileRule"]["Properties"]["ScheduleExpression"] == "rate(5 minutes)"
     assert 2 * MARGIN_MS < timeout_ms < RUN_EVERY_MS
 
 
 def test_streams_keep_what_dead_letters_tell_of() -> None:
-    resources = templates.events()["Resources"].values()
+    resources = description.events()["Resources"].values()
     mappings = [each["Properties"] for each in resources if each["Type"] == "AWS::Lambda::EventSourceMapping"]
     assert len(mappings) == 4
     assert all(mapping["MaximumRecordAgeInSeconds"] <= KEPT_BY_STREAMS_S // 2 for mapping in mappings)
@@ -139,14 +139,15 @@ def test_streams_keep_what_dead_letters_tell_of() -> None:
 def test_the_configuration_names_the_functions_of_the_app() -> None:
     from app import app
 
-    assert {"api_handler", *(function.name for function in app.pure_lambda_functions)} == set(project.functions())
+    assert {"api_handler", *(function.name for function in app.pure_lambda_functions)} == set(description.functions())
 
 
 @pytest.mark.parametrize("stage", ["dev", "prod"])
 def test_chalice_accepts_the_configuration(stage: str, tmp_path: Path) -> None:
     """`chalice deploy` checks more than `chalice package`, before it does anything."""
-    config = project.of_stage(stage, {}, traced=True, limits={"mcp": 10})
-    project.write(tmp_path / "project", config, {})
+    description.write_project(
+        tmp_path / "project", stage, environment={}, limits={"mcp": 10}, traced=True, policy_of=lambda _: {}
+    )
     factory = CLIFactory(str(tmp_path / "project"))
     loaded = factory.create_config_obj(stage)
     from app import app
@@ -155,6 +156,7 @@ def test_chalice_accepts_the_configuration(stage: str, tmp_path: Path) -> None:
     validate_configuration(loaded)
     assert loaded.scope(stage, "mcp").reserved_concurrency == 10
     assert loaded.scope(stage, "mcp").environment_variables["ATOLL_STAGE"] == stage
+    assert loaded.api_gateway_stage == stage
 
 
 @pytest.mark.xdist_group("package")
@@ -183,7 +185,7 @@ def test_the_packaged_functions_are_those_that_the_stack_names() -> None:
     names = {
         each["Properties"]["FunctionName"] for each in resources.values() if each["Type"] == "AWS::Serverless::Function"
     }
-    suffixes = {"" if function == "api_handler" else f"-{function}" for function in project.functions()}
+    suffixes = {"" if function == "api_handler" else f"-{function}" for function in description.functions()}
     assert names == {f"atoll-dev{suffix}" for suffix in suffixes}
     # Each has a role of its own.
     roles = [
@@ -192,6 +194,24 @@ def test_the_packaged_functions_are_those_that_the_stack_names() -> None:
         if each["Type"] == "AWS::Serverless::Function"
     ]
     assert len(set(roles)) == len(roles)
+
+
+@pytest.mark.xdist_group("package")
+def test_the_package_tells_functions_what_the_deployment_in_steps_does() -> None:
+    resources = packaged.template()["Resources"]
+    told = {
+        variable: description.stack()["Outputs"][name]["Value"] for variable, name in description.ENVIRONMENT.items()
+    }
+    for each in resources.values():
+        if each["Type"] == "AWS::Serverless::Function":
+            variables = each["Properties"]["Environment"]["Variables"]
+            assert {name: variables.get(name) for name in told} == told
+            assert not [name for name in variables if name.endswith("_URL")]
+    # What the events stack is given as parameters is what they are made of.
+    mapping = resources["SessionsMapping"]["Properties"]
+    assert mapping["FunctionName"] == {"Ref": "OnChange"}
+    assert mapping["EventSourceArn"] == {"Fn::GetAtt": ["SessionsTable", "StreamArn"]}
+    assert "${RestAPI}" in json.dumps(resources["StageUrls"]["Properties"]["Value"])
 
 
 def _pinned(requirements: Path) -> list[str]:

@@ -75,11 +75,13 @@ class Provision:
 
     def make(self) -> None:
         """Make everything."""
-        exports: dict[str, str] = {}
+        # The second template is given outputs of the first, and the REST API's id, which has no meaning here.
+        given = {"RestAPI": "local"}
         for file in ("stack.yaml", "events.yaml"):
-            stack = Stack(load(self._folder / file), parameters=self._parameters, imports=exports, maker=self._maker)
+            parameters = self._parameters | given
+            stack = Stack(load(self._folder / file), parameters=parameters, imports={}, maker=self._maker)
             stack.make()
-            exports.update({export: value for _, value, export in stack.outputs() if export})
+            given |= {name: value for name, value, _ in stack.outputs()}
 
     def _maker(self, kind: str) -> Maker:
         makers: dict[str, Maker] = {

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from infra.local.stack import INFRA
+from infra.local.stack import TEMPLATES
 from tests.integration.local.conftest import StandIns, eventually
 
 ENDED_LONG_AGO = {"holdUntil": "2020-01-01T00:00:00Z"}
@@ -120,7 +120,7 @@ def test_a_run_that_fails_is_tried_again(stand_ins: StandIns, lifecycle: Lifecyc
 
 
 def _retries_of(state: str) -> int:
-    machine = json.loads((INFRA / "session-lifecycle.asl.json").read_text())
+    machine = json.loads((TEMPLATES / "session-lifecycle.asl.json").read_text())
     return machine["States"][state]["Retry"][0]["MaxAttempts"]
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.aws.task_definitions import OPTIONS_DIRECTORY, definition_of
+from chalicelib.aws.task_definitions import definition_of
+from chalicelib.aws.task_overrides import OPTIONS_DIRECTORY
 from infra.local.stack import LocalStack
 from tests.agents import HERE
 from tests.client import Client, agent, eventually, session

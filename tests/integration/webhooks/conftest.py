@@ -18,7 +18,7 @@ from tests.integration.webhooks.receivers import Receiver, receiving
 
 SECRET = "the current secret"
 
-_TEMPLATE = load(Path(__file__).parents[3] / "infra" / "stack.yaml")
+_TEMPLATE = load(Path(__file__).parents[3] / "infra/templates/stack.yaml")
 _STAGES = itertools.count(1)
 
 

@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from infra.aws import project, templates
+from infra.deploy import Failed, description
+from infra.deploy.app import App
 
 #: What Lambda keeps unreserved in every account (Lambda quotas, "Reserved concurrency").
 UNRESERVED = 100
@@ -28,8 +29,8 @@ class Found:
     account: str
     region: str
     partition: str
-    #: Whether the stage was deployed before.
-    deployed: bool
+    #: The outputs of the stage's stack; none before it was deployed.
+    outputs: Mapping[str, str]
     #: How many executions Lambda runs at once in this account and region.
     concurrency: int
     #: Reserved concurrency of other functions of the account.
@@ -39,73 +40,58 @@ class Found:
     default_subnets: tuple[str, ...] = ()
     #: What an earlier stack of the stage has left; nothing while there is a stack.
     kept: tuple[Kept, ...] = ()
+    #: The stage's functions and REST API, however far their deployment got.
+    app: App = dataclasses.field(default_factory=App)
 
 
 @dataclasses.dataclass(frozen=True)
-class Wanted:
-    """What a person asks for. Parameters that are not given stay what they are, or take their defaults."""
-
-    stage: str
-    parameters: Mapping[str, str] = dataclasses.field(default_factory=dict)
-
-
-@dataclasses.dataclass(frozen=True)
-class TakeIn:
-    """Make a stack of resources that are there already."""
-
-    stack: str
-    kept: tuple[Kept, ...]
-
-    @property
-    def title(self) -> str:
-        """Say what this does."""
-        names = ", ".join(f"{each.type.split('::')[2]} {each.name}" for each in self.kept)
-        return f"stack {self.stack} takes in what an earlier one has left: {names}"
-
-
-@dataclasses.dataclass(frozen=True)
-class DeployTemplate:
-    """Create or update a stack."""
+class DeployStack:
+    """Create or update a stack, or make it of resources that are there already."""
 
     stack: str
     template: str
     parameters: Mapping[str, str]
+    kept: tuple[Kept, ...] = ()
 
     @property
     def title(self) -> str:
-        """Say what this does."""
+        if self.kept:
+            names = ", ".join(f"{each.type.split('::')[2]} {each.name}" for each in self.kept)
+            return f"stack {self.stack} takes in what an earlier one has left: {names}"
         given = ", ".join(f"{name}={value}" for name, value in self.parameters.items() if name != "Stage")
-        return f"stack {self.stack} from infra/{self.template}.yaml{f' ({given})' if given else ''}"
+        return f"stack {self.stack} from infra/templates/{self.template}.yaml{f' ({given})' if given else ''}"
 
 
 @dataclasses.dataclass(frozen=True)
 class DeployApp:
-    """Deploy the functions and the REST API with Chalice; ``if_urls_changed``: only when they know others."""
+    """Deploy the functions and the REST API with Chalice, from what there is of them."""
 
-    stage: str
     limits: Mapping[str, int | None]
-    if_urls_changed: bool = False
+    there: App
 
     @property
     def title(self) -> str:
-        """Say what this does."""
-        if self.if_urls_changed:
-            return "functions again, if the URLs of their own doors have changed"
         limits = ", ".join(f"{name} {limit or 'unlimited'}" for name, limit in self.limits.items())
         return f"functions and REST API with Chalice (reserved concurrency: {limits})"
+
+    def changes(self) -> list[str]:
+        """Return what Chalice makes, updates and deletes. It does not compare what it updates, but sends all anew."""
+        wanted = [f"{kind} {name}" for name in description.functions() for kind in ("role of", "function")]
+        wanted.append(f"REST API {self.there.apis[0]}" if self.there.apis else "REST API")
+        there = self.there.named()
+        made = [f"{'~' if name in there else '+'} {name}" for name in wanted]
+        return made + [f"- {name}" for name in there if name not in wanted]
 
 
 @dataclasses.dataclass(frozen=True)
 class EndRunning:
     """Stop the executions and tasks of a stage; the numbers are of when the plan was made."""
 
-    stage: str
     executions: int
     tasks: int
 
     @property
     def title(self) -> str:
-        """Say what this does."""
         return (
             f"stop what runs: {self.executions} executions (sessions, and deliveries that wait)"
             f" and {self.tasks} tasks of agents, as of now"
@@ -116,13 +102,11 @@ class EndRunning:
 class DeleteApp:
     """Delete the functions and the REST API."""
 
-    stage: str
+    there: App
 
     @property
     def title(self) -> str:
-        """Say what this does."""
-        names = ", ".join(f"atoll-{self.stage}" if name == "api_handler" else name for name in project.functions())
-        return f"delete the REST API and the functions {names}, with their roles"
+        return f"delete with Chalice: {', '.join(self.there.named()) or 'nothing, as there are no functions'}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,42 +119,34 @@ class DeleteStack:
 
     @property
     def title(self) -> str:
-        """Say what this does."""
         return f"delete the stack {self.stack}: {', '.join(self.deleted)}"
 
 
-Step = TakeIn | DeployTemplate | DeployApp | EndRunning | DeleteApp | DeleteStack
+Step = DeployStack | DeployApp | EndRunning | DeleteApp | DeleteStack
 
 
-class CannotPlan(Exception):
-    """What is wanted cannot be had; the message says what is missing."""
-
-
-def to_deploy(wanted: Wanted, found: Found) -> list[Step]:
+def to_deploy(stage: str, asked: Mapping[str, str], found: Found) -> list[Step]:
     """Return the steps from what was found to a running stage.
 
-    The functions come between the two templates: the stack names them only by ARNs that are known beforehand, and the
-    second template joins streams and doors to functions that must exist. The Function URL is known only then.
+    ``asked`` are parameters; one that is not given stays what it is, or takes its default. The functions come between
+    the two templates: the stack names them only by ARNs that are known beforehand, and the second template joins
+    streams and URLs to functions that must exist.
 
-    Raises `CannotPlan`, `project.UnknownStage`.
+    Raises `Failed` when there is no such stage, or no subnet for its agents.
     """
-    parameters = {"Stage": wanted.stage, **wanted.parameters}
-    if not found.deployed and "Subnets" not in parameters:
+    parameters = {"Stage": stage, **asked}
+    limits = fitting_limits(description.reserved(stage), found)
+    if not found.outputs and "Subnets" not in parameters:
         if not found.default_subnets:
-            raise CannotPlan(
-                f"{found.region} has no default VPC with public subnets: name subnets for the agents with --subnets"
-            )
+            raise Failed(f"{found.region} has no default VPC with public subnets: name the agents' with --subnets")
         parameters |= {"VpcId": found.default_vpc, "Subnets": ",".join(found.default_subnets)}
-    project.of_stage(wanted.stage, {}, traced=False, limits={})  # raises when there is no such stage
-    limits = fitting_limits(project.reserved(wanted.stage), found)
-    take_in: list[Step] = [TakeIn(f"atoll-{wanted.stage}", found.kept)] if found.kept else []
-    return [
-        *take_in,
-        DeployTemplate(f"atoll-{wanted.stage}", "stack", parameters),
-        DeployApp(wanted.stage, limits),
-        DeployTemplate(f"atoll-{wanted.stage}-events", "events", {"Stage": wanted.stage}),
-        DeployApp(wanted.stage, limits, if_urls_changed=True),
+    steps: list[Step] = [
+        DeployStack(f"atoll-{stage}", "stack", parameters),
+        DeployApp(limits, found.app),
+        DeployStack(f"atoll-{stage}-events", "events", {"Stage": stage}),
     ]
+    take_in = DeployStack(f"atoll-{stage}", "stack", {"Stage": stage}, found.kept)
+    return [take_in, *steps] if found.kept else steps
 
 
 def fitting_limits(reserved: Mapping[str, int], found: Found) -> dict[str, int | None]:
@@ -186,28 +162,28 @@ def fitting_limits(reserved: Mapping[str, int], found: Found) -> dict[str, int |
     return limits
 
 
-def to_destroy(stage: str, *, executions: int, tasks: int) -> list[Step]:
+def to_destroy(stage: str, found: Found, *, executions: int, tasks: int) -> list[Step]:
     """Return the steps that delete a stage, but for what its templates retain.
 
     What runs is stopped once no stream starts more of it, and while it can still be stopped: neither the cluster nor
     the state machines can be deleted before.
     """
-    stack, events = templates.stack(), templates.events()
+
+    def delete(stack: str, template: Mapping[str, Any]) -> DeleteStack:
+        gone, kept = (tuple(_named(template, stage, retained=retained)) for retained in (False, True))
+        return DeleteStack(stack, gone, kept)
+
     return [
-        DeleteStack(f"atoll-{stage}-events", tuple(_named(events, stage, retained=False)), ()),
-        EndRunning(stage, executions, tasks),
-        DeleteApp(stage),
-        DeleteStack(
-            f"atoll-{stage}",
-            tuple(_named(stack, stage, retained=False)),
-            tuple(_named(stack, stage, retained=True)),
-        ),
+        delete(f"atoll-{stage}-events", description.events()),
+        EndRunning(executions, tasks),
+        DeleteApp(found.app),
+        delete(f"atoll-{stage}", description.stack()),
     ]
 
 
 def _named(template: Mapping[str, Any], stage: str, *, retained: bool) -> Iterator[str]:
     values = {"Stage": stage, "AWS::AccountId-${AWS::Region": "…"}
     for logical_id, resource in template["Resources"].items():
-        if templates.outlives_its_stack(resource) is retained:
+        if description.outlives_its_stack(resource) is retained:
             kind = resource["Type"].split("::")[2]
-            yield f"{kind} {templates.name_of(resource, values) or logical_id}"
+            yield f"{kind} {description.name_of(resource, values) or logical_id}"

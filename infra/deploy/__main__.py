@@ -1,9 +1,8 @@
-"""Deploys Atoll: ``python infra/deploy.py --stage prod`` makes a running stage out of nothing, or updates one.
+"""The command line: ``python -m infra.deploy --stage prod`` makes a running stage out of nothing, or updates one.
 
 ``--package DIR`` writes one CloudFormation template for a pipeline instead, ``--destroy`` takes a stage down.
 """
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -15,15 +14,11 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-ROOT = Path(__file__).resolve().parent.parent
-if str(ROOT) not in sys.path:
-    # Run as a script, Python looks beside it first: for the packages of this project it is to look where they are.
-    sys.path[0] = str(ROOT)
-
-from infra.aws import account, package, plan, project  # noqa: E402
-from infra.aws.executor import Executor, Failed  # noqa: E402
-from infra.aws.plan import DeleteStack, Found, Step, Wanted  # noqa: E402
-from infra.aws.running import Running  # noqa: E402
+from infra.deploy import Failed, account, package, plan
+from infra.deploy.description import ROOT
+from infra.deploy.executor import Executor
+from infra.deploy.plan import DeleteStack, Step
+from infra.deploy.running import Running
 
 BUILD = ROOT / "build"
 
@@ -40,14 +35,14 @@ def main(
     public_ip: Annotated[
         bool | None, typer.Option("--public-ip/--private", help="Whether agents get public addresses.")
     ] = None,
-    alarm_email: Annotated[str, typer.Option(help="Who is told of alarms.")] = "",
+    alarm_email: Annotated[str, typer.Option(help="Address that alarms are mailed to.")] = "",
     log_days: Annotated[int, typer.Option(help="How long logs are kept; 30 when new.")] = 0,
     tracing: Annotated[bool | None, typer.Option("--tracing/--no-tracing", help="X-Ray.")] = None,
     package_to: Annotated[
         Path | None, typer.Option("--package", help="Write one template and the functions' zip here; deploy nothing.")
     ] = None,
     destroy: Annotated[bool, typer.Option("--destroy", help="Delete the stage, but for its data.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be changed; change nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Destroy without asking.")] = False,
 ) -> None:
     """Deploy, update, package or destroy a stage of Atoll. Options that are not given leave things as they are."""
@@ -58,54 +53,48 @@ def main(
         session = boto3.Session(region_name=region or None, profile_name=profile or None)
         if session.region_name is None:
             raise Failed("no region: give --region, or set one in your AWS configuration")
-        parameters: dict[str, str] = {}
-        if subnets:
-            parameters |= {"Subnets": subnets, "VpcId": account.vpc_of(session, subnets.split(","))}
         given = {
+            "Subnets": subnets,
+            "VpcId": account.vpc_of(session, subnets.split(",")) if subnets else "",
             "SecurityGroups": security_groups,
             "AssignPublicIp": "" if public_ip is None else str(public_ip).lower(),
             "AlarmEmail": alarm_email,
             "LogRetentionDays": str(log_days) if log_days else "",
             "Tracing": "" if tracing is None else ("on" if tracing else "off"),
         }
-        parameters |= {name: value for name, value in given.items() if value}
         found = account.look(session, stage)
         if destroy:
             running = Running(session, found, stage)
-            steps = plan.to_destroy(stage, executions=len(running.executions()), tasks=len(running.tasks()))
+            steps = plan.to_destroy(stage, found, executions=len(running.executions()), tasks=len(running.tasks()))
         else:
-            steps = plan.to_deploy(Wanted(stage, parameters), found)
-        _show(steps, found, stage)
+            steps = plan.to_deploy(stage, {name: value for name, value in given.items() if value}, found)
+        where = Text(f"stage {stage}, account {found.account}, {found.region}")
+        console.print(Panel(where, title="[bold]Atoll[/]", title_align="left", expand=False))
+        executor = Executor(session, found, stage, BUILD)
+        if dry_run or destroy:
+            _show(steps, executor)
         if dry_run or (destroy and not yes and not _confirmed(stage)):
             return
-        _carry_out(steps, Executor(session, found, stage, BUILD, _note), found, stage, destroyed=destroy)
-    except (Failed, ClientError, BotoCoreError, ValueError) as error:
-        _fail(str(error))
-    except (plan.CannotPlan, project.UnknownStage, package.ChaliceFailed) as error:
-        _fail(str(error))
+        _carry_out(steps, executor)
+        if not destroy:
+            _show_urls(executor.urls(), stage)
+    except (Failed, ClientError, BotoCoreError) as error:
+        console.print(Text(f"✗ {error}", style="bold red"))
+        raise typer.Exit(1) from None
 
 
 def _package(folder: Path, stage: str) -> None:
     with console.status("Chalice packages the functions …"):
         template = package.make(folder, stage)
     console.print(f"[green]✓[/] {template} and {template.with_name('deployment.zip')}")
-    console.print(
-        "\nA pipeline deploys them with its own bucket:\n"
-        f"  aws cloudformation package --template-file {template} --s3-bucket BUCKET"
-        " --use-json --output-template-file packaged.json\n"
-        f"  aws cloudformation deploy --template-file packaged.json --s3-bucket BUCKET --stack-name atoll-{stage} \\\n"
-        "    --capabilities CAPABILITY_NAMED_IAM CAPABILITY_AUTO_EXPAND \\\n"
-        "    --parameter-overrides VpcId=VPC Subnets=SUBNET,SUBNET",
-        soft_wrap=True,
-        highlight=False,
-    )
+    console.print("docs/deploy.md says how a pipeline deploys them.")
 
 
-def _show(steps: list[Step], found: Found, stage: str) -> None:
-    where = Text(f"stage {stage}, account {found.account}, {found.region}")
-    console.print(Panel(where, title="[bold]Atoll[/]", title_align="left", expand=False))
+def _show(steps: list[Step], executor: Executor) -> None:
     for number, step in enumerate(steps, 1):
         console.print(Text(f" {number}. {step.title}"))
+        for change in executor.run(step, dry_run=True):
+            console.print(Text(f"      {change}", style="dim"))
     kept = [name for step in steps if isinstance(step, DeleteStack) for name in step.retained]
     if kept:
         console.print(Text("\nKept, to be deleted by hand or taken in by the next deployment:", style="bold"))
@@ -115,7 +104,7 @@ def _show(steps: list[Step], found: Found, stage: str) -> None:
 
 def _confirmed(stage: str) -> bool:
     console.print(
-        Text("\nSessions that run are cut off, their agents stopped, waiting deliveries not made.", style="bold red")
+        Text("\nRunning sessions are cut off, their agents stopped, pending deliveries not made.", style="bold red")
     )
     if typer.prompt(f"Type the name of the stage ({stage}) to go on", default="", show_default=False) == stage:
         return True
@@ -123,29 +112,21 @@ def _confirmed(stage: str) -> bool:
     return False
 
 
-def _carry_out(steps: list[Step], executor: Executor, found: Found, stage: str, *, destroyed: bool) -> None:
-    console.print()
+def _carry_out(steps: list[Step], executor: Executor) -> None:
     for number, step in enumerate(steps, 1):
         with console.status(Text(f"{number}/{len(steps)} {step.title}")):
-            executor.run(step)
+            changes = executor.run(step, dry_run=False)
         console.print(Text.assemble(("✓ ", "green"), f"{number}/{len(steps)} {step.title}"))
-    if destroyed:
-        return
-    urls = executor.urls()
+        for change in changes:
+            console.print(Text(f"      {change}", style="dim"))
+
+
+def _show_urls(urls: dict[str, str], stage: str) -> None:
     rows = Table.grid(padding=(0, 2))
-    rows.add_row("API", Text(urls["api"], style="bold"))
-    rows.add_row("agents' door", Text(urls["mcp"]))
+    rows.add_row("API", Text(urls["ApiUrl"], style="bold"))
+    rows.add_row("agents' endpoint", Text(urls["McpUrl"]))
     rows.add_row("first key", Text(f"python -m infra.keys make NAME --stage {stage}"))
     console.print(Panel(rows, title="[bold]Atoll[/] is deployed", title_align="left", expand=False))
-
-
-def _note(text: str) -> None:
-    console.print(Text(f"  {text}", style="dim"))
-
-
-def _fail(text: str) -> None:
-    console.print(Text(f"✗ {text}", style="bold red"))
-    raise typer.Exit(1)
 
 
 if __name__ == "__main__":

@@ -4,14 +4,15 @@ ECS deletes no cluster that has tasks, and Step Functions no state machine befor
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from infra.aws.plan import Found
+from infra.deploy import Failed
+from infra.deploy.plan import Found
 
 MACHINES = ("session-lifecycle", "webhook-delivery")
 
@@ -29,10 +30,6 @@ _PATIENT = Config(retries={"mode": "adaptive", "max_attempts": 10})
 _OVER = ("ExecutionDoesNotExist", "ValidationException", "InvalidParameterException")
 
 
-class StillRunning(Exception):
-    """What was told to stop has not; the message says what."""
-
-
 class Running:
     """The executions and tasks of one stage."""
 
@@ -40,14 +37,11 @@ class Running:
         self._states = session.client("stepfunctions", config=_PATIENT)
         self._ecs = session.client("ecs", config=_PATIENT)
         self._cluster = f"atoll-{stage}"
-        self._machines = [
-            f"arn:{found.partition}:states:{found.region}:{found.account}:stateMachine:atoll-{stage}-{machine}"
-            for machine in MACHINES
-        ]
+        self._prefix = f"arn:{found.partition}:states:{found.region}:{found.account}:stateMachine:atoll-{stage}"
 
     def executions(self) -> list[str]:
         """Return the ARNs of the executions that are not over."""
-        return [arn for machine in self._machines for arn in self._executions_of(machine)]
+        return [arn for machine in MACHINES for arn in self._executions_of(f"{self._prefix}-{machine}")]
 
     def _executions_of(self, machine: str) -> Iterator[str]:
         pages = self._states.get_paginator("list_executions").paginate(stateMachineArn=machine, statusFilter="RUNNING")
@@ -64,46 +58,38 @@ class Running:
     def _tasks_that_shall_be(self, desired: Literal["RUNNING", "STOPPED"]) -> Iterator[str]:
         pages = self._ecs.get_paginator("list_tasks").paginate(cluster=self._cluster, desiredStatus=desired)
         try:
-            for page in pages:
-                if page["taskArns"]:
-                    described = self._ecs.describe_tasks(cluster=self._cluster, tasks=page["taskArns"])["tasks"]
-                    yield from (task["taskArn"] for task in described if task["lastStatus"] != "STOPPED")
+            for arns in (page["taskArns"] for page in pages if page["taskArns"]):
+                described = self._ecs.describe_tasks(cluster=self._cluster, tasks=arns)["tasks"]
+                yield from (task["taskArn"] for task in described if task["lastStatus"] != "STOPPED")
         except self._ecs.exceptions.ClusterNotFoundException:
             return
 
     def end(self) -> None:
-        """Stop all of it and wait until it has stopped; raise `StillRunning` when something does not."""
+        """Stop all of it and wait until it has stopped; raises `Failed` when something does not."""
+        why = "The stage is taken down."
         told: set[str] = set()
         for _ in range(PAUSES):
             # Executions first, and both anew each time: a function that runs while its session ends may start another.
             executions, tasks = self.executions(), self.tasks()
             if not executions and not tasks:
                 return
-            for arn in executions:
-                if arn not in told:
-                    _unless_over(self._states.stop_execution, executionArn=arn, cause="The stage is taken down.")
-            for arn in tasks:
-                if arn not in told:
-                    _unless_over(
-                        self._ecs.stop_task, cluster=self._cluster, task=arn, reason="The stage is taken down."
-                    )
+            for arn in set(executions) - told:
+                _unless_over(self._states.stop_execution, executionArn=arn, cause=why)
+            for arn in set(tasks) - told:
+                _unless_over(self._ecs.stop_task, cluster=self._cluster, task=arn, reason=why)
             told.update(executions, tasks)
             time.sleep(PAUSE_S)
-        raise StillRunning(
-            f"still not over after {PAUSES * PAUSE_S:.0f} seconds: {_some(executions, 'executions')},"
-            f" {_some(tasks, 'tasks')}. Run the command again to wait on"
+        left = ", ".join([*executions, *tasks][:_NAMED])
+        raise Failed(
+            f"{len(executions)} executions and {len(tasks)} tasks are not over after {PAUSES * PAUSE_S:.0f} seconds"
+            f" ({left}{', …' if len(executions) + len(tasks) > _NAMED else ''}). Run the command again to wait on"
         )
 
 
-def _unless_over(stop: Any, **which: str) -> None:
+def _unless_over(stop: Callable[..., Any], **which: str) -> None:
     try:
         stop(**which)
     except ClientError as error:
         # It ended before it was stopped. Had it not, it would be listed again.
         if error.response["Error"]["Code"] not in _OVER:
             raise
-
-
-def _some(arns: list[str], what: str) -> str:
-    names = ", ".join(arns[:_NAMED]) + (", …" if len(arns) > _NAMED else "")
-    return f"{len(arns)} {what}{f' ({names})' if names else ''}"

@@ -1,0 +1,5 @@
+"""Deploys Atoll to AWS, by Chalice and CloudFormation (``python -m infra.deploy``) or as a template for pipelines."""
+
+
+class Failed(Exception):
+    """A stage cannot be deployed, packaged or destroyed as asked; the message says why."""

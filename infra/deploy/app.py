@@ -1,0 +1,135 @@
+"""The functions of a stage, their roles and their REST API, as Chalice makes them.
+
+Chalice updates what its record of the last deployment names, and writes that record only after its whole plan has run:
+after a deployment that was cut off it would make a second REST API. So the record is made anew before each run, of what
+there is: functions and roles are known by their names, the REST API by the function that it calls.
+"""
+
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from infra.deploy import Failed, description
+
+
+@dataclasses.dataclass(frozen=True)
+class App:
+    """What there is of a stage's functions, by their names in the app."""
+
+    #: ARNs of functions, and of roles.
+    functions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    roles: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    #: Ids of REST APIs, the one in use first; any other was left by a deployment that was cut off.
+    apis: tuple[str, ...] = ()
+
+    def record(self) -> dict[str, Any]:
+        """Return Chalice's record of it. What Chalice does not plan to have, it deletes, the last first."""
+        roles = [
+            {"name": f"{name}_role", "resource_type": "iam_role", "role_name": arn.rpartition("/")[2], "role_arn": arn}
+            for name, arn in self.roles.items()
+        ]
+        functions = [
+            {"name": name, "resource_type": "lambda_function", "lambda_arn": arn}
+            for name, arn in self.functions.items()
+        ]
+        apis = [
+            {"name": f"unused_{api}" if number else "rest_api", "resource_type": "rest_api", "rest_api_id": api}
+            for number, api in enumerate(self.apis)
+        ]
+        return {"resources": [*roles, *functions, *apis], "schema_version": "2.0", "backend": "api"}
+
+    def named(self) -> list[str]:
+        """Return what there is as a person reads it."""
+        return [
+            *(f"function {name}" for name in self.functions),
+            *(f"role of {name}" for name in self.roles),
+            *(f"REST API {api}" for api in self.apis),
+        ]
+
+
+def find(session: boto3.Session, stage: str) -> App:
+    """Return what there is of a stage's app.
+
+    That a name looks like one of ours does not make it ours: what is not in the app any more has Chalice's tag.
+    """
+    client = session.client("lambda")
+    known = description.functions()
+    functions, roles, used = {}, {}, set()
+    for page in client.get_paginator("list_functions").paginate():
+        for each in page["Functions"]:
+            name, arn = _last_part(each["FunctionName"], stage), each["FunctionArn"]
+            if name in known or (name and _made_by_chalice(client.list_tags(Resource=arn)["Tags"], stage)):
+                functions[name] = arn
+                used.add(each["Role"])
+    for page in session.client("iam").get_paginator("list_roles").paginate():
+        for each in page["Roles"]:
+            name = _last_part(each["RoleName"], stage)
+            if name in known or (name and each["Arn"] in used):
+                roles[name] = each["Arn"]
+    return App(functions, roles, apis(session, stage))
+
+
+def _made_by_chalice(tags: Mapping[str, str], stage: str) -> bool:
+    return tags.get("aws-chalice", "").endswith(f":stage={stage}:app=atoll")
+
+
+def _last_part(name: str, stage: str) -> str:
+    """Return ``mcp`` of ``atoll-dev-mcp``; nothing for ``atoll-dev-agent-task`` of the stack, or another stage's."""
+    if name == f"atoll-{stage}":
+        return "api_handler"
+    match = re.fullmatch(rf"atoll-{stage}-([A-Za-z0-9_]+)", name)
+    return match[1] if match else ""
+
+
+def apis(session: boto3.Session, stage: str) -> tuple[str, ...]:
+    """Return the ids of the REST APIs that call a stage's function, the one in use first."""
+    client = session.client("apigateway")
+    found = []
+    for page in client.get_paginator("get_rest_apis").paginate():
+        for api in page["items"]:
+            if api["name"] == "atoll" and f":function:atoll-{stage}/" in next(integrations(client, api["id"]), ""):
+                stages = [each["stageName"] for each in client.get_stages(restApiId=api["id"])["item"]]
+                found.append((stage not in stages, api["createdDate"], api["id"]))
+    return tuple(api for *_, api in sorted(found))
+
+
+def integrations(client: Any, api: str) -> Iterator[str]:
+    """Yield the URIs that an API calls."""
+    for page in client.get_paginator("get_resources").paginate(restApiId=api, embed=["methods"]):
+        for resource in page["items"]:
+            for method in resource.get("resourceMethods", {}).values():
+                if uri := method.get("methodIntegration", {}).get("uri"):
+                    yield uri
+
+
+def run_chalice(command: str, stage: str, project: Path, session: boto3.Session, there: App) -> None:
+    """Have Chalice deploy or delete the app of a project, given what there is; raises `Failed`."""
+    file = project / f".chalice/deployed/{stage}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(there.record()))
+    environment = {"AWS_DEFAULT_REGION": str(session.region_name), "AWS_REGION": str(session.region_name)}
+    credentials = session.get_credentials()
+    if credentials is not None:  # those of the profile, resolved
+        names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+        frozen = credentials.get_frozen_credentials()
+        environment |= {name: value for name, value in zip(names, frozen[:3], strict=True) if value}
+    chalice(command, "--stage", stage, project=project, environment=environment)
+
+
+def chalice(*arguments: str, project: Path, environment: Mapping[str, str]) -> None:
+    """Run Chalice on a project, with additional variables; raises `Failed` with what it wrote."""
+    script = "import sys; from chalice.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", script, "--project-dir", str(project), *arguments]
+    done = subprocess.run(  # noqa: S603
+        command, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise Failed(f"chalice {arguments[0]}: {(done.stderr or done.stdout).strip()[-2000:]}")

@@ -1,0 +1,177 @@
+"""The one description of a stage, from which both ways of deploying it are made.
+
+What is not code is in ``infra/templates``; functions, their sizes, policies and limits are in ``.chalice``, as Chalice
+reads them. Here is how they fit together. ``stack.yaml`` says by its outputs what others need of it: functions are told
+those that `ENVIRONMENT` names, ``events.yaml`` is given those that its parameters name. Deployed in steps they are
+values of the finished stack, in the package they are what the outputs are made of.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from infra.deploy import Failed
+from infra.local.cloudformation.templates import load
+
+ROOT = Path(__file__).resolve().parents[2]
+TEMPLATES = ROOT / "infra/templates"
+
+Template = dict[str, Any]
+Config = dict[str, Any]
+
+#: What is known only of one account: variables of all functions, and the outputs of ``stack.yaml`` that they are.
+ENVIRONMENT = {
+    "ATOLL_ACCOUNT": "Account",
+    "ATOLL_PARTITION": "Partition",
+    "ATOLL_SUBNETS": "Subnets",
+    "ATOLL_SECURITY_GROUPS": "SecurityGroups",
+    "ATOLL_ASSIGN_PUBLIC_IP": "AssignPublicIp",
+    "ATOLL_AGENT_EXECUTION_ROLE": "AgentExecutionRole",
+    "ATOLL_AGENT_TASK_ROLE": "AgentTaskRole",
+}
+
+#: What a function may do besides when X-Ray traces it. Neither action knows resources.
+TRACING = {
+    "Sid": "Trace",
+    "Effect": "Allow",
+    "Action": ["xray:PutTelemetryRecords", "xray:PutTraceSegments"],
+    "Resource": ["*"],
+}
+
+#: Largest template that a call may carry (CloudFormation quotas, "Template body size in a request").
+MAX_TEMPLATE_BYTES = 51_200
+
+
+def stack() -> Template:
+    """Return the template of everything that is not a Lambda, the definitions of its state machines in their places."""
+    template = load(TEMPLATES / "stack.yaml")
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::StepFunctions::StateMachine":
+            definition = json.loads((TEMPLATES / resource["Properties"].pop("DefinitionS3Location")).read_text())
+            resource["Properties"]["DefinitionString"] = _minified(definition)
+    return template
+
+
+def events() -> Template:
+    """Return the template of what calls the functions."""
+    return load(TEMPLATES / "events.yaml")
+
+
+def only(template: Template, resources: Collection[str]) -> Template:
+    """Return the template that an import of resources takes: it may bring nothing else, not even outputs."""
+    return {
+        "AWSTemplateFormatVersion": template["AWSTemplateFormatVersion"],
+        "Parameters": {"Stage": template["Parameters"]["Stage"]},
+        "Resources": {name: template["Resources"][name] for name in resources},
+    }
+
+
+def body(template: Template) -> str:
+    """Return a template as a call carries it: without comments and metadata, which are for those who read it here.
+
+    Raises `Failed` when it is too large for a call.
+    """
+    resources = {
+        name: {key: value for key, value in resource.items() if key != "Metadata"}
+        for name, resource in template["Resources"].items()
+    }
+    text = _minified({**{key: value for key, value in template.items() if key != "Metadata"}, "Resources": resources})
+    if len(text.encode()) > MAX_TEMPLATE_BYTES:
+        raise Failed(f"the template has {len(text.encode())} bytes, a call takes {MAX_TEMPLATE_BYTES}")
+    return text
+
+
+def _minified(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), default=str)
+
+
+def outlives_its_stack(resource: Mapping[str, Any]) -> bool:
+    """Say whether a resource stays when its stack is deleted."""
+    return resource.get("DeletionPolicy") == "RetainExceptOnCreate"
+
+
+_NAME_KEYS = (
+    "TableName", "BucketName", "QueueName", "StateMachineName", "ClusterName", "RoleName", "LogGroupName",
+    "AlarmName", "TopicName", "DashboardName", "Name",
+)  # fmt: skip
+
+
+def name_of(resource: Mapping[str, Any], values: Mapping[str, str]) -> str:
+    """Return the name that a resource is given, placeholders filled in as far as known; empty when it has none."""
+    properties = resource.get("Properties", {})
+    name = next((properties[key] for key in _NAME_KEYS if key in properties), "")
+    return _filled(str(name["Fn::Sub"] if isinstance(name, dict) else name), values)
+
+
+def _filled(text: str, values: Mapping[str, str]) -> str:
+    for placeholder, value in values.items():
+        text = text.replace("${" + placeholder + "}", value)
+    return text
+
+
+def config() -> Config:
+    """Return the configuration of the functions that is the same for everybody."""
+    return dict(json.loads((ROOT / ".chalice/config.json").read_text()))
+
+
+def functions() -> list[str]:
+    """Return the names of the functions, the REST API's (``api_handler``) first."""
+    return list(config()["lambda_functions"])
+
+
+def function_name(stage: str, function: str) -> str:
+    """Return a function's name on AWS."""
+    return f"atoll-{stage}" if function == "api_handler" else f"atoll-{stage}-{function}"
+
+
+def reserved(stage: str) -> dict[str, int]:
+    """Return the reserved concurrency of each function that has one.
+
+    Raises `Failed` when there is no such stage.
+    """
+    stages = config()["stages"]
+    if stage not in stages:
+        raise Failed(f"there is no stage {stage!r} in .chalice/config.json, only {', '.join(stages)}: add it there")
+    settings = stages[stage]["lambda_functions"].items()
+    return {name: each["reserved_concurrency"] for name, each in settings if "reserved_concurrency" in each}
+
+
+def policy(function: str, names: Mapping[str, str]) -> dict[str, Any]:
+    """Return a function's policy with ``${Stage}``, ``${Account}``, ``${Region}`` and ``${Partition}`` filled in."""
+    text = (ROOT / ".chalice" / config()["lambda_functions"][function]["iam_policy_file"]).read_text()
+    return dict(json.loads(_filled(text, names)))
+
+
+def write_project(
+    folder: Path,
+    stage: str,
+    *,
+    environment: Mapping[str, str],
+    limits: Mapping[str, int | None],
+    traced: bool,
+    policy_of: Callable[[str], Mapping[str, Any]],
+) -> None:
+    """Write the Chalice project of one stage, so that deploying changes no file of the repository.
+
+    ``environment`` is what every function is told besides, ``limits`` the reserved concurrency of functions (``None``
+    reserves none), ``policy_of`` returns the policy of a function.
+    """
+    whole = config()
+    wanted = whole["stages"][stage] | {"api_gateway_stage": stage, "xray": traced}
+    wanted["environment_variables"] |= environment
+    for name in reserved(stage):
+        settings = wanted["lambda_functions"][name]
+        del settings["reserved_concurrency"]
+        if limits.get(name) is not None:
+            settings["reserved_concurrency"] = limits[name]
+    if folder.exists():
+        shutil.rmtree(folder)
+    (folder / ".chalice").mkdir(parents=True)
+    for file in ("app.py", "requirements.txt"):
+        shutil.copy(ROOT / file, folder)
+    shutil.copytree(ROOT / "chalicelib", folder / "chalicelib", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / ".chalice/config.json").write_text(json.dumps({**whole, "stages": {stage: wanted}}, indent=2))
+    for function, settings in whole["lambda_functions"].items():
+        (folder / ".chalice" / settings["iam_policy_file"]).write_text(json.dumps(policy_of(function), indent=2))

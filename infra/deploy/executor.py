@@ -1,0 +1,79 @@
+"""Carries out the steps of a plan, one after the other, or shows what each would change."""
+
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from infra.deploy import app, description
+from infra.deploy.plan import DeleteApp, DeleteStack, DeployApp, DeployStack, EndRunning, Found, Step
+from infra.deploy.running import Running
+from infra.deploy.stacks import Stacks
+
+
+class Executor:
+    """Carries out steps in one account and region."""
+
+    def __init__(self, session: boto3.Session, found: Found, stage: str, folder: Path) -> None:
+        self._session = session
+        self._found = found
+        self._stage = stage
+        self._project = folder / stage
+        self._stacks = Stacks(session, stage)
+
+    def run(self, step: Step, *, dry_run: bool) -> list[str]:
+        """Carry out one step and return what it changes, a line each; a dry run returns what it would.
+
+        Raises `Failed`, and ``ClientError`` when AWS refuses.
+        """
+        match step:
+            case DeployStack():
+                return self._deploy_stack(step, dry_run=dry_run)
+            case DeployApp():
+                if not dry_run:
+                    self._chalice("deploy", step)
+                return step.changes()
+            case EndRunning() if not dry_run:
+                Running(self._session, self._found, self._stage).end()
+            case DeleteApp() if step.there.named() and not dry_run:
+                self._chalice("delete", DeployApp({}, step.there))
+            case DeleteStack() if not dry_run and self._stacks.find(step.stack):
+                self._stacks.delete(step.stack)
+        return []
+
+    def _deploy_stack(self, step: DeployStack, *, dry_run: bool) -> list[str]:
+        template, values = description.stack(), dict(step.parameters)
+        if step.template == "events":
+            template = description.events()
+            api = app.apis(self._session, self._stage)[:1]
+            values |= self._stacks.outputs(f"atoll-{self._stage}") | dict(zip(["RestAPI"], api, strict=False))
+        left = {each.logical_id for each in self._found.kept}
+        if step.kept:
+            template = description.only(template, [each.logical_id for each in step.kept])
+        # What is missing, or in the way, is not so any more when it is this step's turn.
+        needed = {name for name, each in template["Parameters"].items() if "Default" not in each}
+        blocked = self._stacks.status(step.stack).startswith("ROLLBACK") or (left and not step.kept)
+        if dry_run and (blocked or not needed <= values.keys()):
+            new = {name: each["Type"] for name, each in template["Resources"].items() if step.kept or name not in left}
+            return [f"{'>' if step.kept else '+'} {kind.removeprefix('AWS::')} {name}" for name, kind in new.items()]
+        return self._stacks.change(step.stack, template, values, step.kept, dry_run=dry_run)
+
+    def _chalice(self, command: str, step: DeployApp) -> None:
+        outputs = self._stacks.outputs(f"atoll-{self._stage}")
+        place = {name: getattr(self._found, name.lower()) for name in ("Account", "Region", "Partition")}
+        traced = outputs.get("Tracing") == "on"
+
+        def policy_of(function: str) -> dict[str, Any]:
+            document = description.policy(function, {"Stage": self._stage, **place})
+            document["Statement"] += [description.TRACING] if traced else []
+            return document
+
+        told = {name: outputs[output] for name, output in description.ENVIRONMENT.items() if output in outputs}
+        description.write_project(
+            self._project, self._stage, environment=told, limits=step.limits, traced=traced, policy_of=policy_of
+        )
+        app.run_chalice(command, self._stage, self._project, self._session, step.there)
+
+    def urls(self) -> dict[str, str]:
+        """Return the URLs of the stage, ``ApiUrl`` and ``McpUrl``."""
+        return self._stacks.outputs(f"atoll-{self._stage}-events")

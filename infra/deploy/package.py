@@ -1,0 +1,126 @@
+"""One CloudFormation template of everything, for pipelines: what Chalice packages, with both templates merged in."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from infra.deploy import app, description
+from infra.deploy.description import Template
+
+#: The placeholders of policies, as CloudFormation knows them.
+_PSEUDO = {
+    "Account": "${AWS::AccountId}",
+    "Region": "${AWS::Region}",
+    "Partition": "${AWS::Partition}",
+}
+
+
+def make(folder: Path, stage: str) -> Path:
+    """Write ``template.json`` and ``deployment.zip`` into a folder and return the template's path; raises `Failed`."""
+    folder = folder.resolve()  # Chalice works in the project's folder
+    folder.mkdir(parents=True, exist_ok=True)
+    source = folder / "project"
+    # CloudFormation has the last word on what is left open here.
+    description.write_project(
+        source, stage, environment={}, limits={}, traced=False, policy_of=lambda function: _policy(stage, function)
+    )
+    extras = folder / "extras.json"
+    extras.write_text(json.dumps(_extras(stage), indent=1, default=str))
+    # A package is for any region, but Chalice wants to know one.
+    region = {"AWS_DEFAULT_REGION": "us-east-1"}
+    arguments = ("package", "--stage", stage, "--merge-template", str(extras), str(folder))
+    app.chalice(*arguments, project=source, environment=region)
+    template = folder / "template.json"
+    (folder / "sam.json").replace(template)
+    extras.unlink()
+    return template
+
+
+def _logical_id(function: str) -> str:
+    """Return what Chalice calls a function in a template."""
+    return "APIHandler" if function == "api_handler" else "".join(part.capitalize() for part in function.split("_"))
+
+
+def _policy(stage: str, function: str) -> dict[str, Any]:
+    document = _mapped(description.policy(function, {**_PSEUDO, "Stage": stage}), _substituted)
+    document["Statement"].append({"Fn::If": ["Traces", description.TRACING, {"Ref": "AWS::NoValue"}]})
+    return dict(document)
+
+
+def _substituted(value: Any) -> Any:
+    """Let CloudFormation fill in a text that has a placeholder."""
+    return {"Fn::Sub": value} if isinstance(value, str) and "${" in value else value
+
+
+def _mapped(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Return a value with every part of it changed, the outermost first; what has been changed is left alone."""
+    changed = change(value)
+    if changed is not value:
+        return changed
+    if isinstance(value, list):
+        return [_mapped(item, change) for item in value]
+    return {key: _mapped(item, change) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def _extras(stage: str) -> Template:
+    """Return what Chalice's own template lacks."""
+    stack, events = description.stack(), description.events()
+    for output in stack["Outputs"].values():
+        output.pop("Export", None)
+    limits = description.reserved(stage)
+    parameters = stack["Parameters"] | {
+        f"{_logical_id(function)}Concurrency": {
+            "Type": "Number",
+            "Default": limit,
+            "MinValue": 0,
+            "Description": f"Reserved concurrency of {function}; 0 reserves none.",
+        }
+        for function, limit in limits.items()
+    }
+    parameters["Stage"] = {"Type": "String", "Default": stage, "AllowedValues": [stage]}
+    conditions = {
+        f"Limits{_logical_id(function)}": {
+            "Fn::Not": [{"Fn::Equals": [{"Ref": f"{_logical_id(function)}Concurrency"}, 0]}]
+        }
+        for function in limits
+    }
+    # Resources refer to each other where two stacks go by parameters and names, so that CloudFormation knows the order.
+    refs = {f"atoll-${{Stage}}-{function}": {"Ref": _logical_id(function)} for function in description.functions()}
+    outputs = {name: output["Value"] for name, output in stack["Outputs"].items()}
+
+    def join(value: Any) -> Any:
+        match value:
+            case {"Ref": str(name)}:
+                return outputs.get(name, value)
+            case {"Fn::Sub": str(name)}:
+                return refs.get(name, value)
+        return value
+
+    functions = {
+        _logical_id(function): {"Properties": _properties(stage, function, outputs)}
+        for function in description.functions()
+    }
+    api = {"Properties": {"Name": "atoll", "TracingEnabled": {"Fn::If": ["Traces", True, False]}}}
+    return {
+        "Description": f"Atoll, stage {stage}: everything in one stack.",
+        "Parameters": parameters,
+        "Conditions": stack["Conditions"] | conditions,
+        "Resources": stack["Resources"] | _mapped(events["Resources"], join) | functions | {"RestAPI": api},
+        "Outputs": stack["Outputs"] | events["Outputs"],
+    }
+
+
+def _properties(stage: str, function: str, outputs: dict[str, Any]) -> dict[str, Any]:
+    """Return what only CloudFormation can tell a function."""
+    environment = {variable: outputs[output] for variable, output in description.ENVIRONMENT.items()}
+    properties: dict[str, Any] = {
+        "FunctionName": description.function_name(stage, function),
+        "Environment": {"Variables": environment},
+        "Tracing": {"Fn::If": ["Traces", "Active", "PassThrough"]},
+    }
+    if function in description.reserved(stage):
+        name = _logical_id(function)
+        limit = {"Fn::If": [f"Limits{name}", {"Ref": f"{name}Concurrency"}, {"Ref": "AWS::NoValue"}]}
+        properties["ReservedConcurrentExecutions"] = limit
+    return properties

@@ -1,0 +1,122 @@
+"""Chalice itself, cut off in its first deployment and run again, against moto."""
+
+import json
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+
+from infra.deploy import Failed, app, description
+from infra.deploy.app import App
+from infra.deploy.executor import Executor
+from infra.deploy.plan import DeleteApp, DeployApp, Found
+
+Answer = Iterable[bytes]
+
+#: Chalice waits five seconds for each new role. In moto it may be used at once.
+SITE = "import time; sleep = time.sleep; time.sleep = lambda seconds: sleep(seconds / 1000)"
+
+
+class Moto:
+    """moto as a server, which fails on demand."""
+
+    def __init__(self) -> None:
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        #: The end of the path of a request that is refused.
+        self.refuses = ""
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Answer:
+        if self.refuses and environ["REQUEST_METHOD"] == "POST" and environ["PATH_INFO"].endswith(self.refuses):
+            environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+            start_response("400 Bad Request", [("x-amzn-ErrorType", "BadRequestException")])
+            return [json.dumps({"message": "refused"}).encode()]
+        if environ["PATH_INFO"].startswith("/restapis") and environ["QUERY_STRING"].startswith("mode="):
+            # moto reads definitions of OpenAPI 3 only; what it reads of Chalice's has not changed since 2.
+            read = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+            del read["swagger"]
+            body = json.dumps(read | {"openapi": "3.0.0", "info": {"description": "", **read["info"]}}).encode()
+            environ |= {"wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+        return self._moto(environ, start_response)  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def moto(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Moto]:
+    served = Moto()
+    server = make_server("127.0.0.1", 0, served, threaded=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/sitecustomize.py").write_text(SITE)
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "PYTHONPATH": str(tmp_path / "site"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    write_project = description.write_project
+
+    def write_without_libraries(folder: Path, stage: str, **rest: Any) -> None:
+        write_project(folder, stage, **rest)
+        (folder / "requirements.txt").write_text("")
+
+    monkeypatch.setattr(description, "write_project", write_without_libraries)
+    yield served
+    server.shutdown()
+    server.server_close()
+
+
+def run(kind: type[DeployApp | DeleteApp], folder: Path) -> None:
+    session = boto3.Session()
+    found = Found(account="123456789012", region="us-east-1", partition="aws", outputs={}, concurrency=1000)
+    there = app.find(session, "dev")
+    step = DeployApp({"mcp": 10, "reconcile": 1}, there) if kind is DeployApp else DeleteApp(there)
+    Executor(session, found, "dev", folder).run(step, dry_run=False)
+
+
+def there() -> App:
+    """Return what there is, however it is named: the account has nothing else."""
+    session = boto3.Session()
+    found = app.find(session, "dev")
+    assert len(session.client("lambda").list_functions()["Functions"]) == len(found.functions)
+    assert len(session.client("iam").list_roles()["Roles"]) == len(found.roles)
+    assert len(session.client("apigateway").get_rest_apis()["items"]) == len(found.apis)
+    return found
+
+
+def test_what_chalice_made_before_it_failed_is_taken_up_or_deleted(moto: Moto, tmp_path: Path) -> None:
+    everything = set(description.functions())
+    assert there() == App()
+    moto.refuses = "/deployments"  # the last step: the REST API is there, and nothing has been recorded
+    with pytest.raises(Failed, match="refused"):
+        run(DeployApp, tmp_path)
+    cut_off = there()
+    assert (set(cut_off.functions), set(cut_off.roles), len(cut_off.apis)) == (everything, everything, 1)
+    left = leave_api(calls_like=cut_off.apis[0])
+    assert there().apis == (*cut_off.apis, left)
+
+    moto.refuses = ""
+    run(DeployApp, tmp_path)
+    assert there() == cut_off
+
+    run(DeleteApp, tmp_path)
+    assert there() == App()
+
+
+def leave_api(*, calls_like: str) -> str:
+    """Make a second REST API that calls what the first one calls, as a run leaves it that knew of none."""
+    client = boto3.Session().client("apigateway")
+    uri = next(app.integrations(client, calls_like))
+    api = str(client.create_rest_api(name="atoll")["id"])
+    root = client.get_resources(restApiId=api)["items"][0]["id"]
+    client.put_method(restApiId=api, resourceId=root, httpMethod="GET", authorizationType="NONE")
+    client.put_integration(
+        restApiId=api, resourceId=root, httpMethod="GET", type="AWS_PROXY", integrationHttpMethod="POST", uri=uri
+    )
+    return api
