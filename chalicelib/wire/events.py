@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 
 from chalicelib.wire.base import Timestamp, WireModel
 from chalicelib.wire.threads import SessionThread, SessionThreadMessage
@@ -48,14 +48,7 @@ class MentionsFilter(WireModel):
     name: str
 
 
-class ThreadFilter(WireModel):
-    """Only messages of one thread."""
-
-    type: Literal["thread"] = "thread"
-    thread_id: str
-
-
-SessionThreadMessageFilter = Annotated[FromFilter | MentionsFilter | ThreadFilter, Field(discriminator="type")]
+SessionThreadMessageFilter = Annotated[FromFilter | MentionsFilter, Field(discriminator="type")]
 
 
 class AgentWaitStart(_Event):
@@ -112,21 +105,8 @@ class ThreadMessageSent(_Event):
     message: SessionThreadMessage
 
 
-class DockerContainerCreated(_Event):
-    """A container was made for an agent."""
-
-    type: Literal["docker_container_created"] = "docker_container_created"
-    container_id: str
-
-
-class DockerContainerRemoved(_Event):
-    """A container of an agent is gone."""
-
-    type: Literal["docker_container_removed"] = "docker_container_removed"
-    container_id: str
-
-
-SessionEvent = Annotated[
+#: An entry of a session's log; Coral has more kinds, of which Atoll writes none.
+SessionEvent = (
     RuntimeStarted
     | RuntimeStopped
     | AgentConnected
@@ -137,10 +117,4 @@ SessionEvent = Annotated[
     | ThreadParticipantRemoved
     | ThreadClosed
     | ThreadMessageSent
-    | DockerContainerCreated
-    | DockerContainerRemoved,
-    Field(discriminator="type"),
-]
-
-#: Reads an event as the log keeps it.
-session_event: TypeAdapter[SessionEvent] = TypeAdapter(SessionEvent)
+)
