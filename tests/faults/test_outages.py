@@ -124,10 +124,10 @@ def test_an_agent_whose_launch_goes_wrong_for_good_is_stopped_and_the_others_run
     witness.reasons = {"agents_exited"}
     given = agent_environment.of
 
-    def broken(services: object, agent: AgentRecord, *rest: object) -> object:
+    def broken(agent: AgentRecord, *rest: object) -> object:
         if agent.name == "a":
             raise KeyError("a fault of ours")
-        return given(services, agent, *rest)  # type: ignore[arg-type]
+        return given(agent, *rest)  # type: ignore[arg-type]
 
     path = create(world, witness, two_agents(world, lives_ms=(500, 60_000)))
     with patch.object(agent_environment, "of", broken):
