@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from chalice import Chalice, Response
+from chalice.app import Chalice, Response
 
 from tests.integration.local.conftest import StandIns
 
