@@ -23,7 +23,7 @@ def with_two_sessions(emulator: Emulator) -> tuple[World, Witness]:
 
 def hide(world: World) -> None:
     """Write what a DELETE writes; nothing has reacted to it yet."""
-    assert world.services.namespaces.force_deletion("tests", world.services.sessions, now_ms=world.now_ms)
+    assert world.services.namespaces.force_deletion("tests", now_ms=world.now_ms)
 
 
 def test_nothing_of_it_is_seen_before_anything_has_reacted(emulator: Emulator) -> None:
@@ -87,7 +87,8 @@ def test_what_is_left_of_it_when_its_sessions_have_expired_is_nothing(emulator: 
 def test_what_hides_nothing_any_more_is_passed_over(emulator: Emulator) -> None:
     """As after a table was restored to a moment of which its neighbour knows nothing."""
     world, witness = with_two_sessions(emulator)
-    world.services.sessions.write(world.services.sessions.hiding("tests"))
+    sessions = world.services.sessions
+    sessions._table.write(sessions.hiding("tests"))
     listed = world.ask("GET", f"{NAMESPACES}/tests")[1]
     assert {each["id"] for each in listed} == {path.rpartition("/")[2] for path in witness.created}
 

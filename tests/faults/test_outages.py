@@ -1,6 +1,7 @@
 """A service of AWS is away for a while: what was accepted waits for it, and is done when it is back."""
 
 from collections.abc import Callable
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -69,7 +70,7 @@ def test_an_agent_waits_for_room_while_the_others_run(emulator: Emulator) -> Non
             return {"tasks": [], "failures": [{"reason": "RESOURCE:CPU"}]}
         return run_task(request)
 
-    world.ecs.run_task = run  # type: ignore[method-assign, assignment]
+    world.ecs.run_task = run  # type: ignore[method-assign]
     create(world, witness, two_agents(world, lives_ms=(500, 500)))
     world.run_for(10 * MINUTE_MS)
     assert len(world.ecs.tasks) == 1
@@ -124,10 +125,10 @@ def test_an_agent_whose_launch_goes_wrong_for_good_is_stopped_and_the_others_run
     witness.reasons = {"agents_exited"}
     given = agent_environment.of
 
-    def broken(services: object, agent: AgentRecord, *rest: object) -> object:
+    def broken(agent: AgentRecord, *rest: Any) -> object:
         if agent.name == "a":
             raise KeyError("a fault of ours")
-        return given(services, agent, *rest)  # type: ignore[arg-type]
+        return given(agent, *rest)
 
     path = create(world, witness, two_agents(world, lives_ms=(500, 60_000)))
     with patch.object(agent_environment, "of", broken):
