@@ -37,7 +37,7 @@ class Reads:
         space, session = self._read(
             [(self._namespaces, namespaces.key_of(namespace)), (self._sessions, sessions.key_of(namespace, session_id))]
         )
-        return _as(NamespaceRecord.from_item, space), _as(SessionRecord.from_item, session)
+        return _as(NamespaceRecord.from_item, space), sessions.record_of(session)
 
     def agent(self, namespace: str, session_id: str, name: str) -> tuple[SessionRecord | None, AgentRecord | None]:
         """Read an agent and its session."""
@@ -47,7 +47,7 @@ class Reads:
                 (self._session_items, agents.key_of(session_id, name)),
             ]
         )
-        return _as(SessionRecord.from_item, session), _as(AgentRecord.from_item, agent)
+        return sessions.record_of(session), _as(AgentRecord.from_item, agent)
 
     def agent_in_namespace(
         self, namespace: str, session_id: str, name: str
@@ -62,7 +62,7 @@ class Reads:
         )
         return (
             _as(NamespaceRecord.from_item, space),
-            _as(SessionRecord.from_item, session),
+            sessions.record_of(session),
             _as(AgentRecord.from_item, agent),
         )
 

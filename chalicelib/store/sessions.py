@@ -83,8 +83,7 @@ class Sessions:
 
     def find(self, namespace: str, session_id: str) -> SessionRecord | None:
         """Read a session."""
-        item = self._table.get(key_of(namespace, session_id))
-        return SessionRecord.from_item(item) if item else None
+        return record_of(self._table.get(key_of(namespace, session_id)))
 
     def of_namespace(
         self, namespace: str, *, start: str | None = None, limit: int | None = None
