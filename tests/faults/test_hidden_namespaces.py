@@ -91,8 +91,7 @@ def test_what_is_left_of_it_when_its_sessions_have_expired_is_nothing(emulator: 
 def test_what_hides_nothing_any_more_is_passed_over(emulator: Emulator) -> None:
     """As after a table was restored to a moment of which its neighbour knows nothing."""
     world, witness = with_two_sessions(emulator)
-    sessions = world.services.sessions
-    sessions._table.write(sessions.hiding("tests"))
+    world.services.sessions._table.write(world.services.sessions.hiding("tests"))
     listed = world.ask("GET", f"{NAMESPACES}/tests")[1]
     assert {each["id"] for each in listed} == {path.rpartition("/")[2] for path in witness.created}
 

@@ -1,7 +1,6 @@
 """A service of AWS is away for a while: what was accepted waits for it, and is done when it is back."""
 
 from collections.abc import Callable
-from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -125,10 +124,10 @@ def test_an_agent_whose_launch_goes_wrong_for_good_is_stopped_and_the_others_run
     witness.reasons = {"agents_exited"}
     given = agent_environment.of
 
-    def broken(agent: AgentRecord, *rest: Any) -> object:
+    def broken(agent: AgentRecord, *rest: object) -> object:
         if agent.name == "a":
             raise KeyError("a fault of ours")
-        return given(agent, *rest)
+        return given(agent, *rest)  # type: ignore[arg-type]
 
     path = create(world, witness, two_agents(world, lives_ms=(500, 60_000)))
     with patch.object(agent_environment, "of", broken):
