@@ -4,7 +4,7 @@ from chalicelib import cold_start
 
 cold_start.prepare()
 
-from chalice import Chalice  # noqa: E402
+from chalice.app import Chalice  # noqa: E402
 
 from chalicelib.api import (  # noqa: E402
     agent_options,

@@ -3,7 +3,7 @@
 from typing import Any
 
 import boto3
-from chalice import Chalice
+from chalice.app import Chalice
 
 app = Chalice(app_name="floor")
 dynamodb = boto3.client("dynamodb")

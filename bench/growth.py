@@ -148,7 +148,7 @@ class _Session:
     def __init__(self, here: Scene, messages: int) -> None:
         self._here = here
         self.id = here.create(agents=2, ttl=3_600_000 * 24)
-        self.where = {"namespace": "bench", "sessionId": self.id}
+        self.where: dict[str, Any] = {"namespace": "bench", "sessionId": self.id}
         secrets = here.admit(self.id)
         self._one, self._two = secrets.values()
         for secret in secrets.values():
@@ -172,7 +172,7 @@ class _Session:
 
     def _say(self, sender: str, messages: int, now_ms: int) -> None:
         table, items = self._here.services.log._table, list[Any]()
-        table.put = lambda item, **_: bool(items.append(item)) or True  # type: ignore[method-assign]
+        table.put = lambda item, **_: bool(items.append(item)) or True  # type: ignore[method-assign, func-returns-value]
         for number in range(messages):
             message = {
                 "id": f"m{number}",
@@ -186,7 +186,7 @@ class _Session:
             self._here.services.log.append(
                 self.id, event, at_ms=now_ms, expires_at=now_ms // 1000 + 10**6, seq=number + 1
             )
-        del table.put  # type: ignore[method-assign]
+        del table.put
         table.write_all(items)
 
     def send(self) -> Any:

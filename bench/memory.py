@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import botocore.endpoint
-from botocore.awsrequest import AWSRequest, AWSResponse
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
 #: What answers a call: its parameters, as they would be sent, to the body of the answer.
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
@@ -31,14 +31,18 @@ ENVIRONMENT = {
 def answer_from_memory(answers: dict[str, Answer]) -> None:
     """Answer the calls of this process by the operation's name; one that is not there raises ``KeyError``."""
 
-    def send(_endpoint: Any, request: AWSRequest) -> AWSResponse:
-        operation = request.headers["X-Amz-Target"].decode().rpartition(".")[2]
+    headers: Any = {"Content-Type": "application/x-amz-json-1.0"}  # any mapping will do; the stubs want more
+
+    def send(_endpoint: Any, request: AWSPreparedRequest) -> AWSResponse:
+        target: Any = request.headers["X-Amz-Target"]  # bytes by then
+        operation = target.decode().rpartition(".")[2]
+        assert isinstance(request.body, bytes)
         body = json.dumps(answers[operation](json.loads(request.body))).encode()
-        response = AWSResponse(request.url, 200, {"Content-Type": "application/x-amz-json-1.0"}, None)
-        response._content = body
+        response = AWSResponse(request.url, 200, headers, None)
+        response._content = body  # type: ignore[attr-defined]  # private: what is read of the network
         return response
 
-    botocore.endpoint.Endpoint._send = send
+    botocore.endpoint.Endpoint._send = send  # type: ignore[attr-defined]  # private: the way to the network
 
 
 NAMESPACE, SESSION = "bench", "11111111-2222-4333-8444-555555555555"

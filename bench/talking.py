@@ -188,7 +188,7 @@ def sending(stack: LocalStack) -> tuple[float, float]:
 def _fill(session: Session, thread: str, messages: int) -> None:
     """Have a thread hold so many messages, without sending each of them."""
     table, items = session.services.log._table, list[Any]()
-    table.put = lambda item, **_: bool(items.append(item)) or True  # type: ignore[method-assign]
+    table.put = lambda item, **_: bool(items.append(item)) or True  # type: ignore[method-assign, func-returns-value]
     one = session.names[0]
     for number in range(messages):
         now_ms = session.services.clock.now_ms()

@@ -61,10 +61,11 @@ def covers(grant: Use, use: Use) -> bool:
 
 
 @contextmanager
-def recorded(invoker: type = functions.Functions) -> Iterator[set[Use]]:
+def recorded(invoker: type[Any] = functions.Functions) -> Iterator[set[Use]]:
     """Record what functions call until the end of the context; ``invoker.invoke`` is what calls them."""
     uses: set[Use] = set()
-    call_api, invoke, handle = BaseClient._make_api_call, invoker.invoke, LocalGateway.handle_request
+    call_api = BaseClient._make_api_call  # type: ignore[attr-defined]  # private: every call goes through it
+    invoke, handle = invoker.invoke, LocalGateway.handle_request
 
     def calling(client: Any, operation: str, parameters: Mapping[str, Any]) -> Any:
         service = client.meta.service_model.service_id

@@ -31,7 +31,7 @@ def _file(path: str) -> Any:
     return _load_file(JSONFileLoader(), path)
 
 
-JSONFileLoader.load_file = lambda _, path: _file(path)
+JSONFileLoader.load_file = lambda _, path: _file(path)  # type: ignore[method-assign, assignment]
 
 with patch.object(utils, "load_resource", _resource), patch.object(boto3.Session, "get_available_regions", _regions):
     import moto.ec2  # noqa: F401

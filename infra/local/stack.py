@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from chalice import Chalice
+from chalice.app import Chalice
 
 from chalicelib.services import use
 from chalicelib.settings import Settings

@@ -52,7 +52,11 @@ def record(request: pytest.FixtureRequest, document: Coral) -> Iterator[Recorder
     """A recorder for all tests of this module, after which each status of the document was seen or is `NEVER`."""
     recorder = Recorder(document)
     yield recorder
-    run = {item.originalname for item in request.session.items if item.module is request.module}
+    run = {
+        item.originalname
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.module is request.module
+    }
     if run == {name for name in vars(request.module) if name.startswith("test_")}:
         offered = {
             (*operation, status)

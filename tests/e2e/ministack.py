@@ -101,7 +101,7 @@ class Ministack:
 
     def client(self, service: str) -> Any:
         """Return a boto3 client of the account's owner."""
-        return boto3.client(
+        return boto3.client(  # type: ignore[call-overload]  # of any service
             service,
             endpoint_url=self.url,
             region_name=REGION,

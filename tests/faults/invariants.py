@@ -9,7 +9,7 @@ from chalicelib.aws.bus import NotPublished
 from chalicelib.aws.tasks import NoCapacity
 from chalicelib.domain import actors
 from chalicelib.domain.errors import Unauthorized
-from chalicelib.store.table import decode
+from chalicelib.store.items import decode
 from infra.local.functions.functions import FunctionError
 from tests.faults.platform import Call, Died, World
 from tests.faults.services import variables
@@ -153,17 +153,17 @@ class Witness:
         return [f"the report of {session_id} tells of {told}, and {sorted(ran)} ran"]
 
     def _tasks(self) -> list[str]:
-        found = [f"the task {task['startedBy']} is left running" for task in self.world.ecs.running()]
+        found = [f"the task {task.started_by} is left running" for task in self.world.ecs.running()]
         for session_id, record in self._executed().items():
             last_ms = record.get("closingAtMs", 1 << 60) + self.outlives_ms
             found += [
-                f"the task {task['startedBy']} outlived its session"
+                f"the task {task.started_by} outlived its session"
                 for task in self.world.ecs.tasks.values()
                 if task.started_by.startswith(session_id) and (task.stopped_ms or 0) > last_ms
             ]
         if self.undisturbed:
             found += [
-                f"the task {task['startedBy']} was stopped before its end"
+                f"the task {task.started_by} was stopped before its end"
                 for task in self.world.ecs.tasks.values()
                 if task.stop_code == "UserInitiated"
             ]
@@ -188,7 +188,7 @@ class Witness:
                 actors.by_secret(self.world.services, variables(task)["CORAL_AGENT_SECRET"])
             except Unauthorized:
                 continue
-            found.append(f"the secret of {task['startedBy']} still works")
+            found.append(f"the secret of {task.started_by} still works")
         for session_id, items in self.last_items.items():
             found += [f"{item['item']} of {session_id} kept its secret" for item in items if "secretHash" in item]
         return found

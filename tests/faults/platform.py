@@ -213,7 +213,8 @@ class Emulator:
         for part in shortcut.patches():
             undo.enter_context(part)
         undo.callback(use, None)
-        self._make_api_call = botocore.client.BaseClient._make_api_call
+        # Private: every call goes through it.
+        self._make_api_call = botocore.client.BaseClient._make_api_call  # type: ignore[attr-defined]
         undo.enter_context(patch.object(botocore.client.BaseClient, "_make_api_call", self._intercept()))
         self.tables = Tables(ACCOUNT, REGION, self._record)
         for part in self.tables.patches():
@@ -240,7 +241,7 @@ class Emulator:
         if service not in self._clients:
             import boto3
 
-            self._clients[service] = client = boto3.client(service)
+            self._clients[service] = client = boto3.client(service)  # type: ignore[call-overload]  # of any service
             self._in_process.follow(client.meta.events)
             if service == "dynamodb":
                 Shortcut(self.tables, ACCOUNT, REGION).follow(client)
@@ -474,7 +475,7 @@ class World:
         if self.at_call is not None:
             self.at_call(self)
         for see in list(self.before_call):
-            self.outside(lambda see=see: see(self.calls[-1]))
+            self.outside(functools.partial(see, self.calls[-1]))
         if self.outage is not None and (error := self.outage(operation)) is not None:
             raise error
         kind = self.fault.kind if self.fault and self.fault.number == len(self.calls) else ""

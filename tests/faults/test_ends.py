@@ -8,8 +8,9 @@ from moto.dynamodb.models import dynamodb_backends
 
 from chalicelib.reactions import lifecycle
 from chalicelib.store.items import encode
+from infra.local.environment import ACCOUNT, REGION
 from tests.client import session, sleeper
-from tests.faults.platform import ACCOUNT, REGION, Emulator, World
+from tests.faults.platform import Emulator, World
 from tests.faults.scenarios import DAY_MS, HOLD, NAMESPACES, begin, create, two_agents
 
 #: How long the log is here; a purge takes the same calls for each slice, whatever comes after it.

@@ -58,6 +58,10 @@ def test_what_hides_it_is_no_session(emulator: Emulator) -> None:
     for found in (sessions.all(), sessions.of_namespace("tests"), sessions.stored((0, 1))):
         assert {record.session_id for record in found} == known
     assert sessions.find("tests", "!") is None
+    reads = world.services.reads
+    assert reads.session("tests", "!")[1] is None
+    assert reads.agent("tests", "!", "a")[0] is None
+    assert reads.agent_in_namespace("tests", "!", "a")[1] is None
     for session_id in known:
         sessions.remove("tests", session_id, status="executed")
     assert not sessions.any_in("tests")

@@ -69,7 +69,7 @@ def test_an_agent_waits_for_room_while_the_others_run(emulator: Emulator) -> Non
             return {"tasks": [], "failures": [{"reason": "RESOURCE:CPU"}]}
         return run_task(request)
 
-    world.ecs.run_task = run  # type: ignore[method-assign, assignment]
+    world.ecs.run_task = run  # type: ignore[method-assign]
     create(world, witness, two_agents(world, lives_ms=(500, 500)))
     world.run_for(10 * MINUTE_MS)
     assert len(world.ecs.tasks) == 1

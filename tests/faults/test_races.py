@@ -150,7 +150,7 @@ def is_listed_as_it_is_seen(world: World, _: Witness) -> None:
         world.run_for(pause_ms)
         paths = [f"{SESSIONS}/tests/{record['sessionId']}" for record in world.items("sessions")]
         seen = {path.rpartition("/")[2] for path in paths if world.request("GET", path)[0] == 200}
-        status, listed, _ = world.request("GET", f"{NAMESPACES}/tests")
+        status, listed, _headers = world.request("GET", f"{NAMESPACES}/tests")
         there = world.services.namespaces.find("tests")
         assert status == (404 if there is None or there.forced else 200)
         assert {each["id"] for each in listed if status == 200} == seen

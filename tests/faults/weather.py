@@ -63,7 +63,7 @@ class _Endpoint(BaseHTTPRequestHandler):
     def _ask_moto(self, region: str, body: bytes) -> tuple[int, dict[str, Any], bytes]:
         """Hand DynamoDB's requests to moto as they are: what is binary in them has no other form."""
         host = f"dynamodb.{region}.amazonaws.com"
-        headers = HeadersDict({**dict(self.headers.items()), "Host": host})
+        headers: Any = HeadersDict({**dict(self.headers.items()), "Host": host})  # as botocore has them then
         answer = botocore_stubber.process_request(AWSPreparedRequest("POST", f"https://{host}/", headers, body, False))
         assert answer is not None
         status, answered, content = answer
@@ -103,7 +103,7 @@ class _Server(ThreadingHTTPServer):
         """Return a client that does not go through the weather."""
         with self._lock:
             if service not in self._clients:
-                self._clients[service] = boto3.client(service, region_name=REGION)
+                self._clients[service] = boto3.client(service, region_name=REGION)  # type: ignore[call-overload]  # of any service
             return self._clients[service]
 
     def handle_error(self, *_: object) -> None:

@@ -67,7 +67,9 @@ class Somebody:
         self.client = Client(stack.url, stack.key)
         self.receiver = receiver
 
-    def must(self, method: str, path: str, body: Any = None, status: int = 200, **headers: str) -> Any:
+    def must(
+        self, method: str, path: str, body: Any = None, status: int = 200, headers: dict[str, str] | None = None
+    ) -> Any:
         """Make a request that must be answered so."""
         answer = self.client.call(method, path, body, headers)
         assert answer.status == status, (method, path, answer)
@@ -128,8 +130,8 @@ def conversation(somebody: Somebody) -> None:
     request = session(*agents, namespace="talk")
     request["agentGraphRequest"]["customTools"] = {"extra": tool}
     key = {"Idempotency-Key": "once"}
-    created = somebody.must("POST", "/api/v1/local/session", request, **key)
-    assert somebody.must("POST", "/api/v1/local/session", request, **key) == created
+    created = somebody.must("POST", "/api/v1/local/session", request, headers=key)
+    assert somebody.must("POST", "/api/v1/local/session", request, headers=key) == created
     path = f"/api/v1/local/session/talk/{created['sessionId']}"
     somebody.running(path)
 
@@ -183,7 +185,7 @@ def endings(somebody: Somebody) -> None:
 def registry(somebody: Somebody) -> None:
     text = (SLEEPER / "coral-agent.toml").read_text().replace('"sleeper"', '"other"')
     toml = {"Content-Type": "application/toml"}
-    somebody.must("PUT", "/api/v1/registry/local/other/1.0.0", text.encode(), **toml)
+    somebody.must("PUT", "/api/v1/registry/local/other/1.0.0", text.encode(), headers=toml)
     somebody.must("GET", "/api/v1/registry")
     somebody.must("GET", "/api/v1/registry/local/other/1.0.0")
     somebody.must("DELETE", "/api/v1/registry/local/other/1.0.0")

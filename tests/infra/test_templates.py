@@ -43,7 +43,7 @@ def test_cfn_lint_finds_nothing(template: Path) -> None:
 
 def test_checkov_finds_nothing_and_each_skip_has_its_reason(checkov: Path) -> None:
     files = [argument for template in TEMPLATES for argument in ("--file", str(template))]
-    command = [checkov, *files, "--framework", "cloudformation", "--output", "json", "--skip-download", "--quiet"]
+    command = [str(checkov), *files, "--framework", "cloudformation", "--output", "json", "--skip-download", "--quiet"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     found = json.loads(done.stdout)
     assert found["summary"]["failed"] == 0, found["results"]

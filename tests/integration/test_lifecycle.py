@@ -27,7 +27,7 @@ def client(stack: LocalStack) -> Client:
 
 @pytest.fixture
 def namespace(request: pytest.FixtureRequest) -> str:
-    return request.node.name
+    return str(request.node.name)
 
 
 def statuses(client: Client, path: str) -> list[str]:

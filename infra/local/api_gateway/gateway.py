@@ -4,7 +4,7 @@ import socket
 import threading
 from collections.abc import Mapping
 
-from chalice import Chalice
+from chalice.app import Chalice
 from uvicorn import Config, Server
 
 from infra.local.api_gateway.application import Application, SocketHandler

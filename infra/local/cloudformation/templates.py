@@ -17,7 +17,7 @@ class TemplateError(Exception):
 _Base: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class _Loader(_Base):
+class _Loader(_Base):  # type: ignore[valid-type, misc]  # which of both it is, a build of PyYAML says
     """YAML with CloudFormation's short forms: ``!Sub x`` is ``{"Fn::Sub": x}``."""
 
 

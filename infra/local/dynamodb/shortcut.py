@@ -22,7 +22,7 @@ from moto.dynamodb.comparisons import ConditionExpressionParser
 from moto.dynamodb.exceptions import ItemSizeTooLarge
 from moto.dynamodb.models.dynamo_type import DynamoType, Item, LimitedSizeDict
 from moto.dynamodb.models.utilities import dynamo_json_dump
-from moto.dynamodb.parsing.expressions import UpdateExpressionParser
+from moto.dynamodb.parsing.expressions import UpdateExpressionParser  # type: ignore[attr-defined]  # unchecked in moto
 from moto.dynamodb.responses import DynamoHandler
 from werkzeug.exceptions import HTTPException
 
@@ -78,10 +78,11 @@ class Shortcut:
 
     def follow(self, client: BaseClient) -> None:
         """Answer the calls of a client of DynamoDB."""
-        client._ruleset_resolver = None  # else its one endpoint is worked out anew for each call
-        client._convert_to_request_dict = _as_it_is(client)
+        client._ruleset_resolver = None  # type: ignore[attr-defined]  # else its one endpoint is worked out anew for each call
+        client._convert_to_request_dict = _as_it_is(client)  # type: ignore[attr-defined]  # the last step before HTTP
         for operation in ITEM_OPERATIONS:
-            client.meta.events.register(f"before-call.dynamodb.{operation}", self._answer)
+            # The stubs say that nothing is answered; what is answered here is the call's result.
+            client.meta.events.register(f"before-call.dynamodb.{operation}", self._answer)  # type: ignore[arg-type]
 
     def _answer(self, model: Any, params: dict[str, Any], **_: Any) -> _Answer | None:
         text = params["body"]
@@ -98,9 +99,9 @@ class Shortcut:
         return _accepted(parsed, params["url"])
 
 
-def _as_it_is(client: BaseClient) -> Callable[..., dict[str, Any]]:
+def _as_it_is(client: Any) -> Callable[..., dict[str, Any]]:
     """Return how a client makes requests of its calls: one about items is asked for in the JSON that moto reads."""
-    convert = client._convert_to_request_dict
+    convert: Callable[..., dict[str, Any]] = client._convert_to_request_dict
     validator = getattr(client._serializer, "_param_validator", None)  # where calls are checked, before they are sent
 
     def request(*, api_params: dict[str, Any], operation_model: Any, **about: Any) -> dict[str, Any]:
@@ -116,13 +117,18 @@ def _as_it_is(client: BaseClient) -> Callable[..., dict[str, Any]]:
 
 
 def _accepted(parsed: dict[str, Any], url: str) -> _Answer:
-    parsed["ResponseMetadata"] = {"HTTPStatusCode": 200, "HTTPHeaders": {}, "RetryAttempts": 0}
-    return AWSResponse(url, 200, {}, None), parsed
+    return _answer(parsed, url, 200, {})
+
+
+def _answer(parsed: dict[str, Any], url: str, status: int, headers: Any) -> _Answer:
+    parsed["ResponseMetadata"] = {"HTTPStatusCode": status, "HTTPHeaders": headers, "RetryAttempts": 0}
+    return AWSResponse(url, status, headers, None), parsed
 
 
 def _refused(handler: "_Handler", error: ServiceException | HTTPException, model: Any, url: str) -> _Answer:
+    body: str | bytes | None
     if isinstance(error, HTTPException):
-        status, headers, body = error.code, dict(error.get_headers()), error.description
+        status, headers, body = error.code or 500, dict(error.get_headers()), error.description
     else:
         status, headers, body = handler.serialized(ActionResult(error))
     raw = {"status_code": status, "headers": headers, "body": body.encode() if isinstance(body, str) else body}
@@ -130,8 +136,7 @@ def _refused(handler: "_Handler", error: ServiceException | HTTPException, model
     shape = model.service_model.shape_for_error_code(parsed["Error"]["Code"])
     if shape is not None:
         parsed.update(_parser.parse(raw, shape))
-    parsed["ResponseMetadata"] = {"HTTPStatusCode": status, "HTTPHeaders": headers, "RetryAttempts": 0}
-    return AWSResponse(url, status, headers, None), parsed
+    return _answer(parsed, url, status, headers)
 
 
 def _has_binary(text: str) -> bool:
@@ -151,12 +156,8 @@ class _Handler(DynamoHandler):
         self.response_headers: dict[str, Any] = {}
         self.querystring: dict[str, Any] = {}
         self.uri_match: dict[str, Any] = {}
-        self._account = account
+        self.current_account = account
         self._operation = operation
-
-    @property
-    def current_account(self) -> str:
-        return self._account
 
     def perform(self) -> str:
         """Do what is asked, and return the answer as JSON; moto raises what it refuses."""

@@ -112,7 +112,9 @@ class StandIn:
         server = MCPServer("Coral Agent Server")
 
         def caller(ctx: Context, tool: str, **arguments: Any) -> str:
-            agent: str = ctx.request_context.request.path_params["agent"]
+            request = ctx.request_context.request
+            assert request is not None
+            agent: str = request.path_params["agent"]
             self.calls.append((agent, tool, arguments))
             return agent
 

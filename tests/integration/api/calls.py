@@ -17,7 +17,8 @@ _here = threading.local()
 def calls_to_aws(fail_at: int | None = None, *, after: bool = False) -> Iterator[list[str]]:
     """Record the operations that requests ask of AWS; the one at ``fail_at`` fails, or loses its answer ``after``."""
     made: list[str] = []
-    call, handle = BaseClient._make_api_call, LocalGateway.handle_request
+    call = BaseClient._make_api_call  # type: ignore[attr-defined]  # private: every call goes through it
+    handle = LocalGateway.handle_request
 
     def recorded(self: BaseClient, operation: str, parameters: Any) -> Any:
         if not getattr(_here, "is_request", False):

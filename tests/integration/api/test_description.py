@@ -17,7 +17,8 @@ pytestmark = pytest.mark.xdist_group("api")
 
 @pytest.fixture(scope="module")
 def document(stack: LocalStack) -> dict[str, Any]:
-    return Client(stack.url, None).call("GET", "/api_v1.json").body
+    body: dict[str, Any] = Client(stack.url, None).call("GET", "/api_v1.json").body
+    return body
 
 
 def test_the_document_names_every_route(document: dict[str, Any]) -> None:

@@ -42,7 +42,7 @@ def deferred(client: Client, namespace: str, *names: str, **annotations: str) ->
 def talk(client: Client, path: str, *texts: str, name: str = "talk") -> str:
     """Send messages in a new thread and return its id."""
     puppet = path.replace("/local/session/", "/puppet/") + "/a/thread"
-    thread = client.call("POST", puppet, {"threadName": name, "participantNames": []}).body["thread"]["id"]
+    thread: str = client.call("POST", puppet, {"threadName": name, "participantNames": []}).body["thread"]["id"]
     for text in texts:
         message = {"threadId": thread, "content": text, "mentions": []}
         assert client.call("POST", f"{puppet}/message", message).status == 200

@@ -35,7 +35,7 @@ def refused(client: Client) -> Refused:
 
 def changed(request: Request, path: str, value: Any) -> Request:
     """Return a request with one value changed: the path's parts are keys and places."""
-    whole = json.loads(json.dumps(request))
+    whole: Request = json.loads(json.dumps(request))
     part: Any = whole
     *way, last = [int(each) if each.isdigit() else each for each in path.split(".")]
     for each in way:
@@ -274,7 +274,7 @@ def test_a_body_of_more_than_a_megabyte_is_too_large(client: Client, namespace: 
 
 def test_a_definition_that_no_item_holds_is_too_large(client: Client, namespace: str, refused: Refused) -> None:
     request = session({**sleeper(), "customToolAccess": ["tool"]}, namespace=namespace)
-    schema = {"type": "object", "properties": {"a": {"description": "x" * 380_000}}}
+    schema: dict[str, Any] = {"type": "object", "properties": {"a": {"description": "x" * 380_000}}}
     tool = {"transport": {"type": "http", "url": "http://127.0.0.1:1/"}, "schema": schema}
     request["agentGraphRequest"]["customTools"] = {"tool": tool}
     answer = refused(request)

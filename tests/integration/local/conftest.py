@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from chalice import Chalice
+from chalice.app import Chalice
 
 from infra.local.stack import LocalStack
 

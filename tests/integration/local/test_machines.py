@@ -1,6 +1,7 @@
 """The state machines of ``infra/``, run as they are."""
 
 import datetime
+import functools
 import json
 import time
 from typing import Any
@@ -21,9 +22,9 @@ class Lifecycle:
         self.answers: dict[str, list[Any]] = {}
         self.stand_ins = stand_ins
         for name in ("run_agents", "close_session", "remove_session"):
-            stand_ins.on(name, lambda event, context, name=name: self._call(name, event))
+            stand_ins.on(name, functools.partial(self._call, name))
 
-    def _call(self, name: str, event: dict[str, Any]) -> Any:
+    def _call(self, name: str, event: dict[str, Any], _context: object) -> Any:
         self.calls.append((name, time.time(), event))
         waiting = self.answers.get(name)
         if waiting:
@@ -121,7 +122,7 @@ def test_a_run_that_fails_is_tried_again(stand_ins: StandIns, lifecycle: Lifecyc
 
 def _retries_of(state: str) -> int:
     machine = json.loads((TEMPLATES / "session-lifecycle.asl.json").read_text())
-    return machine["States"][state]["Retry"][0]["MaxAttempts"]
+    return int(machine["States"][state]["Retry"][0]["MaxAttempts"])
 
 
 def test_a_run_that_cannot_be_ends_in_closing(

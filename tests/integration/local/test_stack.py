@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from chalice import Chalice
+from chalice.app import Chalice
 from moto.dynamodb.models.dynamo_type import Item
 
 from infra.local.stack import LocalStack

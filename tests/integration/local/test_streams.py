@@ -51,7 +51,11 @@ def test_concurrent_writers_lose_nothing(stand_ins: StandIns) -> None:
     stand_ins.on("on_change", seen)
     names = [[f"{writer}-{number}" for number in range(20)] for writer in range(8)]
 
-    threads = [threading.Thread(target=lambda own=own: [stand_ins.put_session(n) for n in own]) for own in names]
+    def write(own: list[str]) -> None:
+        for name in own:
+            stand_ins.put_session(name)
+
+    threads = [threading.Thread(target=write, args=(own,)) for own in names]
     for thread in threads:
         thread.start()
     for thread in threads:

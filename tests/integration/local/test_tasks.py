@@ -245,7 +245,7 @@ def test_stopped_tasks_are_forgotten_in_time(stand_ins: StandIns, monkeypatch: p
 
 
 def test_a_stack_needs_no_agents() -> None:
-    from chalice import Chalice
+    from chalice.app import Chalice
 
     with LocalStack(app=Chalice("atoll")) as stack:
         assert stack.agents == []

@@ -82,7 +82,7 @@ def test_an_agent_or_session_that_is_not_there_has_no_puppet(here: World, client
     body = {"threadName": "t", "participantNames": []}
     assert puppet(client, "POST", "/thread", body, agent="zoe").status_code == 404
     assert puppet(client, "POST", "/thread", body, session="nope").status_code == 404
-    here.services.sessions.close("ns", SESSION, now_ms=1, reason="x")
+    here.services.sessions.close("ns", SESSION, now_ms=1, reason="closed_by_user")
     assert puppet(client, "POST", "/thread", body).status_code == 400
 
 

@@ -235,7 +235,7 @@ def test_a_secret_dies_with_its_agent_and_with_its_session(here: World) -> None:
     here.services.agents.stop("11111111-2222-4333-8444-555555555555", "ann", now_ms=1, reason="x")
     assert here.post("ann", request("ping")).status == 401
     assert here.post("bob", request("ping")).status == 200
-    here.services.sessions.close("ns", "11111111-2222-4333-8444-555555555555", now_ms=1, reason="x")
+    here.services.sessions.close("ns", "11111111-2222-4333-8444-555555555555", now_ms=1, reason="closed_by_user")
     assert here.post("bob", request("ping")).status == 401
 
 

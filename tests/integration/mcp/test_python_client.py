@@ -20,7 +20,7 @@ async def call(client: Client, tool: str, **arguments: Any) -> Any:
 
 
 async def ask(url: str, mode: str) -> str:
-    async with Client(url, mode=mode) as client:  # type: ignore[arg-type]
+    async with Client(url, mode=mode) as client:
         thread = (await call(client, "coral_create_thread", threadName="sums", participantNames=["bob"]))["thread"][
             "id"
         ]
@@ -34,7 +34,7 @@ async def ask(url: str, mode: str) -> str:
 
 
 async def reply(url: str, mode: str) -> list[str]:
-    async with Client(url, mode=mode) as client:  # type: ignore[arg-type]
+    async with Client(url, mode=mode) as client:
         names = [tool.name for tool in (await client.list_tools()).tools]
         instruction = await client.read_resource("coral://instruction")
         assert "coral_send_message" in instruction.contents[0].text  # type: ignore[union-attr]
@@ -72,7 +72,7 @@ def test_a_client_comes_back_for_its_waits(here: World, comebacks: list[str]) ->
 
 def test_a_client_that_may_choose_takes_the_newest_version(here: World) -> None:
     async def version(url: str, mode: str) -> str:
-        async with Client(f"{url}/mcp/v1/{here.secret('ann')}/mcp", mode=mode) as client:  # type: ignore[arg-type]
+        async with Client(f"{url}/mcp/v1/{here.secret('ann')}/mcp", mode=mode) as client:
             return client.protocol_version
 
     with serving(here) as url:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+from typing import Any
 
 from chalicelib.mcp import resources
 from tests.mcp_world import World
@@ -14,7 +15,7 @@ def read(here: World, name: str, uri: str) -> str:
     return str(content["text"])
 
 
-def blocks(text: str) -> list[object]:
+def blocks(text: str) -> list[Any]:
     return [json.loads(found[1]) for found in re.findall(r"^(```+)json\n(.*?)\n\1$", text, re.DOTALL | re.MULTILINE)]
 
 
@@ -24,11 +25,11 @@ def test_the_state_says_who_the_agent_is_whom_it_knows_and_what_was_said(here: W
     here.send("bob", thread, "hello ann")
     here.thread("ann", "cem", name="not for bob")
     me, known, mine = blocks(read(here, "bob", "coral://state"))
-    assert me["name"] == "bob"  # type: ignore[index]
-    assert abs(me["currentUnixTime"] - here.services.clock.now_ms()) < 10_000  # type: ignore[index]
-    assert [other["name"] for other in known] == ["ann", "cem"]  # type: ignore[attr-defined]
-    assert known[0]["status"]["connectionStatus"]["type"] == "connected"  # type: ignore[index]
-    (view,) = mine  # type: ignore[misc]
+    assert me["name"] == "bob"
+    assert abs(me["currentUnixTime"] - here.services.clock.now_ms()) < 10_000
+    assert [other["name"] for other in known] == ["ann", "cem"]
+    assert known[0]["status"]["connectionStatus"]["type"] == "connected"
+    (view,) = mine
     assert view["name"] == "plans"
     assert [message["text"] for message in view["messages"]] == ["hello ``` bob", "hello ann"]
 

@@ -50,7 +50,8 @@ def reporter(report: Path, **options: Any) -> dict[str, Any]:
 
 
 def found(report: Path) -> dict[str, Any]:
-    return json.loads(eventually(lambda: report.exists() and report.read_text()))
+    read: dict[str, Any] = json.loads(eventually(lambda: report.exists() and report.read_text()))
+    return read
 
 
 def test_options_are_in_the_environment_and_in_files(client: Client, report: Path) -> None:
@@ -155,6 +156,7 @@ def test_the_container_that_runs_first_on_aws_fetches_the_same(
     path = client.create(session(asked, namespace="options"))
     secret = found(report)["environment"]["CORAL_AGENT_SECRET"]
     record = stack.services.registry.find("reporter", "1.0.0")
+    assert record is not None
     containers = definition_of(record, "docker", stack.services.settings, "us-east-1")["containerDefinitions"]
     first = next(container for container in containers if container["name"] == "options")
     script = first["command"][0].replace(OPTIONS_DIRECTORY, str(tmp_path / "volume"))

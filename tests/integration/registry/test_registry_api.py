@@ -1,5 +1,6 @@
 """The registry over HTTP, on the local stack."""
 
+import functools
 import zlib
 from collections.abc import Iterator
 
@@ -136,15 +137,16 @@ def test_another_version_is_another_agent(client: Client, name: str) -> None:
 
 def test_an_agent_that_was_replaced_runs_as_it_is_now(client: Client, name: str) -> None:
     path = f"{REGISTRY}/local/{name}/1.0.0"
+
+    def runs(made: str) -> bool:
+        status: str = client.call("GET", f"{made}/extended").body["agents"][0]["status"]["type"]
+        return status == "running"
+
     for seconds in ("60", "0"):
         client.call("PUT", path, toml(name).replace(b'"60"', f'"{seconds}"'.encode()), TOML)
         made = client.create(session(agent("a", name), namespace=name))
         if seconds == "60":
-            eventually(
-                lambda made=made: (
-                    client.call("GET", f"{made}/extended").body["agents"][0]["status"]["type"] == "running"
-                )
-            )
+            eventually(functools.partial(runs, made))
             client.call("DELETE", made)
         client.wait_for_status(made, None)
 

@@ -48,7 +48,7 @@ class Clients:
 
     def client(self, service: str) -> Any:
         if service not in self.made:
-            self.made[service] = boto3.client(service)
+            self.made[service] = boto3.client(service)  # type: ignore[call-overload]  # of any service
         return self.made[service]
 
 

@@ -1,6 +1,7 @@
 """What ECS says to `RunTask`, and what Atoll makes of it."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import boto3
 import pytest
@@ -21,7 +22,8 @@ def ecs() -> Iterator[Stubber]:
 
 
 def run(ecs: Stubber) -> str:
-    return Tasks(ecs.client, Settings()).run("echo:2", {"A": "b"}, started_by="s/0")
+    client: Any = ecs.client
+    return Tasks(client, Settings()).run("echo:2", {"A": "b"}, started_by="s/0")
 
 
 def test_a_repeated_launch_of_an_agent_registered_anew_is_the_task_that_runs(ecs: Stubber) -> None:

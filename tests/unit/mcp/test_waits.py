@@ -181,7 +181,7 @@ HOLDS_MS = st.one_of(st.none(), st.integers(0, 2_000))
 
 
 @given(WRITES, THINKS_MS, HOLDS_MS)
-@settings(max_examples=3 * settings.default.max_examples)
+@settings(max_examples=3 * settings().max_examples)
 def test_an_agent_that_waits_again_and_again_is_given_every_message_once(
     writes: list[Write], thinks_ms: list[int], hold_ms: int | None
 ) -> None:
@@ -194,7 +194,7 @@ def test_an_agent_that_waits_again_and_again_is_given_every_message_once(
 
 
 @given(WRITES)
-@settings(max_examples=2 * settings.default.max_examples)
+@settings(max_examples=2 * settings().max_examples)
 def test_a_message_is_given_soon_after_it_appears_and_not_before(writes: list[Write]) -> None:
     here = Memory()
     started_ms = here.clock.start_ms

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chalicelib.domain import registry
+from chalicelib.domain import agent_files
 from chalicelib.domain.errors import BadRequest
 
 
@@ -16,7 +16,7 @@ def parse(name: str = "a", version: str = "1.0.0") -> tuple[str, str]:
         [runtimes.docker]
         image = "a"
     """
-    identifier = registry.parse(text).info.identifier
+    identifier = agent_files.parse(text).info.identifier
     return identifier.name, identifier.version
 
 

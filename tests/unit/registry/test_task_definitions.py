@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from botocore.session import get_session
 from botocore.validate import validate_parameters
@@ -11,7 +12,7 @@ from chalicelib.aws.task_definitions import TaskDefinitions, definition_of
 from chalicelib.domain import agent_files
 from chalicelib.settings import Settings
 from chalicelib.store.registry import RegistryAgentRecord
-from chalicelib.wire.registry import RuntimeId
+from chalicelib.wire.identifiers import RuntimeId
 
 FS = '[options.F]\ntype = "string"\ntransport = "fs"'
 
@@ -35,6 +36,7 @@ def definition(
     )
     request = definition_of(record, runtime, Settings(stage="prod", **settings), "eu-west-1")
     shape = get_session().get_service_model("ecs").operation_model("RegisterTaskDefinition").input_shape
+    assert shape is not None
     validate_parameters(request, shape)
     return request
 
@@ -118,7 +120,7 @@ def test_a_definition_is_told_by_all_that_it_is_made_of() -> None:
     )
 
     def word(region: str, **settings: Any) -> str:
-        client = get_session().create_client("ecs", region_name=region)
+        client = boto3.client("ecs", region_name=region)
         return TaskDefinitions(client, Settings(stage="prod", **settings)).wanted(record, "docker")[0]
 
     usual = word("eu-west-1")

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from chalice import Chalice, Response
+from chalice.app import Chalice, Response
 
 from tests.integration.local.conftest import StandIns
 
@@ -40,11 +40,12 @@ def app(release: threading.Event, waiting: list[int]) -> Chalice:
     @app.route("/echo/{name}", methods=["GET", "POST"])
     def echo(name: str) -> dict[str, Any]:
         request = app.current_request
-        query = request.query_params
+        assert request is not None
+        query, body = request.query_params, request.raw_body
         return {
             "name": name,
             "query": {key: query.getlist(key) for key in query} if query else None,
-            "body": request.raw_body.decode() if request.raw_body else None,
+            "body": body.decode() if isinstance(body, bytes) and body else None,
             "header": request.headers.get("x-header"),
         }
 

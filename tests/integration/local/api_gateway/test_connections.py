@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from chalice import Chalice
+from chalice.app import Chalice
 
 from infra.local.api_gateway import Gateway, application, connection, gateway
 from infra.local.waiting import Stopped
