@@ -80,7 +80,7 @@ def recorded(invoker: type = functions.Functions) -> Iterator[set[Use]]:
             return invoke(self, function, event)
 
     def handling(self: Any, method: str, path: str, headers: Any, body: Any) -> Any:
-        # The agents' door is the same code behind the gateway and behind its Function URL.
+        # The agents' endpoint is the same code behind the gateway and behind its Function URL.
         with _as(*(["api_handler", "mcp"] if path.startswith("/mcp/") else ["api_handler"])):
             return handle(self, method, path, headers, body)
 

@@ -93,7 +93,7 @@ class Containers:
         return dict(self._ecs.describe_tasks(cluster=self._cluster, tasks=[arn])["tasks"][0])
 
     def _tell_of_the_end(self, task: dict[str, Any], code: int) -> None:
-        """Hand over the event that ECS would put on the default bus, where nobody else may speak for AWS."""
+        """Hand over the event that ECS would put on the default bus, where only AWS may put events of `aws.` sources."""
         now = datetime.now(UTC).isoformat()
         detail = {
             "taskArn": task["taskArn"],

@@ -147,10 +147,10 @@ class Witness:
         closed_ms = self._executed()[session_id]["closingAtMs"]
         ran = {variables(task)["CORAL_AGENT_ID"] for task in tasks if (task.started_ms or 1 << 60) < closed_ms}
         asked = {variables(task)["CORAL_AGENT_ID"] for task in tasks}
-        told = [row["name"] for row in report["agentStats"]]
-        if len(set(told)) == len(told) and ran <= set(told) <= asked:
+        reported = [row["name"] for row in report["agentStats"]]
+        if len(set(reported)) == len(reported) and ran <= set(reported) <= asked:
             return []
-        return [f"the report of {session_id} tells of {told}, and {sorted(ran)} ran"]
+        return [f"the report of {session_id} names {reported}, and {sorted(ran)} ran"]
 
     def _tasks(self) -> list[str]:
         found = [f"the task {task['startedBy']} is left running" for task in self.world.ecs.running()]
@@ -201,7 +201,7 @@ class Witness:
         ]
 
     def _log(self) -> list[str]:
-        """Each task that ran was told of in the session's log, when it started and when it stopped."""
+        """The session's log has the start and the stop of each task that ran."""
         found = []
         for session_id, items in self.last_items.items():
             tasks = [task for task in self.world.ecs.tasks.values() if task.started_by.startswith(session_id)]
@@ -211,12 +211,12 @@ class Witness:
                 if item["item"].startswith("EVENT#")
             }
             once = ("runtime_started", "runtime_stopped", "agent_connected")
-            told = [(event["type"], event["name"]) for event in entries.values() if event["type"] in once]
+            logged = [(event["type"], event["name"]) for event in entries.values() if event["type"] in once]
             names = [variables(task)["CORAL_AGENT_ID"] for task in tasks if task.started_ms is not None]
             wanted = [(kind, name) for kind in ("runtime_started", "runtime_stopped") for name in names]
-            found += [f"the log of {session_id} does not tell of {each}" for each in wanted if each not in told]
-            if len(set(told)) < len(told):
-                found.append(f"the log of {session_id} tells twice: {sorted(told)}")
+            found += [f"the log of {session_id} lacks {each}" for each in wanted if each not in logged]
+            if len(set(logged)) < len(logged):
+                found.append(f"the log of {session_id} has something twice: {sorted(logged)}")
         return found
 
     def _events(self) -> list[str]:

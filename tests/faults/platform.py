@@ -144,7 +144,7 @@ class WorldClock(Clock):
 
 
 class Receiver:
-    """Who is sent webhooks; it keeps every body and answers as it is told (200 by default)."""
+    """A receiver of webhooks that keeps every body and answers with the status that a test sets (200 by default)."""
 
     def __init__(self, world: "World") -> None:
         self._world = world
@@ -297,8 +297,8 @@ class Stream:
         self._failures = 0
         #: Every record that it carried, in order.
         self.carried: list[dict[str, Any]] = []
-        #: Records that were given up.
-        self.dead: list[dict[str, Any]] = []
+        #: Records that are not retried any more.
+        self.failed: list[dict[str, Any]] = []
         #: A test may hold the stream back.
         self.held = False
         #: How long a record is under way, and whether those of a batch come the other way round, one by one.
@@ -334,7 +334,7 @@ class Stream:
         self._under_way = False
         self._failures = self._failures + 1 if first == 0 else 0
         if self._failures > self._mapping.most_retries or self._failures * 60 > self._mapping.longest_age_s:
-            self.dead.append(self._waiting.pop(0))
+            self.failed.append(self._waiting.pop(0))
             self._failures = 0
         if self.reversed:
             self._waiting.reverse()
@@ -593,9 +593,9 @@ class World:
         return status, json.loads(answer["body"])
 
     def secret_of(self, agent: str) -> str:
-        """Return the secret that an agent's latest task was given."""
-        given = [variables(task) for task in self.ecs.tasks.values()]
-        return [each["CORAL_AGENT_SECRET"] for each in given if each.get("CORAL_AGENT_ID") == agent][-1]
+        """Return the secret in the environment of an agent's latest task."""
+        started = [variables(task) for task in self.ecs.tasks.values()]
+        return [each["CORAL_AGENT_SECRET"] for each in started if each.get("CORAL_AGENT_ID") == agent][-1]
 
     def tool(self, agent: str, name: str, **arguments: Any) -> dict[str, Any]:
         """Call a tool in an agent's place; return its result, with ``error`` when it was refused."""

@@ -70,7 +70,7 @@ def test_a_task_stops_before_run_task_has_returned(emulator: Emulator) -> None:
 
 
 @pytest.mark.parametrize("started_by", ["unknown", "unknown/0", "00000000-0000-4000-8000-000000000000/7", "/", ""])
-def test_a_task_that_nobody_knows_stops(emulator: Emulator, started_by: str) -> None:
+def test_an_unknown_task_stops(emulator: Emulator, started_by: str) -> None:
     world, witness = begin(emulator)
     witness.reasons = {"agents_exited"}
     create(world, witness, two_agents(world, lives_ms=(60_000, 60_000)))

@@ -1,4 +1,4 @@
-"""What slipped through, made by hand, is found and mended; what is well is left alone."""
+"""The reconciler finds and repairs inconsistent state, made by hand here, and leaves consistent state alone."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -117,7 +117,7 @@ def test_an_agent_that_was_ended_but_whose_task_was_not_stopped(made: Made) -> N
         world.services.agents.stop(session_id, name, now_ms=world.now_ms, reason="ended by a user")
     world.run_for(11 * MINUTE_MS)
     assert reconcile(world) == {"agents_gone": 1, "task_stray": 2}
-    witness.last_items.clear()  # the log was not told, by the way in which this was made
+    witness.last_items.clear()  # this test's shortcut has not written to the log
     world.run()
     assert not world.ecs.running()
     assert not world.items("sessions")
@@ -169,7 +169,7 @@ def test_an_execution_that_never_started(made: Made) -> None:
     assert len(world.ecs.tasks) == 2
 
 
-def test_a_lifecycle_that_was_not_told_of_the_end(made: Made) -> None:
+def test_a_lifecycle_that_missed_the_end(made: Made) -> None:
     world, witness = made
     path = running(world, witness)
     with losing(world, "sessions"):
@@ -182,7 +182,7 @@ def test_a_lifecycle_that_was_not_told_of_the_end(made: Made) -> None:
     assert not world.items("sessions")
 
 
-def test_a_hold_that_nobody_ends(made: Made) -> None:
+def test_a_hold_that_is_overdue(made: Made) -> None:
     world, witness = made
     path = running(world, witness, persistenceMode=HOLD)
     world.ask("DELETE", path)
@@ -198,7 +198,7 @@ def test_a_hold_that_nobody_ends(made: Made) -> None:
     assert not witness.broken()
 
 
-def test_a_time_to_live_that_nobody_keeps(made: Made) -> None:
+def test_a_time_to_live_that_was_missed(made: Made) -> None:
     world, witness = made
     running(world, witness, ttl=MINUTE_MS)
     [execution] = world.executions("session-lifecycle")
@@ -288,7 +288,7 @@ def test_a_namespace_left_deleting_with_a_session(made: Made) -> None:
     assert len(world.ecs.running()) == 2
 
 
-def test_a_deletion_by_request_that_nobody_went_on_with(made: Made) -> None:
+def test_a_deletion_by_request_that_was_broken_off(made: Made) -> None:
     world, witness = made
     running(world, witness)
     create(world, witness, session(sleeper("c"), defer=True))

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.xdist_group("least-privilege")
 
 HOLD = {"mode": "hold_after_exit", "duration": 60_000}
 
-#: What a sleeper is told that lives for a while.
+#: The options of a sleeper that lives for a while.
 LIVES = {"SECONDS_TO_LIVE": "60"}
 
 
@@ -80,7 +80,7 @@ class Somebody:
         return result.get("structuredContent")
 
     def mcp(self, path: str, caller: str, method: str, **params: Any) -> Any:
-        """Send a message to the agents' door in an agent's place."""
+        """Send a message to the agents' endpoint as an agent."""
         *_, namespace, session_id = path.split("/")
         secret = agent_secrets.mint(self.stack.services.secrets.get("agent-key"), namespace, session_id, caller)
         message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
@@ -100,7 +100,7 @@ class Somebody:
 
 
 def everything(somebody: Somebody) -> None:
-    """Do all that the API, the agents' doors and the machines can do."""
+    """Do everything that the API, the agents' endpoint and the state machines can do."""
     namespaces(somebody)
     conversation(somebody)
     endings(somebody)
@@ -241,9 +241,9 @@ def races(somebody: Somebody) -> None:
 
     def alone(record: Any) -> bool:
         done = made(record)
-        aside = threading.Thread(target=stack.services.namespaces._table.delete, args=[{"name": record.namespace}])
-        aside.start()
-        aside.join()
+        deletion = threading.Thread(target=stack.services.namespaces._table.delete, args=[{"name": record.namespace}])
+        deletion.start()
+        deletion.join()
         return done
 
     with (
@@ -279,7 +279,7 @@ def races(somebody: Somebody) -> None:
 
 
 def repairs() -> set[permissions.Use]:
-    """Let the reconciler mend everything that its own tests break."""
+    """Let the reconciler repair everything that its own tests break."""
     tests = [
         test
         for name, test in inspect.getmembers(test_reconciler, inspect.isfunction)

@@ -47,7 +47,7 @@ def test_checkov_finds_nothing_and_each_skip_has_its_reason(checkov: Path) -> No
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     found = json.loads(done.stdout)
     assert found["summary"]["failed"] == 0, found["results"]
-    # The command tells only how many were skipped; what says why is in the template.
+    # The command prints only how many were skipped; the reasons are in the template.
     templates_read = [description.stack(), description.events()]
     reasons = [
         skip["comment"]
@@ -108,7 +108,7 @@ def test_every_log_group_forgets() -> None:
     assert {f"/aws/lambda/atoll-${{Stage}}{suffix}" for suffix in suffixes} <= names
 
 
-def test_lambda_is_told_what_to_do_when_a_function_fails_that_a_rule_calls() -> None:
+def test_functions_that_rules_call_have_a_destination_on_failure() -> None:
     resources = description.events()["Resources"].values()
     called = {
         each["Properties"]["FunctionName"]["Fn::Sub"]
@@ -129,7 +129,7 @@ def test_a_run_of_the_reconciler_is_over_before_the_next_begins() -> None:
     assert 2 * MARGIN_MS < timeout_ms < RUN_EVERY_MS
 
 
-def test_streams_keep_what_dead_letters_tell_of() -> None:
+def test_streams_keep_the_records_that_dead_letters_name() -> None:
     resources = description.events()["Resources"].values()
     mappings = [each["Properties"] for each in resources if each["Type"] == "AWS::Lambda::EventSourceMapping"]
     assert len(mappings) == 4
@@ -197,7 +197,7 @@ def test_the_packaged_functions_are_those_that_the_stack_names() -> None:
 
 
 @pytest.mark.xdist_group("package")
-def test_the_package_tells_functions_what_the_deployment_in_steps_does() -> None:
+def test_the_package_gives_functions_the_same_environment_as_the_deployment_in_steps() -> None:
     resources = packaged.template()["Resources"]
     told = {
         variable: description.stack()["Outputs"][name]["Value"] for variable, name in description.ENVIRONMENT.items()

@@ -93,7 +93,7 @@ def judge(tree: Path, mutant: sample.Mutant, known: covering.Covering, deadline_
 def tried(
     cosmic_ray: Path, tree: Path, mutant: sample.Mutant, known: covering.Covering, deadline_s: float
 ) -> str | None:
-    """Make a change, judge it, and undo it; ``None`` for one that is none, or no Python."""
+    """Make a change, judge it, and undo it; ``None`` for one that changes nothing or is not valid Python."""
     path = tree / mutant.path
     original = path.read_text()
     try:

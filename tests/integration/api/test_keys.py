@@ -71,7 +71,7 @@ def test_a_key_is_refused_from_the_second_on_in_which_it_expires(
         assert client.call("GET", "/api/v1/registry").status == status
 
 
-def test_of_two_keys_of_one_name_the_id_tells_which_to_revoke(keeper: Keeper, stack: LocalStack) -> None:
+def test_of_two_keys_of_one_name_the_id_selects_which_to_revoke(keeper: Keeper, stack: LocalStack) -> None:
     first, second = (keeper("make", "twin").strip() for _ in range(2))
     assert "2 API keys" in keeper("revoke", "twin", succeeds=False)
     keeper("revoke", api_keys.hash_of(first)[:12])
@@ -84,7 +84,7 @@ def test_a_limit_that_no_namespace_fits_is_refused(keeper: Keeper, namespace: st
     assert "neither" in keeper("make", "eve", "-n", namespace, succeeds=False)
 
 
-def test_who_does_not_have_the_stacks_key_manages_none(keeper: Keeper) -> None:
+def test_keys_are_managed_only_with_the_stacks_key(keeper: Keeper) -> None:
     assert "another API key" in keeper("list", key="wrong", succeeds=False)
 
 

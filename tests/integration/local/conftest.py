@@ -101,7 +101,7 @@ class StandIns:
         return str(answer["tasks"][0]["taskArn"])
 
     def task_events(self, task: str, status: str) -> list[dict[str, Any]]:
-        """Return the events that told of a task's status."""
+        """Return the events that report a task's status."""
         return [
             event["detail"]
             for event in list(self.events)

@@ -156,7 +156,7 @@ def test_wrong_messages_of_the_stateless_era(
     assert (found, answer["error"]["code"]) == (status, code)
 
 
-def test_an_unsupported_version_is_told_what_is_served(here: World) -> None:
+def test_an_unsupported_version_is_refused_with_the_served_ones(here: World) -> None:
     message = modern("tools/list", version="2027-01-01")
     _, answer = ask(here, message, headers("tools/list", version="2027-01-01"))
     assert answer["error"]["data"] == {"supported": [V2026], "requested": "2027-01-01"}
@@ -185,7 +185,7 @@ def test_the_version_that_has_batches_gets_them_answered(here: World) -> None:
         ([request("ping")], "2025-06-18"),
     ],
 )
-def test_batches_that_are_none(here: World, batch: list[Any], version: str) -> None:
+def test_invalid_batches(here: World, batch: list[Any], version: str) -> None:
     status, answer = ask(here, batch, {"mcp-protocol-version": version})
     assert (status, answer["error"]["code"]) == (400, -32600)
 
@@ -248,7 +248,7 @@ def test_a_secret_of_another_session_opens_nothing_here(here: World) -> None:
     assert thread in answer["result"]["structuredContent"]["error"]
 
 
-def test_what_fails_inside_is_told_to_nobody(here: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_internal_errors_are_not_disclosed(here: World, caplog: pytest.LogCaptureFixture) -> None:
     def fail(name: str, params: dict[str, Any]) -> None:
         if name == "UpdateItem":
             raise RuntimeError("inner detail")

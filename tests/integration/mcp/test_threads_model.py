@@ -109,14 +109,14 @@ class Threads(RuleBasedStateMachine):
     def hear(self, name: str) -> None:
         """A wait from the beginning gives the first message that the agent may read, in the order of sending."""
         got = waits.for_message(self.here.services, self._actor(name), waits.Terms(from_ms=0, max_wait_ms=0))
-        heard = [m for m in self.models if m.summary is None and name in m.participants]
+        joined = [m for m in self.models if m.summary is None and name in m.participants]
         own = {
             entry.event["message"]["id"]: entry
             for entry in self.here.services.log.since(self.session, 0)
             if entry.event["type"] == "thread_message_sent" and entry.event["message"]["senderName"] == name
         }
         mine = {entry.event["message"]["text"] for entry in own.values()}
-        wanted = sorted((text for model in heard for text in model.texts if text not in mine), key=int)
+        wanted = sorted((text for model in joined for text in model.texts if text not in mine), key=int)
         assert (got.text if got else None) == (wanted[0] if wanted else None)
 
     @invariant()
@@ -175,7 +175,7 @@ def test_everybody_who_waits_is_woken_by_what_is_for_them(here: World) -> None:
     assert woken == {"bob hi bob": 3, "cem hi cem": 3}
 
 
-def test_an_update_whose_answer_was_lost_is_made_once_and_told(here: World) -> None:
+def test_an_update_whose_answer_was_lost_is_made_once_and_reported(here: World) -> None:
     """The SDK repeats a call that got no answer: the second time its condition fails, by its own doing."""
     thread = here.thread("ann", "bob")
     update_item = here.services.dynamodb.update_item
@@ -191,8 +191,8 @@ def test_an_update_whose_answer_was_lost_is_made_once_and_told(here: World) -> N
         (view,) = threads.views(here.services, SESSION)
         threads.close(here.services, here.actor("ann"), thread, "done")
     assert (view.participants, [message.id for message in view.messages]) == (["ann", "cem"], [sent.id])
-    told = [(entry.event["type"], entry.seq) for entry in here.services.log.since(SESSION, 0)][2:]
-    assert told == [
+    logged = [(entry.event["type"], entry.seq) for entry in here.services.log.since(SESSION, 0)][2:]
+    assert logged == [
         ("thread_message_sent", 1),
         ("thread_participant_added", 1),
         ("thread_participant_removed", 2),
@@ -200,7 +200,7 @@ def test_an_update_whose_answer_was_lost_is_made_once_and_told(here: World) -> N
     ]
 
 
-def test_of_many_who_add_the_same_agent_one_does(here: World) -> None:
+def test_one_of_many_additions_of_the_same_agent_succeeds(here: World) -> None:
     thread = here.thread("ann", "bob")
 
     def add(number: int) -> bool:
@@ -212,5 +212,5 @@ def test_of_many_who_add_the_same_agent_one_does(here: World) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(add, range(8))) == 1
-    told = [entry.event for entry in here.services.log.since(SESSION, 0)]
-    assert sum(event["type"] == "thread_participant_added" for event in told) == 1
+    logged = [entry.event for entry in here.services.log.since(SESSION, 0)]
+    assert sum(event["type"] == "thread_participant_added" for event in logged) == 1

@@ -151,7 +151,7 @@ def test_an_answer_that_never_ends_is_cut_and_counts() -> None:
         assert post(at("127.0.0.1"), f"http://big.test:{port}/").truncated
 
 
-def test_a_receiver_that_answers_and_hangs_up_before_it_has_read_everything_is_heard() -> None:
+def test_the_answer_of_a_receiver_that_hangs_up_before_it_has_read_everything_counts() -> None:
     listener = socket.create_server(("127.0.0.1", 0))
 
     def answer_early() -> None:

@@ -54,7 +54,7 @@ def test_a_receiver_that_is_down_gets_it_later_once(stack: LocalStack, receiver:
     assert len(receiver.received) == 3
 
 
-def test_what_was_given_up_is_sent_again_by_the_stream(stack: LocalStack, receiver: Receiver) -> None:
+def test_a_failed_delivery_is_sent_again_by_the_stream(stack: LocalStack, receiver: Receiver) -> None:
     for _ in range(3):
         receiver.answer(500)
     freeze(stack, receiver.url, "again")

@@ -35,7 +35,7 @@ def test_a_conflict_with_no_task_is_refused(ecs: Stubber) -> None:
         run(ecs)
 
 
-def test_what_no_repetition_mends_is_refused(ecs: Stubber) -> None:
+def test_what_a_retry_cannot_repair_is_refused(ecs: Stubber) -> None:
     ecs.add_client_error("run_task", "InvalidParameterException", "No such subnet.")
     with pytest.raises(TaskRefused, match="No such subnet"):
         run(ecs)

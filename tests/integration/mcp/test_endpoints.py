@@ -1,4 +1,4 @@
-"""The doors to one implementation of threads: the puppet API, MCP behind API Gateway, MCP behind a Function URL."""
+"""The endpoints of one implementation of threads: the puppet API, MCP behind API Gateway, MCP behind a Function URL."""
 
 import base64
 import json
