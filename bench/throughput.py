@@ -134,7 +134,7 @@ def serve() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     with LocalStack(agents=[ROOT / "tests" / "agents" / "sleeper"]) as stack:
         reads, sends = [], []
-        # Only the endpoints of these sessions are needed: they emit no stream records, so no lifecycle runs beside the load.
+        # Only the endpoints of these sessions are needed: without stream records no lifecycle runs beside the load.
         pumps = dict(stack.pumps)
         stack.pumps.clear()
         key = {"Authorization": f"Bearer {stack.key}"}

@@ -37,7 +37,7 @@ class Services(Stores):
 
     @cached_property
     def machines(self) -> "Machines":
-        """Step Functions, which keeps the time of sessions."""
+        """Step Functions, which runs the lifecycles of sessions."""
         from chalicelib.aws.machines import Machines
 
         return Machines(self.client("stepfunctions"), self.settings)
@@ -51,7 +51,7 @@ class Services(Stores):
 
     @cached_property
     def dead_letters(self) -> "DeadLetters":
-        """SQS, where what cannot be processed is kept for a person to look at."""
+        """The dead-letter queue (SQS), where records that cannot be processed wait for an operator."""
         from chalicelib.aws.dead_letters import DeadLetters
 
         return DeadLetters(self.client("sqs"), self.settings)
@@ -79,7 +79,7 @@ class Services(Stores):
 
     @cached_property
     def http(self) -> "OutgoingHttp":
-        """Calls to addresses that callers named."""
+        """HTTP calls to URLs that callers named."""
         from chalicelib.aws.http import OutgoingHttp
 
         return OutgoingHttp(allow_private=self.settings.allow_private_addresses)

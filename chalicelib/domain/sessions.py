@@ -1,4 +1,4 @@
-"""Sessions as clients deal with them: creating, executing, closing, and looking at them."""
+"""Sessions for clients: creating, executing, closing and reading them."""
 
 import uuid
 from collections.abc import Iterator
@@ -35,9 +35,9 @@ MAX_SESSIONS_TOGETHER = 25_000
 
 
 def create(stores: "Stores", request: "requests.SessionRequest", claim: Claim | None = None) -> SessionIdentifier:
-    """Create a session, and execute it unless that is deferred; with a claim, once for all who make the same one.
+    """Create a session, and execute it unless that is deferred; requests with the same claim create one session.
 
-    The record is the last thing written: a crash before it leaves items that nobody can see, and that expire.
+    The record is the last thing written: a crash before it leaves items that no reader sees, and that expire.
 
     Raises `BadRequest` for a graph that cannot be honoured, `NotFound` for a namespace that must exist and does not,
     `Conflict` for a claim that another request has made, `TooLarge` for what is too large to be stored, `TryLater`
@@ -206,7 +206,7 @@ def of_namespace(
     Raises `NotFound` when the namespace is not there.
     """
     found = stores.sessions.shown(namespace, start=start, limit=limit)
-    if found is None:  # whether they are hidden, or there is none, the namespace itself says
+    if found is None:  # the namespace itself says whether its sessions are hidden or it does not exist
         namespaces.find(stores, namespace)
         return stores.sessions.of_namespace(namespace, start=start, limit=limit)
     return found

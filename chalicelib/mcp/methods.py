@@ -60,7 +60,7 @@ class Call:
         self._connected = actor.agent.connected_at_ms is not None
 
     def connect(self) -> None:
-        """Note the first request of an agent; one that is blocking waits for the others of its kind."""
+        """Record the first request of an agent; a blocking agent waits for the other blocking agents."""
         if self._connected:
             return
         self._connected = True
@@ -96,7 +96,7 @@ class Call:
         )
 
     def discover(self, _params: Params) -> Result:
-        """Say what the stateless era may know of this server."""
+        """Return the server's description in the stateless era (`server/discover`)."""
         return DiscoverResult(
             supported_versions=list(STATELESS_VERSIONS),
             capabilities=ServerCapabilities(
@@ -108,7 +108,7 @@ class Call:
         )
 
     def nothing(self, _params: Params) -> Result:
-        """Answer that all is well."""
+        """Return an empty result."""
         return EmptyResult()
 
     def set_level(self, params: Params) -> Result:
@@ -123,7 +123,7 @@ class Call:
         return ListToolsResult(tools=tools.listed(self._actor.agent), ttl_ms=_LASTING_MS)
 
     def call_tool(self, params: Params) -> Result:
-        """Call a tool. What is wrong with the arguments is the result's to say, so that a model can correct them."""
+        """Call a tool. Wrong arguments are an error in the result, so that a model can correct them."""
         name, arguments = _tool_call(params)
         return tools.call(self._stores, self._actor, name, arguments, self._deadline_ms, hold_ms=self.hold_ms)
 

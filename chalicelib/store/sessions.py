@@ -116,7 +116,7 @@ class Sessions:
         return (record for record in found if record is not None)
 
     def any_in(self, namespace: str) -> bool:
-        """Tell whether a namespace has a session of any status."""
+        """Return whether a namespace has a session of any status."""
         return next(self.of_namespace(namespace, limit=1), None) is not None
 
     def execute(
@@ -144,7 +144,7 @@ class Sessions:
         )
 
     def close(self, namespace: str, session_id: str, *, now_ms: int, reason: CloseReason) -> SessionRecord | None:
-        """Take an executed session to ``closing``; ``None`` when somebody else did or it is not executed."""
+        """Take an executed session to ``closing``; ``None`` when another call did or it is not executed."""
         return self._change(
             namespace,
             session_id,
@@ -166,7 +166,7 @@ class Sessions:
     def hold(
         self, namespace: str, session_id: str, *, reason: CloseReason | None, hold_until_ms: int, expires_at: int
     ) -> bool:
-        """Say until when a closing session is held; ``False`` when its reason is another by now."""
+        """Store until when a closing session is held; ``False`` when its reason has changed."""
         held = self._change(
             namespace,
             session_id,

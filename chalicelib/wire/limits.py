@@ -54,7 +54,7 @@ def _each_once(entries: list[str]) -> list[str]:
 
 def _without_nul(text: str) -> str:
     if "\0" in text:
-        raise PydanticCustomError("nul", "must not have a NUL character: no process can be given one")
+        raise PydanticCustomError("nul", "must not have a NUL character: no process can receive one")
     return text
 
 

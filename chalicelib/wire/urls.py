@@ -16,7 +16,7 @@ class UrlParts:
     scheme: str
     host: str
     port: int
-    #: Path and query, as they were given.
+    #: Path and query, as they were sent.
     target: str
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Looks at an account before anything is done in it. Nothing here changes anything."""
+"""Reads what a deployment depends on from an account; changes nothing."""
 
 from collections.abc import Mapping
 
@@ -42,7 +42,7 @@ def vpc_of(session: boto3.Session, subnets: list[str]) -> str:
 
 
 def _default_network(session: boto3.Session) -> tuple[str, tuple[str, ...]]:
-    """Return the default VPC and its public subnets; nothing when there is none."""
+    """Return the default VPC and its public subnets; nothing when the account has no default VPC."""
     ec2 = session.client("ec2")
     vpcs = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
     if not vpcs:
@@ -53,7 +53,7 @@ def _default_network(session: boto3.Session) -> tuple[str, tuple[str, ...]]:
 
 
 def _concurrency(session: boto3.Session, stage: str) -> tuple[int, int]:
-    """Return what others have reserved, and the limit of the account."""
+    """Return the concurrency that other functions have reserved, and the account's limit."""
     client = session.client("lambda")
     limits = client.get_account_settings()["AccountLimit"]
     total = limits["ConcurrentExecutions"]
@@ -68,7 +68,7 @@ def _concurrency(session: boto3.Session, stage: str) -> tuple[int, int]:
     return max(0, reserved - ours), total
 
 
-#: How the services say that something is not there.
+#: The services' errors for a resource that does not exist.
 _MISSING = ("ResourceNotFoundException", "404", "AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")
 
 

@@ -58,7 +58,7 @@ class App:
 def find(session: boto3.Session, stage: str) -> App:
     """Return what there is of a stage's app.
 
-    That a name looks like one of ours does not make it ours: what is not in the app any more has Chalice's tag.
+    A name alone does not prove ownership: a function that the app no longer has must have Chalice's tag.
     """
     client = session.client("lambda")
     known = description.functions()
@@ -111,7 +111,7 @@ def integrations(client: Any, api: str) -> Iterator[str]:
 
 
 def run_chalice(command: str, stage: str, project: Path, session: boto3.Session, there: App) -> None:
-    """Have Chalice deploy or delete the app of a project, given what there is; raises `Failed`."""
+    """Have Chalice deploy or delete the app of a project, with a record of what exists; raises `Failed`."""
     file = project / f".chalice/deployed/{stage}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(there.record()))

@@ -58,8 +58,8 @@ class DeployStack:
         if self.kept:
             names = ", ".join(f"{each.type.split('::')[2]} {each.name}" for each in self.kept)
             return f"stack {self.stack} takes in what an earlier one has left: {names}"
-        given = ", ".join(f"{name}={value}" for name, value in self.parameters.items() if name != "Stage")
-        return f"stack {self.stack} from infra/templates/{self.template}.yaml{f' ({given})' if given else ''}"
+        parameters = ", ".join(f"{name}={value}" for name, value in self.parameters.items() if name != "Stage")
+        return f"stack {self.stack} from infra/templates/{self.template}.yaml{f' ({parameters})' if parameters else ''}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,11 +128,11 @@ Step = DeployStack | DeployApp | EndRunning | DeleteApp | DeleteStack
 def to_deploy(stage: str, asked: Mapping[str, str], found: Found) -> list[Step]:
     """Return the steps from what was found to a running stage.
 
-    ``asked`` are parameters; one that is not given stays what it is, or takes its default. The functions come between
+    ``asked`` are parameters; one that is left out keeps its value, or takes its default. The functions come between
     the two templates: the stack names them only by ARNs that are known beforehand, and the second template joins
     streams and URLs to functions that must exist.
 
-    Raises `Failed` when there is no such stage, or no subnet for its agents.
+    Raises `Failed` for an unknown stage, or without a subnet for its agents.
     """
     parameters = {"Stage": stage, **asked}
     limits = fitting_limits(description.reserved(stage), found)

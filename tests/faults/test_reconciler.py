@@ -439,7 +439,7 @@ def test_repairs_are_measured(made: Made, monkeypatch: pytest.MonkeyPatch, capsy
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
     assert [metric["stage"] for metric in lines] == ["local", "local"]
     dimensions = [metric["_aws"]["CloudWatchMetrics"][0]["Dimensions"] for metric in lines]
-    # The first is what the alarm of infra/stack.yaml looks at.
+    # The first is what the alarm of infra/templates/stack.yaml looks at.
     assert (lines[0]["Repairs"], dimensions[0]) == ([1.0], [["stage"]])
     assert (lines[1]["RepairsByKind"], lines[1]["kind"]) == ([1.0], "namespace_left_deleting")
     assert {metric["_aws"]["CloudWatchMetrics"][0]["Namespace"] for metric in lines} == {"Atoll"}

@@ -9,7 +9,7 @@ from typing import Any
 
 from infra.local.cloudformation.templates import Maker, Resource, Stack, TemplateError, load
 
-#: What is of no consequence on one machine.
+#: Resource types that have no effect on one machine.
 _NOTHING_LOCAL = (
     "AWS::ApplicationAutoScaling::",
     "AWS::CloudWatch::",
@@ -68,20 +68,20 @@ class Provision:
         }
         #: Properties of event source mappings, by the names of their tables.
         self.mappings: list[tuple[str, dict[str, Any]]] = []
-        #: Properties of how functions are called that nobody waits for.
+        #: Properties of the functions' asynchronous invocations.
         self.invoke_configs: list[dict[str, Any]] = []
         #: Schedules: the expression, the rule's ARN and its targets.
         self.schedules: list[tuple[str, str, list[dict[str, Any]]]] = []
 
     def make(self) -> None:
         """Make everything."""
-        # The second template is given outputs of the first, and the REST API's id, which has no meaning here.
-        given = {"RestAPI": "local"}
+        # The second template gets outputs of the first, and the REST API's id, which has no meaning here.
+        shared = {"RestAPI": "local"}
         for file in ("stack.yaml", "events.yaml"):
-            parameters = self._parameters | given
+            parameters = self._parameters | shared
             stack = Stack(load(self._folder / file), parameters=parameters, imports={}, maker=self._maker)
             stack.make()
-            given |= {name: value for name, value, _ in stack.outputs()}
+            shared |= {name: value for name, value, _ in stack.outputs()}
 
     def _maker(self, kind: str) -> Maker:
         makers: dict[str, Maker] = {

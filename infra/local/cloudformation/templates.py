@@ -153,14 +153,14 @@ class Stack:
         return self._imports[name]
 
     def _sub(self, argument: Any) -> str:
-        text, given = argument if isinstance(argument, list) else (argument, {})
+        text, values = argument if isinstance(argument, list) else (argument, {})
 
         def value(match: re.Match[str]) -> str:
             name = match[1]
             if name.startswith("!"):
                 return "${" + name[1:] + "}"
-            if name in given:
-                return str(self.resolve(given[name]))
+            if name in values:
+                return str(self.resolve(values[name]))
             if "." in name:
                 return self._get_att(*name.split(".", 1))
             return str(self._ref(name))

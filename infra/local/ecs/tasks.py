@@ -87,7 +87,7 @@ class CannotStart(Exception):
 
 
 class Containers(Protocol):
-    """How containers run: as processes here, as lives of a given length in `tests/faults`."""
+    """How containers run: as processes here, as lives of a set length in `tests/faults`."""
 
     #: How long a task takes until its containers start, in ms.
     start_ms: int
@@ -106,10 +106,10 @@ class Definitions(Protocol):
     """What tasks are made of."""
 
     def cluster(self, name: str) -> str:
-        """Return a cluster's ARN; raise `ServiceError` when there is none of that name."""
+        """Return a cluster's ARN; raise `ServiceError` for an unknown one."""
 
     def task_definition(self, name: str) -> dict[str, Any]:
-        """Return a task definition as DescribeTaskDefinition does; raise `ServiceError` when there is no such one."""
+        """Return a task definition as DescribeTaskDefinition does; raise `ServiceError` for an unknown one."""
 
 
 class Tasks:
@@ -320,7 +320,7 @@ class Tasks:
 
     def _changed(self, task: Task) -> None:
         task.version += 1
-        # As on AWS nobody who asked ECS for something waits until the event of it is on the bus.
+        # As on AWS, ECS answers without waiting for its event to be on the bus.
         self._scheduler.run(self._put_event, self.event_of(task))
 
     def event_of(self, task: Task) -> dict[str, Any]:

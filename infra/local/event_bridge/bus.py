@@ -51,7 +51,7 @@ class EventBridge:
         Parameters
         ----------
         invoke
-            Hands an event to a function by its ARN. How the function fares with it is no matter of the bus.
+            Hands an event to a function by its ARN. Whether the function succeeds does not matter to the bus.
         start_execution
             Starts a state machine by its ARN, with a name and an input.
         send_message
@@ -153,11 +153,11 @@ class EventBridge:
             "detail": detail,
         }
 
-    def _time(self, given: Any) -> str:
+    def _time(self, value: Any) -> str:
         """Return a time as EventBridge writes it, to the second."""
-        if isinstance(given, str):
-            return given
-        epoch_s = given if isinstance(given, (int, float)) else self._scheduler.now_ms / 1000
+        if isinstance(value, str):
+            return value
+        epoch_s = value if isinstance(value, (int, float)) else self._scheduler.now_ms / 1000
         return datetime.fromtimestamp(epoch_s, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -107,9 +107,7 @@ def test_options_are_never_returned(client: Client, report: Path) -> None:
     client.call("DELETE", path)
 
 
-def test_files_need_the_secret_of_a_session_that_has_not_ended(
-    stack: LocalStack, client: Client, report: Path
-) -> None:
+def test_files_need_the_secret_of_a_session_that_has_not_ended(stack: LocalStack, client: Client, report: Path) -> None:
     path = client.create(session(reporter(report, WAIT=("bool", True)), namespace="options"))
     secret = found(report)["environment"]["CORAL_AGENT_SECRET"]
     where = "/api/v1/agent/options"
