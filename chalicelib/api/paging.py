@@ -23,7 +23,7 @@ CURSOR_HEADER = "Next-Cursor"
 #: How many entries a page has at most, and by default.
 MAX_LIMIT = 1_000
 
-#: Largest body of an answer. A Lambda gives 6 MB, in which API Gateway's envelope escapes every quote.
+#: Largest body of an answer. A Lambda returns at most 6 MB, in which API Gateway's envelope escapes every quote.
 MAX_ANSWER_BYTES = 5_000_000
 MAX_ESCAPED_BYTES = 6_000_000
 
@@ -111,7 +111,7 @@ class Paging:
         position: Callable[[T], str],
         annotations: Callable[[T], Mapping[str, str]] | None = None,
     ) -> Page[WireT]:
-        """Make a page of what a listing finds from ``start`` on; what ``show`` gives nothing for is passed over.
+        """Make a page of a listing from ``start`` on; entries for which ``show`` returns ``None`` are skipped.
 
         A page ends with its limit, its bytes or its time; when bytes or time end it and the caller did not ask for a
         page, the listing is `TooLarge`: a client without cursors must not mistake a part for the whole.

@@ -188,7 +188,7 @@ class Sessions:
         return changed is not None
 
     def remove(self, namespace: str, session_id: str, *, status: SessionStatus) -> bool:
-        """Delete a session record of the given status; ``False`` when its status is another."""
+        """Delete a session record that has this status; ``False`` when its status is another."""
         return self._table.delete(
             key_of(namespace, session_id),
             when="attribute_not_exists(#sessionId) OR #status = :status",

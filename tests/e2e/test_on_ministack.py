@@ -1,4 +1,4 @@
-"""A packaged Atoll from end to end, on an AWS by other hands that enforces its policies."""
+"""A packaged Atoll from end to end, on another AWS emulator, which enforces policies."""
 
 import hashlib
 import hmac

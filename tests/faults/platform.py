@@ -170,7 +170,7 @@ class Secrets:
         return self._world.call("GetSecretValue", lambda: text)  # type: ignore[no-any-return]
 
 
-class WorldDeployment(Services):
+class WorldServices(Services):
     """What the handlers act on: clients are made once, since making one takes longer than a test."""
 
     def __init__(self, world: "World", emulator: "Emulator") -> None:
@@ -377,7 +377,7 @@ class World:
         self.errors: list[tuple[str, BaseException]] = []
         #: Status codes of every answer: (method, path, status, Retry-After).
         self.answers: list[tuple[str, str, int, str | None]] = []
-        self.services = WorldDeployment(self, emulator)
+        self.services = WorldServices(self, emulator)
         self.receiver: Receiver = self.services.http  # type: ignore[assignment]
         use(self.services)
 

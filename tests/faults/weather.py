@@ -78,8 +78,8 @@ class _Endpoint(BaseHTTPRequestHandler):
             del answer["ResponseMetadata"]
         except ClientError as error:
             status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-            told = error.response["Error"]
-            answer = {"__type": told["Code"], "message": told.get("Message", "")}
+            failure = error.response["Error"]
+            answer = {"__type": failure["Code"], "message": failure.get("Message", "")}
         return status, {"Content-Type": self.headers["Content-Type"]}, json.dumps(answer, default=_epoch_s).encode()
 
     def log_message(self, *_: object) -> None:

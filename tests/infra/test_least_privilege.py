@@ -268,7 +268,7 @@ def races(somebody: Somebody) -> None:
         somebody.running(path)
     somebody.must("DELETE", path)
 
-    # A launch was cut off after ECS had its task: nobody but ECS knows of it.
+    # A launch was cut off after ECS had its task: only ECS knows of it.
     path = somebody.client.create(session(sleeper(), namespace="cut", defer=True))
     session_id = path.rsplit("/", 1)[1]
     asked = {"name": "sleeper", "version": "1.0.0"}

@@ -115,12 +115,12 @@ def test_functions_that_rules_call_have_a_destination_on_failure() -> None:
         for each in resources
         if each["Type"] == "AWS::Lambda::Permission" and each["Properties"]["Principal"] == "events.amazonaws.com"
     }
-    told = {
+    expected = {
         each["Properties"]["FunctionName"]["Fn::Sub"]
         for each in resources
         if each["Type"] == "AWS::Lambda::EventInvokeConfig"
     }
-    assert called == told
+    assert called == expected
 
 
 def test_a_run_of_the_reconciler_is_over_before_the_next_begins() -> None:
@@ -199,15 +199,15 @@ def test_the_packaged_functions_are_those_that_the_stack_names() -> None:
 @pytest.mark.xdist_group("package")
 def test_the_package_gives_functions_the_same_environment_as_the_deployment_in_steps() -> None:
     resources = packaged.template()["Resources"]
-    told = {
+    expected = {
         variable: description.stack()["Outputs"][name]["Value"] for variable, name in description.ENVIRONMENT.items()
     }
     for each in resources.values():
         if each["Type"] == "AWS::Serverless::Function":
             variables = each["Properties"]["Environment"]["Variables"]
-            assert {name: variables.get(name) for name in told} == told
+            assert {name: variables.get(name) for name in expected} == expected
             assert not [name for name in variables if name.endswith("_URL")]
-    # What the events stack is given as parameters is what they are made of.
+    # The events stack's parameters come from the same outputs.
     mapping = resources["SessionsMapping"]["Properties"]
     assert mapping["FunctionName"] == {"Ref": "OnChange"}
     assert mapping["EventSourceArn"] == {"Fn::GetAtt": ["SessionsTable", "StreamArn"]}

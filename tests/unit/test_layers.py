@@ -1,6 +1,6 @@
 """Imports point one way (design, "Rooms"), and what answers a request cannot reach a service (rule 1).
 
-The types hold rule 1: a fact takes `Stores`, which has no service. The imports hold that nobody gets at `Services`
+The types hold rule 1: a fact takes `Stores`, which has no service. The imports show that no module reaches `Services`
 another way. Each rule is seen to fail below on code that breaks it.
 """
 

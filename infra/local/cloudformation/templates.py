@@ -44,7 +44,7 @@ def load(path: Path) -> dict[str, Any]:
 
 @dataclass
 class Resource:
-    """A resource that was made: what ``!Ref`` and ``!GetAtt`` of it give."""
+    """A resource that was made: the values of ``!Ref`` and ``!GetAtt``."""
 
     ref: str
     attributes: dict[str, str] = field(default_factory=dict)
@@ -105,7 +105,7 @@ class Stack:
             yield name, self.resolve(output["Value"]), self.resolve(export) if export else None
 
     def resolve(self, value: Any) -> Any:
-        """Replace the functions in a value by what they give."""
+        """Replace the functions in a value by their results."""
         if isinstance(value, list):
             return [item for item in map(self.resolve, value) if item is not _NO_VALUE]
         if not isinstance(value, dict):

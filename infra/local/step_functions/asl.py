@@ -1,4 +1,4 @@
-"""The Amazon States Language: what a definition may say, and what its paths, templates and rules give.
+"""The Amazon States Language: which definitions are valid, and what their paths, templates and rules evaluate to.
 
 Known is what Atoll's machines need: Task (``lambda:invoke``, with and without a task token), Wait, Choice, Pass,
 Succeed and Fail, with Retry, Catch, timeouts and reference paths. Anything else is refused when the machine is created,

@@ -24,7 +24,7 @@ async function sdk(url) {
   };
 }
 
-// The MCP client that the Vercel AI SDK brings itself: its tools are what a model is given.
+// The MCP client that the Vercel AI SDK brings itself: its tools are what a model gets.
 async function ai(url) {
   const client = await createMCPClient({ transport: { type: "http", url } });
   const tools = await client.tools();

@@ -22,8 +22,8 @@ def test_a_name_of_python_is_not_the_name_of_an_argument(
     here: World, tool: str, arguments: dict[str, object], missing: str
 ) -> None:
     thread = here.thread("ann", "bob")
-    given = {name: thread if value == "THREAD" else value for name, value in arguments.items()}
-    said = here.refusal("ann", tool, **given)
+    filled = {name: thread if value == "THREAD" else value for name, value in arguments.items()}
+    said = here.refusal("ann", tool, **filled)
     assert said.startswith(f"{missing}: ")
     assert "required" in said
 

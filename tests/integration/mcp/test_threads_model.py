@@ -45,10 +45,10 @@ class Threads(RuleBasedStateMachine):
     def _actor(self, name: str) -> actors.Actor:
         return self.here.actor(name, self.session)
 
-    def _tried(self, call: Any, *given: Any) -> type[Exception] | None:
+    def _tried(self, call: Any, *arguments: Any) -> type[Exception] | None:
         self.here.services.clock.sleep(0.001)
         try:
-            call(self.here.services, *given)
+            call(self.here.services, *arguments)
         except errors.AtollError as error:
             return type(error)
         return None

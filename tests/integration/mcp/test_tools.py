@@ -62,8 +62,8 @@ def test_what_cannot_be_is_refused_by_name_and_limit(
     here: World, tool: str, arguments: dict[str, object], said: str
 ) -> None:
     thread = here.thread("ann", "bob")
-    given = {name: thread if value == "THREAD" else value for name, value in arguments.items()}
-    assert said in here.refusal("ann", tool, **given)
+    filled = {name: thread if value == "THREAD" else value for name, value in arguments.items()}
+    assert said in here.refusal("ann", tool, **filled)
 
 
 def test_an_agent_outside_a_thread_can_do_nothing_in_it(here: World) -> None:

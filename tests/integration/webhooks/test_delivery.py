@@ -202,16 +202,16 @@ def test_a_failing_receiver_never_delays_another(
 
 
 def test_a_receiver_has_ten_seconds(services: Services, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    given: list[float] = []
+    timeouts: list[float] = []
 
     def out_of_time(*_: object, timeout_s: float, **__: object) -> None:
-        given.append(timeout_s)
+        timeouts.append(timeout_s)
         raise CallFailed("no complete answer within 10 s")
 
     monkeypatch.setattr(services.http, "post", out_of_time)
     freeze(services, receiver.url)
     assert attempt(services).state == "retry"
-    assert given == [10.0]
+    assert timeouts == [10.0]
 
 
 # Twice, late, and crashed in between

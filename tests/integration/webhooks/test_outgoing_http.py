@@ -1,4 +1,4 @@
-"""Outgoing calls over real sockets: whom they refuse, what TLS checks, and that nothing outlasts the deadline."""
+"""Outgoing calls over real sockets: refused addresses, what TLS checks, and that nothing outlasts the deadline."""
 
 import datetime
 import socket

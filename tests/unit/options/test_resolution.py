@@ -1,4 +1,4 @@
-"""Matching what a request gives with what an agent's definition asks for."""
+"""Matching a request's values with the options of an agent's definition."""
 
 import json
 import time
@@ -19,9 +19,9 @@ def example(kind: str) -> object:
     return [value] if kind.startswith("list[") else value
 
 
-def refusal(option: str, *given: object, more: str = "") -> str:
+def refusal(option: str, *values: object, more: str = "") -> str:
     with pytest.raises(BadRequest) as caught:
-        resolved(option, *given, more=more)
+        resolved(option, *values, more=more)
     assert "'X'" in str(caught.value)
     assert "'worker'" in str(caught.value)
     return str(caught.value)
