@@ -223,7 +223,7 @@ def deployed(function: str) -> Lambda:
 #: The REST API's function, and the MCP endpoint's.
 REST, DOOR = deployed("api_handler"), deployed("mcp")
 
-#: What that is called among the ways to wait.
+#: Its label among the ways to wait.
 DEPLOYED = "a function that polls, 256 MB, x86"
 
 
@@ -265,7 +265,7 @@ RECOMMENDED = f"a function that holds it for {HOLD_MS / 1000:g} s, then the clie
 
 @dataclass(frozen=True)
 class Way:
-    """One way to let an agent wait: cost of an hour, how late it hears, what it takes to build."""
+    """One way to let an agent wait: cost of an hour, how late it gets a message, what it takes to build."""
 
     name: str
     hour: float

@@ -1,7 +1,7 @@
 """All that a request may use: the tables, the clock, the settings, each built when it is first used.
 
-Rule 1 of the design: what answers a request makes no AWS call but DynamoDB's. `Stores` has no other service, so mypy
-refuses one in `domain`, `api` and `mcp`; reactions take `chalicelib.services.Services`, which adds them.
+Code that answers a request makes no AWS call but DynamoDB's (docs/architecture.md, "Layers"). `Stores` has no other
+service, so mypy refuses one in `domain`, `api` and `mcp`; reactions take `Services`, which adds them.
 """
 
 from collections.abc import Callable

@@ -77,7 +77,7 @@ class Paging:
         """Read the query of a request for a listing (its route and what its path names).
 
         A cursor is authentic for one key, one listing and one filter only, and all that it says is where to go on
-        within that: it reaches nothing that its bearer does not.
+        within that: it reaches nothing that its bearer does not. Raises `BadRequest` for a wrong parameter or cursor.
         """
         query = request.query_params
         annotations = tuple(query.getlist("annotations")) if filtered and query and "annotations" in query else ()

@@ -70,7 +70,7 @@ class TaskDefinitions:
 
 
 def definition_of(record: RegistryAgentRecord, runtime: RuntimeId, settings: Settings, region: str) -> dict[str, Any]:
-    """Return the ``RegisterTaskDefinition`` request for a runtime that the agent offers, for Fargate."""
+    """Return the ``RegisterTaskDefinition`` request of an agent's runtime; ``ValueError`` if the agent lacks it."""
     agent = record.definition
     wanted = agent.runtimes.get(runtime)
     fetches = any(option.transport == "fs" for option in agent.options.values())

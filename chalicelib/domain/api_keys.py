@@ -40,7 +40,10 @@ def make(
 def put(
     stores: "Stores", key: str, name: str, namespaces: Sequence[str] = (), *, lifetime_s: int | None = None
 ) -> ApiKeyRecord:
-    """Store a key by its hash; ``namespaces`` limits it to exact names, or prefixes ending in ``*``; none is all."""
+    """Store a key by its hash; ``namespaces`` limits it to exact names, or prefixes ending in ``*``; none is all.
+
+    Raises `BadRequest` for a ``*`` elsewhere, or an empty name.
+    """
     for namespace in namespaces:
         if not namespace or "*" in namespace[:-1]:
             raise BadRequest(f"{namespace!r} is neither a namespace's name nor the beginning of one with * behind it")

@@ -24,7 +24,10 @@ def listing(stores: "Stores", namespace: str, *, page: int, start: tuple[str, in
 
 
 def resend(stores: "Stores", namespace: str, delivery_id: str) -> DeliveryRecord:
-    """Begin a new round of a settled delivery, same id and same bytes; raise `Conflict` while one is under way."""
+    """Begin a new round of a settled delivery, same id and same bytes.
+
+    Raises `NotFound` for an unknown delivery, `Conflict` while a round is under way.
+    """
     delivery = find(stores, namespace, delivery_id)
     again = stores.deliveries.start_again(delivery, now_ms=stores.clock.now_ms())
     if again is None:

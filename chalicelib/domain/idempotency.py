@@ -33,6 +33,7 @@ class Claim:
         """Make a claim from the hash of the caller's API key, the idempotency key and the JSON body.
 
         Bodies are the same when their JSON is: a client may write its keys in another order when it tries again.
+        Raises `BadRequest` for a key of the wrong length or with unprintable characters.
         """
         if not (1 <= len(key) <= MAX_KEY_LENGTH and key.isprintable()):
             raise BadRequest(f"Idempotency-Key: it has 1 to {MAX_KEY_LENGTH} printable characters, not {len(key)}")

@@ -73,8 +73,8 @@ def create(stores: "Stores", request: SessionNamespaceRequest) -> None:
 def delete(stores: "Stores", name: str) -> None:
     """Close and remove all sessions of a namespace, then the namespace; return when they are gone.
 
-    Hiding the namespace is the fact; the reaction to it does the rest. Raises `TryLater` when that takes longer than
-    a request may (`Settings.namespace_deletion_wait_ms`); it goes on all the same.
+    Hiding the namespace is the fact; the reaction to it does the rest. Raises `NotFound` for an unknown namespace, and
+    `TryLater` when the deletion, which goes on, takes longer than `Settings.namespace_deletion_wait_ms`.
     """
     find(stores, name)
     if not stores.namespaces.force_deletion(name, now_ms=stores.clock.now_ms()):

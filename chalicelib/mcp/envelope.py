@@ -64,7 +64,7 @@ def check_parameters(schema: Mapping[str, Any], arguments: Mapping[str, Any], he
     """Check the ``Mcp-Param-*`` headers of a tool call against its arguments.
 
     A property of the tool's schema asks for one by ``x-mcp-header``: header and argument are both there and equal, or
-    neither is.
+    neither is. Raises `ProtocolError` for the first that differ.
     """
     for path, name in _mirrored(schema):
         value: Any = arguments

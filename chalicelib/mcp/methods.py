@@ -79,7 +79,7 @@ class Call:
         return handler(self, params)
 
     def initialize(self, params: Params) -> Result:
-        """Agree on a version: the client's where it is served, else the newest."""
+        """Agree on a version: the client's where it is served, else the newest; raise `ProtocolError` without one."""
         asked = params.get("protocolVersion")
         if not isinstance(asked, str):
             raise ProtocolError(INVALID_PARAMS, "protocolVersion must be a string")
@@ -112,7 +112,7 @@ class Call:
         return EmptyResult()
 
     def set_level(self, params: Params) -> Result:
-        """Take a log level: there are no log messages to hold back."""
+        """Accept a log level, without effect: there are no log messages; raise `ProtocolError` for an unknown one."""
         if params.get("level") not in get_args(LoggingLevel):
             raise ProtocolError(INVALID_PARAMS, f"level must be one of {', '.join(get_args(LoggingLevel))}")
         return EmptyResult()
@@ -138,7 +138,7 @@ class Call:
         return ListResourceTemplatesResult(resource_templates=[], ttl_ms=_LASTING_MS)
 
     def read_resource(self, params: Params) -> Result:
-        """Read a resource."""
+        """Read a resource; raise `ProtocolError` for an unknown one."""
         uri = params.get("uri")
         if not isinstance(uri, str):
             raise ProtocolError(INVALID_PARAMS, "uri must be a string")
@@ -154,7 +154,7 @@ class Call:
         return ListPromptsResult(prompts=[], ttl_ms=_LASTING_MS)
 
     def get_prompt(self, params: Params) -> Result:
-        """Refuse: there are no prompts."""
+        """Raise `ProtocolError`: there are no prompts."""
         raise ProtocolError(INVALID_PARAMS, f"there is no prompt {str(params.get('name'))[:64]!r}")
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Table:
-    """A table by its full name. Reads are strongly consistent: every rule of the design rests on it."""
+    """A table by its full name. Reads are strongly consistent: all conditions and queries of Atoll rely on it."""
 
     def __init__(self, client: "DynamoDBClient", name: str, clock: Clock) -> None:
         self._client = client
@@ -40,7 +40,7 @@ class Table:
         return self.clock.now_ms() // 1000
 
     def alive(self, item: Item) -> bool:
-        """Return whether an item has not expired (rule 6): DynamoDB's TTL may delete it up to days late."""
+        """Return whether an item has not expired: DynamoDB's TTL may delete it up to days late."""
         return int(item.get("expiresAt", 1 << 62)) > self.clock.now_ms() / 1000
 
     def get(self, key: Key) -> Item | None:

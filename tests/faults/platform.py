@@ -82,7 +82,7 @@ class Died(BaseException):
 
 
 class HandlerFault(BaseException):
-    """A handler did what AWS would not have let it do; the message says what."""
+    """A handler did what AWS would have refused; the message says what."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Fault:
 
     @staticmethod
     def differs(kind: str, call: "Call", before: "Call | None") -> bool:
-        """Tell whether this kind at a call can have other consequences than what is tried at the call before it.
+        """Return whether this kind at a call can have other consequences than what is tried at the call before it.
 
         What happens after a call that only reads happens before the next one; and to die before a call is to have died
         after the one before it.
@@ -171,7 +171,7 @@ class Secrets:
 
 
 class WorldServices(Services):
-    """What the handlers act on: clients are made once, since making one takes longer than a test."""
+    """The handlers' services: clients are made once, since making one takes longer than a test."""
 
     def __init__(self, world: "World", emulator: "Emulator") -> None:
         settings = Settings(stage="local", api_url="http://api", allow_private_addresses=True, **emulator.settings)
@@ -367,7 +367,7 @@ class World:
         self.outage: Callable[[str], Exception | None] | None = None
         #: What was put on Atoll's bus: type and detail.
         self.published: list[tuple[str, dict[str, Any]]] = []
-        #: What rules could not hand over and functions failed on: the ARN of the queue, the message.
+        #: Dead letters, of rules and of functions: the ARN of the queue, the message.
         self.dead_letters: list[tuple[str, Any]] = []
         self._start_services(emulator)
         self.streams = {table: Stream(self, table, mapping) for table, mapping in emulator.mappings.items()}
@@ -598,7 +598,7 @@ class World:
         return [each["CORAL_AGENT_SECRET"] for each in started if each.get("CORAL_AGENT_ID") == agent][-1]
 
     def tool(self, agent: str, name: str, **arguments: Any) -> dict[str, Any]:
-        """Call a tool in an agent's place; return its result, with ``error`` when it was refused."""
+        """Call a tool as an agent; return its result, with ``error`` when it was refused."""
         body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, "arguments": arguments}}
         status, answer = self.agent_request(self.secret_of(agent), body)
         if status != 200:
@@ -606,7 +606,7 @@ class World:
         return answer["result"]["structuredContent"]  # type: ignore[no-any-return]
 
     def run_task(self, started_by: str) -> None:
-        """Start a task that no launch of Atoll's has started, of what the agent of `begin` is made of."""
+        """Start a task that no launch of Atoll's has started, from the task definition of the agent of `begin`."""
         [record] = self.items("registry")
         [definition] = record["taskDefinitions"].values()
         self.ecs.run_task({"cluster": "atoll-local", "taskDefinition": definition, "startedBy": started_by})

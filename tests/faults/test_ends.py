@@ -117,7 +117,7 @@ def test_every_item_has_an_end_from_its_first_write(emulator: Emulator, defer: b
 
 
 def test_expired_items_are_not_returned(emulator: Emulator) -> None:
-    """DynamoDB may delete it days late: until then it is there, and every reader takes it for gone."""
+    """DynamoDB may delete it days late: until then it is stored, and every reader ignores it."""
     world, witness = begin(emulator)
     witness.right_refusals = {("GET", 404), ("POST", 404), ("DELETE", 404)}
     path = create(world, witness, session(sleeper("a"), defer=True))

@@ -1,4 +1,4 @@
-"""A service of AWS is away for a while: what was accepted waits for it, and is done when it is back."""
+"""A service of AWS is unavailable for a while: accepted work waits for it, and is done when it is back."""
 
 from collections.abc import Callable
 from unittest.mock import patch
@@ -152,8 +152,8 @@ def calls_of(world: World, function: str) -> int:
     return len({call.invocation for call in world.calls if call.function == function})
 
 
-def exited_unheard(emulator: Emulator) -> tuple[World, Witness, Task]:
-    """The only agent of a session has just exited, and the function that should note it is throttled."""
+def exited_unrecorded(emulator: Emulator) -> tuple[World, Witness, Task]:
+    """The only agent of a session has just exited, and the function that should record it is throttled."""
     world, witness = begin(emulator)
     witness.undisturbed, witness.reasons = True, {"agents_exited"}
     world.outage = away_for(world, "on_task_change")
@@ -165,7 +165,7 @@ def exited_unheard(emulator: Emulator) -> tuple[World, Witness, Task]:
 
 
 def test_the_stop_of_an_agent_is_noted_by_the_third_call(emulator: Emulator) -> None:
-    world, witness, _ = exited_unheard(emulator)
+    world, witness, _ = exited_unrecorded(emulator)
     world.run_for(2 * MINUTE_MS)
     assert calls_of(world, "on_task_change") == 2
     world.outage = None
@@ -177,7 +177,7 @@ def test_the_stop_of_an_agent_is_noted_by_the_third_call(emulator: Emulator) -> 
 
 
 def test_the_stop_of_an_agent_that_three_calls_could_not_note_is_dead_lettered_and_repaired(emulator: Emulator) -> None:
-    world, witness, task = exited_unheard(emulator)
+    world, witness, task = exited_unrecorded(emulator)
     world.run_for(10 * MINUTE_MS)
     assert calls_of(world, "on_task_change") == 3
     [(queue, letter)] = world.dead_letters
@@ -195,7 +195,7 @@ def test_the_stop_of_an_agent_that_three_calls_could_not_note_is_dead_lettered_a
 
 
 def test_a_dead_letter_of_a_stop_can_be_replayed(emulator: Emulator) -> None:
-    world, witness, _ = exited_unheard(emulator)
+    world, witness, _ = exited_unrecorded(emulator)
     world.run_for(10 * MINUTE_MS)
     world.outage = None
     [(_, letter)] = world.dead_letters

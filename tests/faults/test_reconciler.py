@@ -40,8 +40,8 @@ def losing(world: World, table: str) -> Iterator[None]:
 Made = tuple[World, Witness]
 
 
-def stranded(emulator: Emulator) -> Made:
-    """Make a world for something to be stranded in."""
+def world_to_repair(emulator: Emulator) -> Made:
+    """Make a world in which to create inconsistent state."""
     world, witness = begin(emulator)
     witness.reasons = {"agents_exited", "ttl", "closed_by_user", "namespace_deleted"}
     witness.longest_ms = 31 * DAY_MS  # some of what is left behind here, and replaced, wakes only then
@@ -52,7 +52,7 @@ def stranded(emulator: Emulator) -> Made:
 @pytest.fixture
 def made(emulator: Emulator) -> Iterator[Made]:
     with patch.object(reconciler, "ITEM_PARTS", 1):
-        yield stranded(emulator)
+        yield world_to_repair(emulator)
 
 
 def running(world: World, witness: Witness, **settings: Any) -> str:

@@ -1,4 +1,4 @@
-"""Each function may do what it does, and nothing else: what it calls on the local stack against its policy file."""
+"""Each function's policy allows exactly the calls that it makes on the local stack."""
 
 import http.server
 import inspect
@@ -53,7 +53,7 @@ def receiver() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def uses(receiver: str) -> set[permissions.Use]:
-    """What the functions used while somebody did all that can be done."""
+    """The AWS actions that the functions used while a user did everything that the API offers."""
     with permissions.recorded() as found, LocalStack(agents=[SLEEPER, CRASHER, MISSING]) as stack:
         everything(Somebody(stack, receiver))
     return found | repairs()
@@ -74,7 +74,7 @@ class Somebody:
         return answer.body
 
     def tool(self, path: str, caller: str, name: str, **arguments: Any) -> Any:
-        """Call a tool in an agent's place."""
+        """Call a tool as an agent."""
         result = self.mcp(path, caller, "tools/call", name=name, arguments=arguments)
         assert not result.get("isError"), result
         return result.get("structuredContent")
@@ -288,7 +288,7 @@ def repairs() -> set[permissions.Use]:
     assert len(tests) > 10
     with Emulator() as emulator, patch.object(reconciler, "ITEM_PARTS", 1), permissions.recorded(World) as found:
         for test in tests:
-            test(test_reconciler.stranded(emulator))
+            test(test_reconciler.world_to_repair(emulator))
     return {use for use in found if use.function == "reconcile"}
 
 

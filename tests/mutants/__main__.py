@@ -112,7 +112,7 @@ def tried(
 
 
 def main() -> int:
-    """Try a sample, print what became of it, and return 0: it measures."""
+    """Try a sample, print the results, and return 0: it measures."""
     wanted, minutes, jobs = (
         int(os.environ.get(name) or default) for name, default in (("SAMPLE", 60), ("MINUTES", 15), ("JOBS", 2))
     )
@@ -156,7 +156,7 @@ def main() -> int:
 
 
 def report(console: Console, outcomes: dict[sample.Mutant, str], seed: int) -> None:
-    """Print caught and survived by room, those that survived, and the score."""
+    """Print caught and survived by package, those that survived, and the score."""
     table = Table(title=f"Mutants, seed {seed}", title_justify="left")
     for column in ("room", "tried", "caught"):
         table.add_column(column)

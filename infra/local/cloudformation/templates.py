@@ -82,7 +82,7 @@ class Stack:
                 self.resource(name)
 
     def resource(self, name: str) -> Resource:
-        """Return a resource, made now unless it was before."""
+        """Return a resource, made now unless it was before; raise `TemplateError` for a cycle or an unknown name."""
         if name in self._made:
             return self._made[name]
         if name in self._making:

@@ -74,7 +74,10 @@ class Processes:
             each.remove()
 
     def prepare(self, task: Task) -> None:
-        """Do here what the container of a task's option files does on AWS, and look for docker where it is needed."""
+        """Fetch a task's option files, as a container does on AWS, and look for docker where it is needed.
+
+        Raises `CannotStart` when fetching fails, or no docker engine answers.
+        """
         containers = [container for container in task.containers if container.name != OPTIONS_CONTAINER]
         for container in task.containers:
             if container.name == OPTIONS_CONTAINER:
@@ -84,7 +87,7 @@ class Processes:
             raise _cannot_start(foreign, "no docker engine answers on this machine")
 
     def start(self, task: Task, container: Container, exited: Callable[[int], None]) -> Process:
-        """Start the process of a container."""
+        """Start the process of a container; raise `CannotStart` when its program cannot be run."""
         command, variables = self._command(task, container)
 
         def ended(code: int) -> None:

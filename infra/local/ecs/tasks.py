@@ -19,7 +19,7 @@ REMEMBERED_MS = 3_600_000
 #: Most tasks of one ListTasks and of one DescribeTasks (ECS API reference).
 PAGE = 100
 
-#: What is answered here; clusters and task definitions are moto's.
+#: Operations that are answered here; clusters and task definitions are moto's.
 OPERATIONS = ("RunTask", "StopTask", "ListTasks", "DescribeTasks")
 
 Answer = dict[str, Any]
@@ -211,7 +211,7 @@ class Tasks:
         return known
 
     def stop_task(self, request: Request) -> Answer:
-        """Ask a task to end."""
+        """Ask a task to end; raise `ServiceError` for an unknown one."""
         with self._lock:
             task = self._find(request["task"])
             if task is None:
@@ -220,7 +220,7 @@ class Tasks:
             return {"task": self._describe(task)}
 
     def describe_tasks(self, request: Request) -> Answer:
-        """Return what is known of tasks."""
+        """Return descriptions of tasks; raise `ServiceError` for more than `PAGE`."""
         names = request["tasks"]
         if len(names) > PAGE:
             raise ServiceError("InvalidParameterException", f"Tasks can have at most {PAGE} items.")

@@ -25,7 +25,7 @@ LONGEST_PAUSE_MS = 60_000
 #: Most entries of one PutEvents (EventBridge quotas).
 MOST_ENTRIES = 10
 
-#: What is answered here; rules and buses are moto's.
+#: Operations that are answered here; rules and buses are moto's.
 OPERATIONS = ("PutEvents",)
 
 _REQUIRED = ("Source", "DetailType", "Detail")
@@ -77,7 +77,7 @@ class EventBridge:
         return operations(self, *OPERATIONS)
 
     def put_events(self, request: Request) -> dict[str, Any]:
-        """Take events; an entry that is not one is refused by itself."""
+        """Take events; an invalid entry is refused alone; raise `ServiceError` for too many entries, or none."""
         if not 1 <= len(request["Entries"]) <= MOST_ENTRIES:
             raise ServiceError("ValidationException", f"1 to {MOST_ENTRIES} entries, not {len(request['Entries'])}")
         answers = [self._put(entry) for entry in request["Entries"]]

@@ -1,4 +1,4 @@
-"""API keys as their keeper makes, lists and revokes them, by the command and on the local stack."""
+"""API keys: an operator makes, lists and revokes them with the command, on the local stack."""
 
 import pytest
 from typer.testing import CliRunner

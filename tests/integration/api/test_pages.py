@@ -1,4 +1,4 @@
-"""Listings page by page, filtered, and what happens to what is too large for an answer."""
+"""Listings page by page, filtered, and answers that would be too large."""
 
 import base64
 from typing import Any

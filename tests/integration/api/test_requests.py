@@ -1,4 +1,4 @@
-"""What is asked wrongly: refused with the reason, never a 5xx, and never half a session."""
+"""Invalid requests are refused with the reason, never with a 5xx, and leave no part of a session."""
 
 import json
 from collections.abc import Callable

@@ -18,7 +18,7 @@ DEADLINE_S = 15.0
 
 
 def eventually(condition: Callable[[], Any], within_s: float = DEADLINE_S) -> Any:
-    """Return what a condition gives once that is true; fail when it does not become so."""
+    """Return a condition's result once it is true; fail when it does not become true in time."""
     deadline = time.monotonic() + within_s
     while not (value := condition()):
         assert time.monotonic() < deadline, "it did not happen"

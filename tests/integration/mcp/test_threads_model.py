@@ -1,4 +1,4 @@
-"""Threads against a model: whatever agents try in whatever order, the store says what a simple model says."""
+"""Threads against a model: for any calls of agents in any order, the store behaves like a simple model."""
 
 import dataclasses
 import threading

@@ -29,7 +29,7 @@ def at(*addresses: str) -> OutgoingHttp:
     return OutgoingHttp(allow_private=True, resolver=lambda host, port: addresses)
 
 
-# Whom it calls
+# Which addresses it calls
 
 
 def test_a_body_arrives_as_it_is_and_the_answer_comes_back() -> None:

@@ -1,4 +1,4 @@
-"""What ECS says to `RunTask`, and what Atoll makes of it."""
+"""ECS's answers to `RunTask`, and how Atoll maps them."""
 
 from collections.abc import Iterator
 

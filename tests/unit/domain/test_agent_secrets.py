@@ -1,4 +1,4 @@
-"""Agent secrets: what they say, and that nothing else passes for one."""
+"""Agent secrets: the names in them, and that no other text is accepted."""
 
 from hypothesis import given
 from hypothesis import strategies as st

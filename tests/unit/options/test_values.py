@@ -1,4 +1,4 @@
-"""Values of a request: which are taken, and which are not."""
+"""Values of a request: which are accepted, and which are refused."""
 
 import base64
 import contextlib
