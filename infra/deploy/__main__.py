@@ -97,7 +97,7 @@ def _show(steps: list[Step], executor: Executor) -> None:
             console.print(Text(f"      {change}", style="dim"))
     kept = [name for step in steps if isinstance(step, DeleteStack) for name in step.retained]
     if kept:
-        console.print(Text("\nKept, to be deleted by hand or taken in by the next deployment:", style="bold"))
+        console.print(Text("\nKept, to be deleted by hand or imported by the next deployment:", style="bold"))
         for name in kept:
             console.print(Text(f"  - {name}"))
 

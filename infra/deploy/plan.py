@@ -57,7 +57,7 @@ class DeployStack:
     def title(self) -> str:
         if self.kept:
             names = ", ".join(f"{each.type.split('::')[2]} {each.name}" for each in self.kept)
-            return f"stack {self.stack} takes in what an earlier one has left: {names}"
+            return f"stack {self.stack} imports what an earlier one has kept: {names}"
         parameters = ", ".join(f"{name}={value}" for name, value in self.parameters.items() if name != "Stage")
         return f"stack {self.stack} from infra/templates/{self.template}.yaml{f' ({parameters})' if parameters else ''}"
 

@@ -57,7 +57,7 @@ class Stacks:
         *,
         dry_run: bool,
     ) -> list[str]:
-        """Create or update a stack, or make it of what was kept, and return the changes, a line each.
+        """Create or update a stack, or make it by importing kept resources, and return the changes, a line each.
 
         ``values`` are those of parameters; one that is left out keeps its value. A dry run changes nothing.
         """
