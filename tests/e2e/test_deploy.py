@@ -164,7 +164,7 @@ def test_what_a_stage_has_left_is_taken_in_by_the_next(aws: Ministack, chalice: 
     back = run()
 
     assert back.exit_code == 0, back.output
-    assert "takes in what an earlier one has left: Table atoll-dev-namespaces," in " ".join(back.output.split())
+    assert "imports what an earlier one has kept: Table atoll-dev-namespaces," in " ".join(back.output.split())
     assert stacks(aws) == {f"atoll-{STAGE}", f"atoll-{STAGE}-events"}
     assert dynamodb.get_item(TableName=f"atoll-{STAGE}-api-keys", Key=key)["Item"] == key
     assert secrets.get_secret_value(SecretId=f"atoll-{STAGE}/agent-key")["SecretString"] == agent_key

@@ -211,12 +211,12 @@ class Witness:
                 if item["item"].startswith("EVENT#")
             }
             once = ("runtime_started", "runtime_stopped", "agent_connected")
-            logged = [(event["type"], event["name"]) for event in entries.values() if event["type"] in once]
+            told = [(event["type"], event["name"]) for event in entries.values() if event["type"] in once]
             names = [variables(task)["CORAL_AGENT_ID"] for task in tasks if task.started_ms is not None]
             wanted = [(kind, name) for kind in ("runtime_started", "runtime_stopped") for name in names]
-            found += [f"the log of {session_id} lacks {each}" for each in wanted if each not in logged]
-            if len(set(logged)) < len(logged):
-                found.append(f"the log of {session_id} has something twice: {sorted(logged)}")
+            found += [f"the log of {session_id} lacks {each}" for each in wanted if each not in told]
+            if len(set(told)) < len(told):
+                found.append(f"the log of {session_id} has something twice: {sorted(told)}")
         return found
 
     def _events(self) -> list[str]:

@@ -122,12 +122,12 @@ def test_the_time_to_live_goes_on_while_a_session_waits(emulator: Emulator) -> N
 def test_an_agent_whose_launch_fails_permanently_is_stopped_and_the_others_run(emulator: Emulator) -> None:
     world, witness = begin(emulator)
     witness.reasons = {"agents_exited"}
-    original = agent_environment.of
+    given = agent_environment.of
 
     def broken(services: object, agent: AgentRecord, *rest: object) -> object:
         if agent.name == "a":
             raise KeyError("a fault of ours")
-        return original(services, agent, *rest)  # type: ignore[arg-type]
+        return given(services, agent, *rest)  # type: ignore[arg-type]
 
     path = create(world, witness, two_agents(world, lives_ms=(500, 60_000)))
     with patch.object(agent_environment, "of", broken):

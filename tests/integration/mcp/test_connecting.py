@@ -22,8 +22,8 @@ def test_the_first_request_connects_an_agent_once(here: World) -> None:
     here.rpc("ann", "ping")
     here.rpc("ann", "ping")
     assert agent(here, "ann").connected_at_ms is not None
-    logged = [entry.event for entry in here.services.log.since(SESSION, 0)]
-    assert [(event["type"], event["name"]) for event in logged] == [("agent_connected", "ann")]
+    told = [entry.event for entry in here.services.log.since(SESSION, 0)]
+    assert [(event["type"], event["name"]) for event in told] == [("agent_connected", "ann")]
 
 
 def test_an_invalid_message_connects_no_agent(here: World) -> None:
@@ -42,7 +42,7 @@ def test_blocking_agents_connect_together_over_links_of_links(here: World) -> No
     assert (first.result(), second.result()) == (200, 200)
 
 
-def test_a_blocking_agent_waits_no_longer_than_the_endpoints_limit(here: World) -> None:
+def test_a_blocking_agent_waits_no_longer_than_the_door_is_open(here: World) -> None:
     here.session("ann", "bob", session_id=OTHER, blocking=True)
     clock = TestClock()
     with here.on(clock, mcp_wait_limit_ms=25_000):

@@ -59,10 +59,8 @@ def test_two_agents_talk(here: World, ann: str, bob: str) -> None:
         answer, tools = asyncio.run(both(url))
     assert answer == "4"
     assert len(tools) == 8
-    connected = [
-        entry.event for entry in here.services.log.since(SESSION, 0) if entry.event["type"] == "agent_connected"
-    ]
-    assert sorted(event["name"] for event in connected) == ["ann", "bob"]
+    told = [entry.event for entry in here.services.log.since(SESSION, 0) if entry.event["type"] == "agent_connected"]
+    assert sorted(event["name"] for event in told) == ["ann", "bob"]
 
 
 def test_a_client_comes_back_for_its_waits(here: World, comebacks: list[str]) -> None:

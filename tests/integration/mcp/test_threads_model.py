@@ -109,14 +109,14 @@ class Threads(RuleBasedStateMachine):
     def hear(self, name: str) -> None:
         """A wait from the beginning gives the first message that the agent may read, in the order of sending."""
         got = waits.for_message(self.here.services, self._actor(name), waits.Terms(from_ms=0, max_wait_ms=0))
-        joined = [m for m in self.models if m.summary is None and name in m.participants]
+        heard = [m for m in self.models if m.summary is None and name in m.participants]
         own = {
             entry.event["message"]["id"]: entry
             for entry in self.here.services.log.since(self.session, 0)
             if entry.event["type"] == "thread_message_sent" and entry.event["message"]["senderName"] == name
         }
         mine = {entry.event["message"]["text"] for entry in own.values()}
-        wanted = sorted((text for model in joined for text in model.texts if text not in mine), key=int)
+        wanted = sorted((text for model in heard for text in model.texts if text not in mine), key=int)
         assert (got.text if got else None) == (wanted[0] if wanted else None)
 
     @invariant()
@@ -191,8 +191,8 @@ def test_an_update_whose_answer_was_lost_is_made_once_and_reported(here: World) 
         (view,) = threads.views(here.services, SESSION)
         threads.close(here.services, here.actor("ann"), thread, "done")
     assert (view.participants, [message.id for message in view.messages]) == (["ann", "cem"], [sent.id])
-    logged = [(entry.event["type"], entry.seq) for entry in here.services.log.since(SESSION, 0)][2:]
-    assert logged == [
+    told = [(entry.event["type"], entry.seq) for entry in here.services.log.since(SESSION, 0)][2:]
+    assert told == [
         ("thread_message_sent", 1),
         ("thread_participant_added", 1),
         ("thread_participant_removed", 2),
@@ -212,5 +212,5 @@ def test_one_of_many_additions_of_the_same_agent_succeeds(here: World) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(add, range(8))) == 1
-    logged = [entry.event for entry in here.services.log.since(SESSION, 0)]
-    assert sum(event["type"] == "thread_participant_added" for event in logged) == 1
+    told = [entry.event for entry in here.services.log.since(SESSION, 0)]
+    assert sum(event["type"] == "thread_participant_added" for event in told) == 1
