@@ -201,7 +201,7 @@ class Witness:
         ]
 
     def _log(self) -> list[str]:
-        """The session's log has the start and the stop of each task that ran."""
+        """Each task that ran was told of in the session's log, when it started and when it stopped."""
         found = []
         for session_id, items in self.last_items.items():
             tasks = [task for task in self.world.ecs.tasks.values() if task.started_by.startswith(session_id)]
@@ -214,9 +214,9 @@ class Witness:
             told = [(event["type"], event["name"]) for event in entries.values() if event["type"] in once]
             names = [variables(task)["CORAL_AGENT_ID"] for task in tasks if task.started_ms is not None]
             wanted = [(kind, name) for kind in ("runtime_started", "runtime_stopped") for name in names]
-            found += [f"the log of {session_id} lacks {each}" for each in wanted if each not in told]
+            found += [f"the log of {session_id} does not tell of {each}" for each in wanted if each not in told]
             if len(set(told)) < len(told):
-                found.append(f"the log of {session_id} has something twice: {sorted(told)}")
+                found.append(f"the log of {session_id} tells twice: {sorted(told)}")
         return found
 
     def _events(self) -> list[str]:
