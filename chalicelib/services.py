@@ -1,4 +1,4 @@
-"""What reactions may use: the stores, and beside them every other service, each built when it is first used."""
+"""The services that reactions may use: the stores and all other AWS services, each built when it is first used."""
 
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -92,7 +92,7 @@ class _Process:
 
 
 def current() -> Services:
-    """Return what the reactions of this process may use, built from its environment on first use."""
+    """Return the services of this process, built from its environment on first use."""
     if _Process.services is None:
         _Process.services = Services(Settings.from_environment())
     return _Process.services

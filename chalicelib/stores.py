@@ -180,7 +180,7 @@ def _session(*, known: bool) -> "Session":
 
 
 def current() -> Stores:
-    """Return what the requests of this process may use, built from its environment on first use."""
+    """Return the stores of this process, built from its environment on first use."""
     # Not at the top: a process has one object, a `Services`, which requests get typed as `Stores`.
     from chalicelib import services
 

@@ -1,4 +1,4 @@
-"""Which errors are AWS's, and which of those are transient: throttles, failures of a service or of the way to it."""
+"""Classifies errors: AWS's, and the transient ones among them (throttles, failures of a service or of the network)."""
 
 from botocore.exceptions import BotoCoreError, ClientError
 

@@ -1,4 +1,4 @@
-"""URLs that callers name to be called later: what their text says of them, without any call."""
+"""Parses and checks the text of URLs that callers name, without calling them."""
 
 import dataclasses
 from typing import Annotated

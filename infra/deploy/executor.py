@@ -22,7 +22,7 @@ class Executor:
         self._stacks = Stacks(session, stage)
 
     def run(self, step: Step, *, dry_run: bool) -> list[str]:
-        """Carry out one step and return what it changes, a line each; a dry run returns what it would.
+        """Carry out one step and return its changes, a line each; a dry run only returns them.
 
         Raises `Failed`, and ``ClientError`` when AWS refuses.
         """

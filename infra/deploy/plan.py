@@ -1,4 +1,4 @@
-"""What deploying and destroying a stage take: lists of plain steps, made from what is wanted and what was found."""
+"""Plans deploying and destroying a stage: lists of plain steps, made from the wanted and the existing state."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -24,7 +24,7 @@ class Kept:
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """What there is before anything is done."""
+    """The state of the stage and its account before a deployment."""
 
     account: str
     region: str
@@ -38,7 +38,7 @@ class Found:
     #: Subnets of the default VPC in which hosts get public addresses.
     default_vpc: str = ""
     default_subnets: tuple[str, ...] = ()
-    #: What an earlier stack of the stage has left; nothing while there is a stack.
+    #: Resources that an earlier stack of the stage has kept; none while there is a stack.
     kept: tuple[Kept, ...] = ()
     #: The stage's functions and REST API, however far their deployment got.
     app: App = dataclasses.field(default_factory=App)

@@ -20,7 +20,7 @@ _SIGNS = {"Add": "+", "Modify": "~", "Remove": "-", "Import": ">"}
 
 
 class Stacks:
-    """Makes, changes and deletes stacks; what CloudFormation does not do is a `Failed` with its reason."""
+    """Makes, changes and deletes stacks; raises `Failed` with CloudFormation's reason."""
 
     def __init__(self, session: boto3.Session, stage: str) -> None:
         self._tags = [{"Key": "atoll:stage", "Value": stage}]

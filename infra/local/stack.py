@@ -41,7 +41,7 @@ class LocalStack:
     custom_tool_secret : str
         What calls of custom tools are signed with.
     services : chalicelib.services.Services
-        What the handlers act on.
+        The services of the handlers.
     agents : list of (str, str)
         Names and versions of the agents that were registered.
     """

@@ -29,7 +29,7 @@ _NOTHING_LOCAL = (
 
 
 class _Anything(dict[str, str]):
-    """The attributes of a resource that is not there: each has a value, and none means anything."""
+    """The attributes of a resource that is not made here: each has a placeholder value."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class _Anything(dict[str, str]):
 
 
 class Provision:
-    """Makes both templates, and says what of them the local stack has to play by itself."""
+    """Makes both templates' resources, and collects those that the local stack has to play by itself."""
 
     def __init__(self, folder: Path, *, stage: str, account: str, region: str, client: Callable[[str], Any]) -> None:
         """

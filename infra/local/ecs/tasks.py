@@ -49,7 +49,7 @@ class Container:
 
     @property
     def label(self) -> str:
-        """Return what to call it before a person: the agent's name, when it is one's."""
+        """Return its label in output: the name of its agent, if it is an agent's."""
         return self.environment.get("CORAL_AGENT_ID", self.name)
 
 
@@ -144,7 +144,7 @@ class Tasks:
 
     @property
     def operations(self) -> Operations:
-        """What is answered here, by the names of the API."""
+        """The operations that are answered here, by their API names."""
         return operations(self, *OPERATIONS)
 
     def close(self) -> None:

@@ -73,7 +73,7 @@ class EventBridge:
 
     @property
     def operations(self) -> Operations:
-        """What is answered here, by the names of the API."""
+        """The operations that are answered here, by their API names."""
         return operations(self, *OPERATIONS)
 
     def put_events(self, request: Request) -> dict[str, Any]:

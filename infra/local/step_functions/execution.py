@@ -1,4 +1,4 @@
-"""One execution of a state machine: what it does at each state, and what may come in from outside."""
+"""Runs one execution of a state machine, and takes answers to task tokens and requests to stop."""
 
 import itertools
 import json
