@@ -1,6 +1,6 @@
 """An agent's end of a Coral session: its options, its connection, the tools it calls.
 
-Whoever starts an agent tells it all it needs in the environment. `CORAL_CONNECTION_URL` is the agent's own MCP
+An agent finds all it needs in its environment. `CORAL_CONNECTION_URL` is the agent's own MCP
 endpoint; its path holds the agent's secret, so it is printed nowhere. Each option is a variable under its own name.
 """
 
@@ -55,7 +55,7 @@ def list_option(name: str) -> list[str]:
 
 
 def say(line: str) -> None:
-    """Print a line at once: whoever reads an agent's output wants it while it happens."""
+    """Print a line and flush it, so that readers of the agent's output see it at once."""
     print(line, flush=True)
 
 
@@ -65,10 +65,10 @@ async def sleep_ms(duration_ms: int) -> None:
 
 
 class PatientTransport(httpx2.AsyncHTTPTransport):
-    """HTTP that makes a request again which was refused for now: nothing of it was done that anybody saw."""
+    """HTTP transport that repeats requests which were refused for now: nothing visible was done for them."""
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Return the first answer that is none of `FOR_NOW`, or the last one."""
+        """Return the first answer whose status is not in `FOR_NOW`, or the last one."""
         for pause_s in PAUSES_S:
             response = await super().handle_async_request(request)
             if response.status_code not in FOR_NOW:

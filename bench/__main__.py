@@ -29,7 +29,7 @@ class Row:
     what: str
     seen: str
     goal: str = ""
-    #: Whether the goal holds; `None` where there is none.
+    #: Whether the goal holds; `None` when there is no goal.
     holds: bool | None = None
 
 
@@ -42,7 +42,7 @@ def cold_start() -> Section:
     from bench import cold_start
 
     found = cold_start.measure()
-    floor, atoll, door = found["floor"], found["atoll"], found["door"]
+    floor, atoll, mcp = found["floor"], found["atoll"], found["mcp"]
     cpu, memory = atoll.cpu_ms / floor.cpu_ms, atoll.peak_mib / floor.peak_mib
     rows = [
         Row("CPU of a first GET", f"{atoll.cpu_ms:.0f} ms: {cpu:.2f}x of {floor.cpu_ms:.0f} ms", "≤ 1.4x", cpu <= 1.4),
@@ -52,7 +52,7 @@ def cold_start() -> Section:
             "≤ 1.5x",
             memory <= 1.5,
         ),
-        Row("the agents' door, its first tools/list", f"{door.cpu_ms:.0f} ms, {door.peak_mib:.0f} MiB"),
+        Row("the MCP endpoint, its first tools/list", f"{mcp.cpu_ms:.0f} ms, {mcp.peak_mib:.0f} MiB"),
     ]
     return rows, {name: asdict(one) for name, one in found.items()}
 
@@ -184,7 +184,7 @@ def money() -> Section:
     for way in found.ways:
         share, judged = found.share(way), way.name in (money.DEPLOYED, money.RECOMMENDED)
         which = {money.DEPLOYED: " (deployed)", money.RECOMMENDED: " (recommended)"}.get(way.name, "")
-        seen = f"${way.hour:.5f}: {share:.2f}x of the task's; hears after {way.latency}"
+        seen = f"${way.hour:.5f}: {share:.2f}x of the task's; delay {way.latency}"
         goal = "≤ 0.25x" if judged else ""
         rows.append(Row(f"an hour of waiting: {way.name}{which}", seen, goal, share <= 0.25 if judged else None))
     kept = {**asdict(found), "break_even_sessions_a_month": found.break_even(found.session)}

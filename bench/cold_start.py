@@ -30,9 +30,9 @@ def once(which: str) -> ColdStart:
 
 
 def measure(runs: int = 15) -> dict[str, ColdStart]:
-    """Start each by turns: the floor, the REST API, the agents' door, and return the medians."""
+    """Start each by turns: the floor, the REST API, the MCP endpoint, and return the medians."""
     os.chdir(ROOT)
-    taken: dict[str, list[ColdStart]] = {"floor": [], "atoll": [], "door": []}
+    taken: dict[str, list[ColdStart]] = {"floor": [], "atoll": [], "mcp": []}
     for _ in range(runs):
         for which, all_runs in taken.items():
             all_runs.append(once(which))

@@ -6,13 +6,13 @@ from bench import memory
 
 
 def main(which: str) -> None:
-    """Import ``atoll``, the agents' ``door`` or the ``floor`` and answer one request."""
+    """Import ``atoll``, the MCP endpoint (``mcp``) or the ``floor`` and answer one request."""
     memory.answer_from_memory({"GetItem": memory.get_item, "BatchGetItem": memory.batch_get_item})
     if which == "floor":
         from bench.floor import app
 
         event = memory.event("GET", f"/item/{memory.SESSION}", "/item/{key}", key=memory.SESSION)
-    elif which == "door":
+    elif which == "mcp":
         import json
 
         from chalicelib.domain import agent_secrets

@@ -1,4 +1,4 @@
-"""The load generator: a process of its own, so that what it takes is not taken from the server's interpreter.
+"""The load generator: a process of its own, so that it does not compete for the server's interpreter.
 
 It reads a plan from its input (JSON: ``host``, ``port``, ``connections``, ``seconds``, ``requests``) and writes how
 many requests a second were answered, and their latencies. Each connection is kept and asks again when it is answered.

@@ -72,11 +72,11 @@ class Counts:
 
 def count() -> Counts:
     """Count a session's life on the local stack, and what its agents do on moto."""
-    return Counts(_life(), *_door(), _paused_wait())
+    return Counts(_life(), *_endpoint(), _paused_wait())
 
 
 def _paused_wait() -> list[Counted]:
-    """Wait for nothing for as long as one may, on a door that holds no wait for long."""
+    """Make the longest wait without a message, on an endpoint that pauses waits."""
     with scene(mcp_wait_hold_ms=HOLD_MS) as here:
         [secret] = here.admit(here.create(agents=1)).values()
         here.mcp(secret, "tools/list")
@@ -87,9 +87,9 @@ def _paused_wait() -> list[Counted]:
         with here.meter.counting() as counted:
             answer = here.post(secret, "tools/call", params, **accepted)
         requests.append(counted)
-        while told := re.search(r"id: (\S+)\nretry: (\d+)\n", answer.body.decode()):
-            here.clock.sleep(int(told[2]) / 1000)
-            request = endpoint.Request("GET", secret, {**accepted, "last-event-id": told[1]})
+        while paused := re.search(r"id: (\S+)\nretry: (\d+)\n", answer.body.decode()):
+            here.clock.sleep(int(paused[2]) / 1000)
+            request = endpoint.Request("GET", secret, {**accepted, "last-event-id": paused[1]})
             with here.meter.counting() as counted:
                 answer = endpoint.handle(here.services, request)
             requests.append(counted)
@@ -98,7 +98,7 @@ def _paused_wait() -> list[Counted]:
         return requests
 
 
-def _door() -> tuple[Counted, Counted, Counted, Counted, Counted]:
+def _endpoint() -> tuple[Counted, Counted, Counted, Counted, Counted]:
     with scene(mcp_wait_limit_ms=WAIT_S * 1000) as here:
         secrets = here.admit(here.create(agents=AGENTS))
         one, two, three = secrets.values()
@@ -220,10 +220,10 @@ def deployed(function: str) -> Lambda:
     return Lambda(memory_mb, "x86")
 
 
-#: The REST API's function, and the agents' door.
+#: The REST API's function, and the MCP endpoint's.
 REST, DOOR = deployed("api_handler"), deployed("mcp")
 
-#: What that is called among the ways to wait.
+#: Its label among the ways to wait.
 DEPLOYED = "a function that polls, 256 MB, x86"
 
 
@@ -265,7 +265,7 @@ RECOMMENDED = f"a function that holds it for {HOLD_MS / 1000:g} s, then the clie
 
 @dataclass(frozen=True)
 class Way:
-    """One way to let an agent wait: cost of an hour, how late it hears, what it takes to build."""
+    """One way to let an agent wait: cost of an hour, how late it gets a message, what it takes to build."""
 
     name: str
     hour: float

@@ -18,7 +18,7 @@ class Recorded:
     """One operation: how it is asked for, and each AWS call it made with the answer."""
 
     name: str
-    #: The event of API Gateway or, for the agents' door, of its Function URL.
+    #: The event of API Gateway or, for the MCP endpoint, of its Function URL.
     event: dict[str, Any]
     #: ``(method of the client, parameters, body of the answer)``.
     calls: list[tuple[str, dict[str, Any], str]] = field(default_factory=list)

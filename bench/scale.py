@@ -67,7 +67,7 @@ def quotas(calls: int, transitions: int, events: int, writes: float, requests_of
             500,
             0,
             life_s,
-            "the door answers 429, and an agent is to ask again; the REST API keeps its own concurrency",
+            "`mcp` answers 429, and the agent must ask again; the REST API keeps its own concurrency",
             "ATOLL_MCP_WAIT_HOLD_MS, which pauses waits (docs/costs.md); reserved concurrency of `mcp` in "
             ".chalice/config.json, and the account's concurrency",
         ),

@@ -152,7 +152,7 @@ def scene(dynamodb_url: str | None = None, **settings: Any) -> Iterator[Scene]:
         environment["AWS_ENDPOINT_URL_DYNAMODB"] = dynamodb_url
     with patch.dict(os.environ, environment), mock_aws() if dynamodb_url is None else nullcontext():
         clock = SkippingClock()
-        addresses = {"api_url": "https://api.example", "mcp_url": "https://door.example"}
+        addresses = {"api_url": "https://api.example", "mcp_url": "https://mcp.example"}
         services = Services(Settings(stage="bench", **addresses, **settings), clock)
         for resource in template["Resources"].values():
             if resource["Type"] == "AWS::DynamoDB::Table":

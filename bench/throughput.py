@@ -54,7 +54,7 @@ class Served:
 
 
 def measure() -> tuple[list[Throughput], dict[str, float], str | None]:
-    """Return the rows, the memory of both after their load (MiB), and why there is no peer, if there is none."""
+    """Return the rows, the memory of both after their load (MiB), and why the peer could not run, if so."""
     results: dict[str, dict[tuple[str, int], list[dict[str, Any]]]] = {}
     memory: dict[str, float] = {}
     missing = None
@@ -134,7 +134,7 @@ def serve() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     with LocalStack(agents=[ROOT / "tests" / "agents" / "sleeper"]) as stack:
         reads, sends = [], []
-        # These sessions are there for their doors alone: no stream tells of them, so no lifecycle runs beside the load.
+        # Only the endpoints of these sessions are needed: without stream records no lifecycle runs beside the load.
         pumps = dict(stack.pumps)
         stack.pumps.clear()
         key = {"Authorization": f"Bearer {stack.key}"}

@@ -30,7 +30,7 @@ ENDED_SESSIONS, CONNECTED_SESSIONS, ANSWERS, STARTS = 12, 5, 30, 3
 
 @dataclass(frozen=True)
 class Timed:
-    """Several measurements of one thing, in ms, and what is promised of their median and of the worst."""
+    """Several measurements of one thing, in ms, and the goals for their median and their worst."""
 
     name: str
     ms: list[float]

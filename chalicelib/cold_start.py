@@ -1,4 +1,4 @@
-"""What keeps the start of a Lambda function short. `app.py` calls it before it imports anything else of Atoll."""
+"""Keeps the start of a Lambda function short. `app.py` calls it before it imports anything else of Atoll."""
 
 import gc
 import importlib.util

@@ -1,4 +1,4 @@
-"""What reactions may use: the stores, and beside them every other service, each built when it is first used."""
+"""The services that reactions may use: the stores and all other AWS services, each built when it is first used."""
 
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -37,7 +37,7 @@ class Services(Stores):
 
     @cached_property
     def machines(self) -> "Machines":
-        """Step Functions, which keeps the time of sessions."""
+        """Step Functions, which runs the lifecycles of sessions."""
         from chalicelib.aws.machines import Machines
 
         return Machines(self.client("stepfunctions"), self.settings)
@@ -51,7 +51,7 @@ class Services(Stores):
 
     @cached_property
     def dead_letters(self) -> "DeadLetters":
-        """SQS, where what cannot be processed is kept for a person to look at."""
+        """The dead-letter queue (SQS), where records that cannot be processed wait for an operator."""
         from chalicelib.aws.dead_letters import DeadLetters
 
         return DeadLetters(self.client("sqs"), self.settings)
@@ -79,7 +79,7 @@ class Services(Stores):
 
     @cached_property
     def http(self) -> "OutgoingHttp":
-        """Calls to addresses that callers named."""
+        """HTTP calls to URLs that callers named."""
         from chalicelib.aws.http import OutgoingHttp
 
         return OutgoingHttp(allow_private=self.settings.allow_private_addresses)
@@ -92,7 +92,7 @@ class _Process:
 
 
 def current() -> Services:
-    """Return what the reactions of this process may use, built from its environment on first use."""
+    """Return the services of this process, built from its environment on first use."""
     if _Process.services is None:
         _Process.services = Services(Settings.from_environment())
     return _Process.services

@@ -57,13 +57,13 @@ class Settings(BaseModel):
     agent_task_role: str = ""
     #: Image with ``sh``, ``curl``, ``base64`` and ``tar`` that fetches options which travel as files.
     options_image: str = "docker.io/curlimages/curl:8.11.1"
-    #: Whether webhooks and custom tools may call loopback and private addresses. Only the local stack says yes.
+    #: Whether webhooks and custom tools may call loopback and private addresses. Only the local stack allows it.
     allow_private_addresses: bool = False
     #: Longest life of a session that names no TTL.
     max_session_s: int = Field(30 * DAY_S, ge=1)
     #: How long a session may wait for its execution.
     pending_session_s: int = Field(DAY_S, ge=1)
-    #: How long items outlive the longest life of their session, for what a crash leaves behind.
+    #: How long items outlive the longest life of their session: it bounds what a crash leaves behind.
     retention_s: int = Field(2 * DAY_S, ge=0)
     #: How long a webhook delivery is kept.
     delivery_retention_s: int = Field(30 * DAY_S, ge=1)

@@ -1,7 +1,7 @@
 """All that a request may use: the tables, the clock, the settings, each built when it is first used.
 
-Rule 1 of the design: what answers a request makes no AWS call but DynamoDB's. `Stores` has no other service, so mypy
-refuses one in `domain`, `api` and `mcp`; what reacts is given `chalicelib.services.Services`, which adds them.
+Code that answers a request makes no AWS call but DynamoDB's (docs/architecture.md, "Layers"). `Stores` has no other
+service, so mypy refuses one in `domain`, `api` and `mcp`; reactions take `Services`, which adds them.
 """
 
 from collections.abc import Callable
@@ -180,8 +180,8 @@ def _session(*, known: bool) -> "Session":
 
 
 def current() -> Stores:
-    """Return what the requests of this process may use, built from its environment on first use."""
-    # Not at the top: a process has one object, a `Services`, and requests are given it as what they may use of it.
+    """Return the stores of this process, built from its environment on first use."""
+    # Not at the top: a process has one object, a `Services`, which requests get typed as `Stores`.
     from chalicelib import services
 
     return services.current()

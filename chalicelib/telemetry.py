@@ -1,4 +1,4 @@
-"""What operators see of a Lambda: log lines in JSON with the ids of what they are about, and metrics among them.
+"""Logs and metrics of a Lambda: JSON lines with the ids of what they are about, and metrics among them (EMF).
 
 Outside Lambda logging stays as the process has set it up, and no metric is written. Nothing here is content of a
 session: ids, names, outcomes and durations only.
@@ -42,7 +42,7 @@ def count(metric: str, *, value: int = 1, **dimensions: str) -> None:
 
 
 def measure(metric: str, duration_ms: int) -> None:
-    """Note how long something took."""
+    """Record how long something took."""
     _write(metric, "Milliseconds", duration_ms, {})
 
 

@@ -1,4 +1,4 @@
-"""Atoll's version: the only place that says it.
+"""Atoll's version, defined only here.
 
 `pyproject.toml` reads it from here, because a Lambda's package has this file and not that one.
 """

@@ -27,14 +27,14 @@ out, err = Console(), Console(stderr=True)
 
 Stage = Annotated[str, typer.Option(help="The stage; 'local' is the stack of `make run`.")]
 Url = Annotated[str, typer.Option(help="Where the local stack is.", envvar="ATOLL_URL")]
-Region = Annotated[str | None, typer.Option(help="AWS region; your configuration's unless given.")]
+Region = Annotated[str | None, typer.Option(help="AWS region; your configuration's by default.")]
 Profile = Annotated[str | None, typer.Option(help="Profile of your AWS configuration.")]
 
 LOCAL_URL = "http://127.0.0.1:5555"
 
 
 class OfStage(Services):
-    """A stage as its keeper reaches it: with an AWS session of this machine, or through the local stack's endpoint."""
+    """A stage as its operator reaches it: with this machine's AWS session, or through the local stack's endpoint."""
 
     def __init__(self, stage: str, session: boto3.Session, endpoint: str | None) -> None:
         super().__init__(Settings(stage=stage, region=session.region_name))
@@ -55,7 +55,7 @@ def make(
         list[str] | None,
         typer.Option("--namespace", "-n", help="A namespace it reaches, or 'prefix*'; again for more. None is all."),
     ] = None,
-    days: Annotated[int | None, typer.Option(min=1, help="How long it is valid; for ever unless given.")] = None,
+    days: Annotated[int | None, typer.Option(min=1, help="How long it is valid; for ever by default.")] = None,
     url: Url = LOCAL_URL,
     region: Region = None,
     profile: Profile = None,
@@ -90,7 +90,7 @@ def revoke(
     region: Region = None,
     profile: Profile = None,
 ) -> None:
-    """Revoke a key. Functions that have seen it believe in it for a minute more."""
+    """Revoke a key. Functions that have cached it accept it for a minute more."""
     with _of_stage(stage, url, region, profile) as services:
         record = api_keys.revoke(services, key)
     err.print(Text(f"Revoked key {api_keys.id_of(record)} of {record.name!r}: it works for at most 60 s more."))
@@ -98,7 +98,7 @@ def revoke(
 
 @contextmanager
 def _of_stage(stage: str, url: str, region: str | None, profile: str | None) -> Iterator[Services]:
-    """Give a stage's deployment; say what went wrong in a sentence and exit with 1."""
+    """Yield a stage's services; print an error as one sentence and exit with 1."""
     try:
         if stage == "local":
             key = os.environ.get("ATOLL_API_KEY") or "dev"

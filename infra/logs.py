@@ -78,7 +78,7 @@ class SessionLogs:
         self._launched_since_ms = max(self._launched_since_ms, now_ms - LATE_MS)
 
     def _exists(self, stream: str) -> bool:
-        """Tell whether a stream is there: asked for one that is not, CloudWatch gives nothing of the others either."""
+        """Return whether a stream exists: a request with a missing one returns nothing of the others either."""
         found = self._client.describe_log_streams(logGroupName=self._output, logStreamNamePrefix=stream, limit=1)
         return bool(found["logStreams"])
 
@@ -91,7 +91,7 @@ class SessionLogs:
 
 
 def _json(text: str) -> dict[str, Any]:
-    """Read a line that a function logged; what Lambda itself writes is none of it."""
+    """Read a line that a function logged; nothing for a line that Lambda itself writes."""
     try:
         line = json.loads(text)
     except ValueError:

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
     sys.path[0] = str(ROOT)
 
-#: Functions believe a secret for so long (`chalicelib.aws.secrets`).
+#: Functions cache a secret for so long (`chalicelib.aws.secrets`).
 SEEN_AFTER_S = 60
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
@@ -47,7 +47,7 @@ class Secrets:
         return wanted["current"]
 
     def retire(self) -> bool:
-        """Forget the previous secret; ``False`` when there is none."""
+        """Forget the previous secret; ``False`` when there is no previous one."""
         known = self.read()
         if "previous" not in known:
             return False
@@ -56,7 +56,7 @@ class Secrets:
 
 
 _Stage = Annotated[str, typer.Option(help="The stage whose secrets these are.")]
-_Region = Annotated[str, typer.Option(help="AWS region; your configuration's when not given.")]
+_Region = Annotated[str, typer.Option(help="AWS region; your configuration's by default.")]
 
 
 @app.callback()

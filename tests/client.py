@@ -74,7 +74,7 @@ def eventually(condition: Callable[[], Any], within_s: float = 10, what: str = "
 
 
 def agent(name: str, kind: str = "sleeper", **options: Any) -> dict[str, Any]:
-    """Ask for an agent of the local registry; options are given as ``NAME=("type", value)``."""
+    """Ask for an agent of the local registry; options are passed as ``NAME=("type", value)``."""
     return {
         "id": {"name": kind, "version": "1.0.0", "registrySourceId": {"type": "local"}},
         "name": name,

@@ -1,6 +1,6 @@
 """Waiting for what no answer of the REST API shows: that a session's end report is frozen and its hold has begun.
 
-`closing` comes first, while agents are still being stopped; whoever wants a session that is *held* waits for this.
+`closing` comes first, while agents are still being stopped; a test that needs a session on *hold* waits with this.
 """
 
 from infra.local.stack import LocalStack

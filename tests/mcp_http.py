@@ -1,4 +1,4 @@
-"""The agents' door over real HTTP, for clients that insist on it."""
+"""The agents' MCP endpoint over real HTTP, for clients that insist on it."""
 
 import threading
 from collections.abc import Iterator

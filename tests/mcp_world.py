@@ -112,8 +112,8 @@ class World:
     ) -> Response:
         """POST to an agent's MCP endpoint; what is not bytes is sent as JSON."""
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        given = {"content-type": "application/json", "accept": "application/json", **(headers or {})}
-        return handle(self.services, Request("POST", secret or self.secret(name), given, raw))
+        sent = {"content-type": "application/json", "accept": "application/json", **(headers or {})}
+        return handle(self.services, Request("POST", secret or self.secret(name), sent, raw))
 
     def rpc(self, name: str, method: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
         """Make one request of the 2025 era and return the JSON-RPC answer."""

@@ -17,7 +17,7 @@ from infra.local.functions import functions
 
 NAMES = {"Stage": STAGE, "Account": ACCOUNT, "Region": REGION, "Partition": "aws"}
 
-#: What AWS does in a function's name, or asks besides the action itself: no call of the function shows it.
+#: Actions that AWS performs or checks in a function's name without a call of the function.
 #: Logs: Lambda writes them. Streams and dead letters: Lambda's pollers use the role of the function that they feed.
 #: PassRole: asked when a task definition or a task names a role.
 ON_BEHALF = {
@@ -55,7 +55,7 @@ def granted() -> set[Use]:
 
 
 def covers(grant: Use, use: Use) -> bool:
-    """Tell whether a grant allows a use."""
+    """Return whether a grant allows a use."""
     same = (grant.function, grant.action) == (use.function, use.action)
     return same and fnmatch.fnmatchcase(use.resource, grant.resource)
 
@@ -81,7 +81,7 @@ def recorded(invoker: type[Any] = functions.Functions) -> Iterator[set[Use]]:
             return invoke(self, function, event)
 
     def handling(self: Any, method: str, path: str, headers: Any, body: Any) -> Any:
-        # The agents' door is the same code behind the gateway and behind its Function URL.
+        # The agents' endpoint is the same code behind the gateway and behind its Function URL.
         with _as(*(["api_handler", "mcp"] if path.startswith("/mcp/") else ["api_handler"])):
             return handle(self, method, path, headers, body)
 

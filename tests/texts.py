@@ -1,4 +1,4 @@
-"""Checks text files: that each ends with one line break, and that JSON, TOML and YAML can be read.
+"""Checks text files: their ends, that JSON, TOML and YAML can be read, and that links of Markdown lead somewhere.
 
     python -m tests.texts [file ...]
 
@@ -6,6 +6,7 @@ Without names it looks at all files that git knows. `make lint` runs it, and so 
 """
 
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -38,8 +39,33 @@ READERS: dict[str, Callable[[str], Any]] = {
 }
 
 
+#: The target of a link in Markdown: a path, a heading, or both. Blocks of code have no links.
+_LINK = re.compile(r"\]\(([^()\s#]*)(?:#([^()\s]+))?\)")
+_CODE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+
+
+def _anchors(text: str) -> set[str]:
+    """Return the anchors that GitHub makes of the headings."""
+    headings = re.findall(r"^#+ (.*)$", _CODE.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def broken_links(path: Path, text: str) -> list[str]:
+    """Return the links of a Markdown file to files or headings of the repository that do not exist."""
+    found = []
+    for name, anchor in _LINK.findall(_CODE.sub("", text)):
+        if re.match(r"[a-z]+:", name) or "…" in name:  # another site, or a pattern to fill in
+            continue
+        target = path.parent / name if name else path
+        if not target.exists():
+            found.append(f"{path}: the link to {name} leads nowhere")
+        elif anchor and target.suffix == ".md" and anchor not in _anchors(target.read_text()):
+            found.append(f"{path}: {name or 'this file'} has no heading #{anchor}")
+    return found
+
+
 def faults(path: Path) -> list[str]:
-    """Return what is wrong with a file; nothing for what is no text."""
+    """Return what is wrong with a file; nothing for a binary one."""
     content = path.read_bytes()
     if not content or b"\0" in content:
         return []
@@ -47,9 +73,12 @@ def faults(path: Path) -> list[str]:
     if not content.endswith(b"\n") or content.endswith(b"\n\n"):
         found.append(f"{path}: it does not end with one line break")
     if b"\r\n" in content:
-        found.append(f"{path}: it has line breaks of Windows")
+        found.append(f"{path}: it has Windows line breaks")
     try:
-        READERS.get(path.suffix, str)(content.decode())
+        text = content.decode()
+        READERS.get(path.suffix, str)(text)
+        if path.suffix == ".md":
+            found += broken_links(path, text)
     except (ValueError, yaml.YAMLError) as error:
         found.append(f"{path}: {error}")
     return found

@@ -36,7 +36,7 @@ class Inbox:
 
     A wait returns the first message that is stamped at or after a time. Starting from 0 finds what was said before this
     agent was up, and going on from just after the message that came last misses nothing. Being added to a thread brings
-    up its past, so that the time can go back: ids tell what was seen already.
+    up its past, so that the time can go back: ids identify what was seen already.
     """
 
     def __init__(self, session: Session, from_agent: str, only_mentions: bool) -> None:
@@ -71,6 +71,6 @@ class Inbox:
         return result.get("message")
 
     def _passes(self, message: dict[str, Any]) -> bool:
-        """Whether the filter that no tool applied lets a message through: there is none for both at once."""
+        """Whether a message passes the filter that the tool does not apply: no waiting tool applies both."""
         me = text_option("CORAL_AGENT_ID")
         return not (self._from_agent and self._only_mentions) or me in message["mentionNames"]

@@ -26,7 +26,7 @@ _SIGN_IN = Extras(
         {
             "name": "to",
             "in": "query",
-            "description": f"Path of this host to go to; `{DEFAULT_TARGET}` when it is not given.",
+            "description": f"Path of this host to go to; `{DEFAULT_TARGET}` by default.",
             "schema": {"type": "string", "maxLength": MAX_TARGET_LENGTH, "pattern": f"^{_TARGET}$"},
         }
     ],
@@ -68,7 +68,7 @@ def authenticate_token(body: bytes, request: Request) -> Response:
 
 
 def local_target(target: str) -> str:
-    r"""Return a path of this host, encoded for a header; raise `BadRequest` for what may lead elsewhere.
+    r"""Return a path of this host, encoded for a header; raise `BadRequest` for a target on another host.
 
     A browser takes ``\`` for ``/``, and leaves tabs and line breaks out: ``/\evil``, ``/<tab>/evil`` and ``//evil``
     are all another host (WHATWG URL, "URL parsing").

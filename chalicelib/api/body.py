@@ -1,4 +1,4 @@
-"""Bodies of requests: bounded, of a type that is taken, and JSON without what a lenient parser lets through."""
+"""Request bodies: bounded in size, of an accepted content type, and strict JSON."""
 
 import json
 import math
@@ -17,10 +17,10 @@ JSON = ("application/json",)
 
 
 def check_content_type(request: Request, content_types: Sequence[str]) -> None:
-    """Raise `WrongContentType` for a body of a type that is not taken; one that does not say is taken."""
-    given = str(request.headers.get("content-type", content_types[0]))
-    if given.partition(";")[0].strip().lower() not in content_types:
-        raise WrongContentType(f"the Content-Type is {given[:100]!r}: {' or '.join(content_types)} is taken")
+    """Raise `WrongContentType` for a content type that is not accepted; a body without one is accepted."""
+    content_type = str(request.headers.get("content-type", content_types[0]))
+    if content_type.partition(";")[0].strip().lower() not in content_types:
+        raise WrongContentType(f"the Content-Type is {content_type[:100]!r}: {' or '.join(content_types)} is taken")
 
 
 def bytes_of(request: Request) -> bytes:

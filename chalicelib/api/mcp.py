@@ -18,13 +18,13 @@ def post_to_mcp(agent_secret: str, request: Request) -> Response:
 
 @route(routes, "GET", _ENDPOINT, authenticated=False, documented=False, limited=False)
 def get_from_mcp(agent_secret: str, request: Request) -> Response:
-    """Go on with a wait that was left to its client; refuse any other stream."""
+    """Resume a paused wait; refuse any other stream."""
     return _serve(agent_secret, request)
 
 
 @route(routes, "DELETE", _ENDPOINT, authenticated=False, documented=False, limited=False)
 def delete_from_mcp(agent_secret: str, request: Request) -> Response:
-    """End a session of the transport, of which there is none."""
+    """Refuse to end a session of the transport: there are no such sessions."""
     return _serve(agent_secret, request)
 
 

@@ -74,7 +74,7 @@ def get_session_states_extended(namespace: str, paging: Paging) -> Page[SessionS
 
 @route(routes, "DELETE", f"{_NAMESPACES}/extended", raises=(Forbidden, NotFound))
 def delete_namespace_extended(caller: ApiKeyRecord) -> None:
-    """Delete the namespace named ``extended``: its path is that of the listing, which only a GET means."""
+    """Delete the namespace named ``extended``: the path is the listing's only for GET."""
     api_keys.check_reach(caller, "extended")
     namespaces.delete(current(), "extended")
 

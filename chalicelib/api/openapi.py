@@ -1,7 +1,7 @@
 """The OpenAPI document, made of the registered routes and the pydantic models of what they take and answer.
 
-pydantic writes the schemas, Powertools' models of OpenAPI 3.1 hold the document. It is built when somebody asks for
-it: no other request waits for its imports.
+pydantic writes the schemas, Powertools' models of OpenAPI 3.1 hold the document. It is built on the first
+request for it: no other request waits for its imports.
 """
 
 import functools

@@ -20,14 +20,14 @@ from chalicelib.wire.base import WireModel
 #: Names the cursor of the next page; it is not there when the listing is complete.
 CURSOR_HEADER = "Next-Cursor"
 
-#: How many entries a page has at most, and when nobody says how many.
+#: How many entries a page has at most, and by default.
 MAX_LIMIT = 1_000
 
-#: Largest body of an answer. A Lambda gives 6 MB, in which API Gateway's envelope escapes every quote.
+#: Largest body of an answer. A Lambda returns at most 6 MB, in which API Gateway's envelope escapes every quote.
 MAX_ANSWER_BYTES = 5_000_000
 MAX_ESCAPED_BYTES = 6_000_000
 
-#: How long a page may be looked for: API Gateway gives up after 29 s.
+#: How long collecting a page may take: API Gateway times out after 29 s.
 TIME_LIMIT_MS = 15_000
 
 _MAC_BYTES = 12
@@ -63,7 +63,7 @@ class Paging:
     start: str | None
     #: Each ``key:value`` that an entry must be annotated with.
     annotations: tuple[str, ...]
-    #: Whether the caller knows of pages: then a page may end early, else that is an error.
+    #: Whether the caller asked for pages: then a page may end early, else that is an error.
     asked: bool
     deadline_ms: int
     clock: Clock
@@ -77,7 +77,7 @@ class Paging:
         """Read the query of a request for a listing (its route and what its path names).
 
         A cursor is authentic for one key, one listing and one filter only, and all that it says is where to go on
-        within that: it reaches nothing that its bearer does not.
+        within that: it reaches nothing that its bearer does not. Raises `BadRequest` for a wrong parameter or cursor.
         """
         query = request.query_params
         annotations = tuple(query.getlist("annotations")) if filtered and query and "annotations" in query else ()
@@ -111,10 +111,10 @@ class Paging:
         position: Callable[[T], str],
         annotations: Callable[[T], Mapping[str, str]] | None = None,
     ) -> Page[WireT]:
-        """Make a page of what a listing finds from ``start`` on; what ``show`` gives nothing for is passed over.
+        """Make a page of a listing from ``start`` on; entries for which ``show`` returns ``None`` are skipped.
 
         A page ends with its limit, its bytes or its time; when bytes or time end it and the caller did not ask for a
-        page, the listing is `TooLarge`: who does not know of cursors must not take a part for the whole.
+        page, the listing is `TooLarge`: a client without cursors must not mistake a part for the whole.
         """
         entries: list[WireT] = []
         texts: list[str] = []
@@ -148,7 +148,7 @@ class Paging:
         return base64url.encoded(self._mac(text) + text)
 
     def opened(self, cursor: str) -> str:
-        """Return the position of a cursor; raise `BadRequest` for one that this listing did not give to this key."""
+        """Return the position of a cursor; raise `BadRequest` for one of another listing, filter or API key."""
         try:
             raw = base64url.decoded(cursor)
             mac, text = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
@@ -156,7 +156,7 @@ class Paging:
                 return text.decode()
         except ValueError:
             pass
-        raise BadRequest(f"cursor: {cursor[:80]!r} was not given to this API key by this listing")
+        raise BadRequest(f"cursor: {cursor[:80]!r} is not of this listing and API key")
 
     def _mac(self, text: bytes) -> bytes:
         return hmac.digest(self._secret, self._scope + b"\0\0" + text, hashlib.sha256)[:_MAC_BYTES]
@@ -176,7 +176,7 @@ def _json(entry: WireModel) -> str:
 
 
 def check_size(text: str) -> None:
-    """Raise `TooLarge` for a body that a Lambda cannot give."""
+    """Raise `TooLarge` for a body that a Lambda cannot return."""
     if _weight(text) > MAX_ANSWER_BYTES:
         raise TooLarge(f"the answer has more than {MAX_ANSWER_BYTES} bytes: {_HOW_TO_PAGE}")
 

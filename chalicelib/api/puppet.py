@@ -76,5 +76,5 @@ def puppet_kill_agent(namespace: str, session_id: str, agent_name: str) -> None:
     actor = actors.by_name(current(), namespace, session_id, agent_name)
     if actor.agent.status != "running":
         raise BadRequest(f"the agent {agent_name!r} is not running")
-    # The one call of a request beside DynamoDB (rule 1): StopTask, after its write.
+    # The one call of a request beside DynamoDB (docs/architecture.md, "Layers"): StopTask, after its write.
     launches.end(services.current(), actor.agent, reason="ended by a user")

@@ -1,4 +1,4 @@
-"""The edge of the REST API: who calls, what a handler asks for, what it answers."""
+"""Registers the handlers of the REST API: checks the caller, passes what a handler asks for, and encodes its answer."""
 
 import dataclasses
 import functools
@@ -160,7 +160,7 @@ def route(
 
 
 def answer(result: Any) -> Response:
-    """Turn what a handler returned into an HTTP answer; raise `TooLarge` for one that a Lambda cannot give."""
+    """Turn what a handler returned into an HTTP answer; raise `TooLarge` for one that a Lambda cannot return."""
     if isinstance(result, Response):
         return result
     if result is None:

@@ -1,4 +1,4 @@
-"""SQS, where what cannot be processed waits for a person to look at it. An alarm counts it."""
+"""The dead-letter queue (SQS): what cannot be processed waits there for an operator. An alarm watches its length."""
 
 import json
 from collections.abc import Mapping
@@ -19,5 +19,5 @@ class DeadLetters:
         self._url = f"https://{host}/{settings.account}/{settings.prefix}-dead-letters"
 
     def put(self, letter: Mapping[str, Any]) -> None:
-        """Send one letter; raises what botocore raises when SQS refuses it."""
+        """Send one message; raises ``ClientError`` when SQS refuses it."""
         self._client.send_message(QueueUrl=self._url, MessageBody=json.dumps(letter))

@@ -1,4 +1,4 @@
-"""Which errors are AWS's, and which of those are transient: throttles, failures of a service or of the way to it."""
+"""Classifies errors: AWS's, and the transient ones among them (throttles, failures of a service or of the network)."""
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -15,12 +15,12 @@ _TRANSIENT_CODES = {
 
 
 def is_aws_error(error: Exception) -> bool:
-    """Tell whether AWS failed or refused: the same call may succeed later, if only after a change of policy."""
+    """Return whether AWS failed or refused: the same call may succeed later, if only after a change of policy."""
     return isinstance(error, (ClientError, BotoCoreError, NotPublished, Unprocessed))
 
 
 def is_transient(error: Exception) -> bool:
-    """Tell whether the same call may succeed a little later."""
+    """Return whether the same call may succeed a little later."""
     if isinstance(error, (BotoCoreError, NotPublished, Unprocessed)):
         return True
     if not isinstance(error, ClientError):

@@ -1,8 +1,8 @@
 """Outgoing HTTP to URLs that callers named: one POST to an address that was checked, within one deadline.
 
 The check is on the address that is connected to, not on the name: a name is resolved once, its addresses are checked,
-and the connection goes to one of those, while TLS and the ``Host`` header keep the name. A resolver that changes its
-mind in between is never asked again. Redirects are answers like any other, and no proxy is taken from the environment.
+and the connection goes to one of those, while TLS and the ``Host`` header keep the name. The name is not
+resolved a second time. Redirects are answers like any other, and no proxy is taken from the environment.
 """
 
 import dataclasses
@@ -60,7 +60,7 @@ class Answer:
 
 
 def is_public(address: str) -> bool:
-    """Tell whether a numeric address belongs to a public host.
+    """Return whether a numeric address belongs to a public host.
 
     Loopback, link-local (metadata services among them), private, shared, multicast, reserved and documentation
     addresses are not, in whichever way IPv6 wraps them.
@@ -91,9 +91,9 @@ class OutgoingHttp:
     Parameters
     ----------
     allow_private
-        Whether loopback and private addresses may be called: the local stack says yes.
+        Whether loopback and private addresses may be called, as on the local stack.
     resolver, tls
-        Parts a test can replace: who resolves names, and whom TLS trusts.
+        Parts a test can replace: the resolver, and the TLS context with its trusted authorities.
     """
 
     def __init__(self, *, allow_private: bool, resolver: Resolver = resolve, tls: ssl.SSLContext | None = None) -> None:
@@ -153,7 +153,7 @@ class OutgoingHttp:
         if not addresses:
             raise CallFailed("the host has no address")
         if not self._allow_private and not all(map(is_public, addresses)):
-            # The address is not named: what a private resolver knows is no business of the caller's.
+            # The address is not named: callers must not learn what a private resolver knows.
             raise AddressRefused("the host of the URL has an address that must not be called")
         return addresses
 
@@ -177,7 +177,7 @@ def _parts_of(url: str) -> UrlParts:
 
 
 def _unconnected(url: UrlParts, timeout_s: float) -> http.client.HTTPConnection:
-    """Return a connection that is given its socket; its class only says which port goes without saying."""
+    """Return a connection object without a socket, which the caller sets; its class decides the default port."""
     kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
     connection = kind(url.host, url.port, timeout=timeout_s)
     connection.auto_open = 0  # a lost socket is an error, never a second connection past the check
@@ -203,8 +203,8 @@ def _receive(connection: http.client.HTTPConnection, max_answer_bytes: int) -> A
 class _Deadline:
     """One deadline for a whole call.
 
-    A socket's own timeout starts anew with every byte, so that a receiver could drip for ever: when the time is over
-    the socket is shut down, which ends whatever waits on it.
+    A socket's own timeout starts anew with every byte, so a slow receiver could keep it open for ever: when the time is
+    over the socket is shut down, which ends whatever waits on it.
     """
 
     def __init__(self, timeout_s: float) -> None:

@@ -1,4 +1,4 @@
-"""Step Functions: the state machine that keeps the time of each session."""
+"""Step Functions: the `session-lifecycle` state machine, which runs one execution for each session."""
 
 import json
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ class Machines:
     def start_lifecycle(self, namespace: str, session_id: str, *, ttl_s: int, restart: int = 0) -> bool:
         """Start the lifecycle of a session; ``False`` when it was started before, and is left alone.
 
-        A name serves once in 90 days, so what is to take the place of an execution that failed counts as a ``restart``.
+        A name can be used once in 90 days, so an execution that replaces a failed one has a ``restart`` number.
         """
         content = {"namespace": namespace, "sessionId": session_id, "ttlSeconds": ttl_s}
         try:

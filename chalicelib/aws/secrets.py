@@ -1,4 +1,4 @@
-"""Secrets Manager, with a cache: a secret is read again when what is known of it is older than `MAX_AGE_MS`."""
+"""Secrets Manager, with a cache: a secret is read again when the cached text is older than `MAX_AGE_MS`."""
 
 from typing import TYPE_CHECKING
 
@@ -8,7 +8,7 @@ from chalicelib.settings import Settings
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
-#: How long a secret is believed: a rotation is seen within it.
+#: How long a secret is cached, in ms: a rotation takes effect within it.
 MAX_AGE_MS = 60_000
 
 
@@ -25,7 +25,7 @@ class Secrets:
     def get(self, name: str) -> str:
         """Return a secret's text; ``agent-key`` is ``atoll-<stage>/agent-key``.
 
-        Raises what botocore raises when AWS refuses.
+        Raises ``ClientError`` when AWS refuses.
         """
         now_ms = self._clock.now_ms()
         read_at_ms, text = self._known.get(name, (0, None))

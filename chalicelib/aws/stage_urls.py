@@ -9,7 +9,7 @@ from chalicelib.settings import Settings, Urls
 if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient
 
-#: How long the URLs are believed, in ms. They change when a stage is made anew.
+#: How long the URLs are cached, in ms. They change when a stage is made anew.
 MAX_AGE_MS = 60_000
 
 

@@ -1,4 +1,4 @@
-"""ECS task definitions of registry agents: what one looks like, and registering it.
+"""Builds and registers the ECS task definitions of registry agents.
 
 An agent with options that travel as files gets a second container, ``options``, that runs first: it fetches them with
 the agent's secret and unpacks them into a volume that both share.
@@ -60,7 +60,7 @@ class TaskDefinitions:
         return f"{runtime}_{digest[:16]}", request
 
     def register(self, request: dict[str, Any]) -> str:
-        """Register a task definition and return its ARN, revision included; raise `TaskRefused` when ECS never will."""
+        """Register a task definition and return its ARN with revision; raise `TaskRefused` for a permanent refusal."""
         try:
             return self._client.register_task_definition(**request)["taskDefinition"]["taskDefinitionArn"]
         except ClientError as error:
@@ -70,7 +70,7 @@ class TaskDefinitions:
 
 
 def definition_of(record: RegistryAgentRecord, runtime: RuntimeId, settings: Settings, region: str) -> dict[str, Any]:
-    """Return the ``RegisterTaskDefinition`` request for a runtime that the agent offers, for Fargate."""
+    """Return the ``RegisterTaskDefinition`` request of an agent's runtime; ``ValueError`` if the agent lacks it."""
     agent = record.definition
     wanted = agent.runtimes.get(runtime)
     fetches = any(option.transport == "fs" for option in agent.options.values())

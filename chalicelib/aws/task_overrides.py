@@ -1,6 +1,6 @@
-"""The overrides of an agent's task: what makes it out of its task definition, and how large that may be.
+"""Builds the overrides of an agent's task (`RunTask`), whose size ECS limits.
 
-Pure: a request that creates a session measures with it what its agents' tasks will be given.
+Pure: a request that creates a session measures with it the overrides of its agents' tasks.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ OPTIONS_DIRECTORY = "/coral/options"
 def overrides(
     environment: Mapping[str, str], options_environment: Mapping[str, str] | None = None
 ) -> "TaskOverrideTypeDef":
-    """Return what makes an agent's task out of its task definition; `MAX_OVERRIDES_BYTES` bounds it."""
+    """Return the overrides of an agent's task; ECS takes at most `MAX_OVERRIDES_BYTES`."""
     containers: list[ContainerOverrideTypeDef] = [_with(CONTAINER, environment)]
     if options_environment is not None:
         containers.append(_with(OPTIONS_CONTAINER, options_environment))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: Most tasks of one DescribeTasks (ECS API reference).
 DESCRIBED_AT_ONCE = 100
 
-#: Errors of RunTask and RegisterTaskDefinition that no repetition cures (ECS API reference, "Errors" of both). A
+#: Errors of RunTask and RegisterTaskDefinition that are permanent (ECS API reference, "Errors" of both). A
 #: throttle is not among them.
 _FINAL = {
     "AccessDeniedException",
@@ -47,7 +47,7 @@ _TRANSIENT = (
 
 
 def is_final(error: ClientError) -> bool:
-    """Tell whether ECS refuses a task, or its definition, whenever it is asked again."""
+    """Return whether ECS refuses a task, or its definition, permanently."""
     answer = error.response["Error"]
     return answer["Code"] in _FINAL and not any(word in answer.get("Message", "").lower() for word in _TRANSIENT)
 

@@ -1,1 +1,1 @@
-"""Facts: what Atoll does to its tables, in Coral's words. Given `Stores`, raises its own errors, knows no HTTP."""
+"""Facts: what Atoll does to its tables, in Coral's words. Takes `Stores`, raises `domain.errors`, knows no HTTP."""

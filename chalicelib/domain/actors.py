@@ -1,4 +1,4 @@
-"""Who acts in a session: an agent, known by its secret or named by a user who speaks in its place."""
+"""The actor of a call in a session: an agent, known by its secret or named by a user of the puppet API."""
 
 import logging
 from typing import TYPE_CHECKING, NamedTuple
@@ -33,7 +33,7 @@ class Actor(NamedTuple):
 
 
 def by_secret(stores: "Stores", secret: str) -> Actor:
-    """Return whom a secret proves; one DynamoDB call.
+    """Return the agent that a secret belongs to; one DynamoDB call.
 
     Raises `Unauthorized` for anything but the secret of an agent of an executed session. The message does
     not say which part was wrong.
@@ -49,7 +49,7 @@ def by_secret(stores: "Stores", secret: str) -> Actor:
 
 
 def by_name(stores: "Stores", namespace: str, session_id: str, name: str) -> Actor:
-    """Return an agent in whose place a user acts, connected or not; one DynamoDB call.
+    """Return the agent that a user of the puppet API names, connected or not; one DynamoDB call.
 
     Raises `NotFound` when namespace, session or agent is not there, `BadRequest` when the session is closing.
     """
@@ -66,7 +66,7 @@ def by_name(stores: "Stores", namespace: str, session_id: str, name: str) -> Act
 
 
 def connect(stores: "Stores", actor: Actor) -> bool:
-    """Note an agent's first MCP request, in its state and in the log; ``False`` when it was noted before."""
+    """Record an agent's first MCP request, in its state and in the log; ``False`` when it was recorded before."""
     if actor.agent.connected_at_ms is not None:
         return False
     now_ms = stores.clock.now_ms()

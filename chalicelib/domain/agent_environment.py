@@ -1,4 +1,4 @@
-"""What an agent's process is given: Coral's variables and its options (contract, "Agents' environment")."""
+"""The environment of an agent's process: Coral's variables and its options (contract, "Agents' environment")."""
 
 from typing import TYPE_CHECKING
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 def check_size(stores: "Stores", agent: AgentRecord, option_values: str | None) -> None:
-    """Raise `BadRequest` when ECS will not take what this agent's task is to be given.
+    """Raise `BadRequest` when the overrides of this agent's task are too large for ECS.
 
-    Its URLs may not be known here, and need not be: the longest that there can be are counted.
+    The stage's URLs may not be known here: the longest possible ones are counted.
     """
-    # The key is no matter: it does not change the length of a secret.
+    # Any key will do: it does not change the length of a secret.
     secret = agent_secrets.mint("", agent.namespace, agent.session_id, agent.name)
     urls = stores.settings.urls or LONGEST_URLS
     options.check_overrides_size(agent.name, *of(agent, secret, option_values, urls))
@@ -25,7 +25,7 @@ def check_size(stores: "Stores", agent: AgentRecord, option_values: str | None) 
 def of(
     agent: AgentRecord, secret: str, option_values: str | None, urls: Urls
 ) -> tuple[dict[str, str], dict[str, str] | None]:
-    """Return the environment of an agent's process, and that of what fetches the files of its options, if any."""
+    """Return the environment of an agent's process, and that of the container that fetches its option files, if any."""
     resolved = options.ResolvedOptions.from_json(option_values or "{}")
     environment = options.environment(resolved)
     environment |= {

@@ -1,6 +1,6 @@
-"""The secret of one agent in one session: it names both, and proves itself.
+"""The secret of one agent in one session: it names both and carries an HMAC.
 
-A secret is derived from the deployment's ``agent-key``, so that a launch that is tried again hands out the same one.
+A secret is derived from the deployment's ``agent-key``, so that a repeated launch gives the agent the same one.
 Only its SHA-256 is stored (``AgentRecord.secret_hash``); closing a session or stopping an agent deletes it.
 """
 
@@ -16,7 +16,7 @@ MAX_SECRET_CHARS = 2048
 
 
 class AgentIdentity(NamedTuple):
-    """Whom a secret names."""
+    """The namespace, session and agent that a secret names."""
 
     namespace: str
     session_id: str
@@ -31,7 +31,7 @@ def mint(key: str, namespace: str, session_id: str, agent: str) -> str:
 
 
 def parse(secret: str) -> AgentIdentity | None:
-    """Read whom a secret claims to be; ``None`` when it has not the form of one. `matches` tells whether it is true."""
+    """Read the agent that a secret names, unverified; ``None`` for text of another form. `matches` verifies it."""
     identity, dot, proof = secret.partition(".")
     if not dot or not proof or len(secret) > MAX_SECRET_CHARS:
         return None
@@ -50,5 +50,5 @@ def hash_of(secret: str) -> str:
 
 
 def matches(secret: str, stored_hash: str | None) -> bool:
-    """Tell in constant time whether a secret is the one whose hash is stored; ``False`` when no hash is stored."""
+    """Return in constant time whether a secret is the one whose hash is stored; ``False`` when no hash is stored."""
     return hmac.compare_digest(hash_of(secret), stored_hash or "")

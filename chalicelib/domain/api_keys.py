@@ -1,4 +1,4 @@
-"""API keys: who may use the REST API, and which namespaces a key reaches."""
+"""API keys: authenticating a request of the REST API, and which namespaces a key reaches."""
 
 import hashlib
 import secrets
@@ -11,13 +11,13 @@ from chalicelib.store.api_keys import ApiKeyRecord
 if TYPE_CHECKING:
     from chalicelib.stores import Stores
 
-#: How long a process believes what it read of a key: a revoked key works at most this much longer.
+#: How long a process caches a key, in ms: a revoked key works at most this much longer.
 CACHE_MS = 60_000
 
-#: Length of what a person calls a key by.
+#: Longest name of a key, in characters.
 _ID_LENGTH = 12
 
-#: Keys that one process remembers; beyond it forgets all and reads again.
+#: Keys that one process caches; a full cache is cleared.
 _CACHE_SIZE = 1_000
 
 
@@ -29,7 +29,7 @@ def hash_of(key: str) -> str:
 def make(
     stores: "Stores", name: str, namespaces: Sequence[str] = (), *, lifetime_s: int | None = None
 ) -> tuple[str, ApiKeyRecord]:
-    """Make a new key and return it with its record: nobody can read it again, for only its hash is stored.
+    """Make a new key and return it with its record: it cannot be read again, because only its hash is stored.
 
     Raises `BadRequest` for namespaces that no key can be limited to.
     """
@@ -40,7 +40,10 @@ def make(
 def put(
     stores: "Stores", key: str, name: str, namespaces: Sequence[str] = (), *, lifetime_s: int | None = None
 ) -> ApiKeyRecord:
-    """Store a key by its hash; ``namespaces`` limits it to exact names, or prefixes ending in ``*``; none is all."""
+    """Store a key by its hash; ``namespaces`` limits it to exact names, or prefixes ending in ``*``; none is all.
+
+    Raises `BadRequest` for a ``*`` elsewhere, or an empty name.
+    """
     for namespace in namespaces:
         if not namespace or "*" in namespace[:-1]:
             raise BadRequest(f"{namespace!r} is neither a namespace's name nor the beginning of one with * behind it")
@@ -59,7 +62,7 @@ def put(
 def revoke(stores: "Stores", wanted: str) -> ApiKeyRecord:
     """Delete the key that a name or the beginning of an id names; it works for `CACHE_MS` more at most.
 
-    Raises `NotFound` when there is none, `Conflict` when there is more than one.
+    Raises `NotFound` when no key matches, `Conflict` when several do.
     """
     keys = list(stores.api_keys.all())
     found = [key for key in keys if key.name == wanted] or [
@@ -74,7 +77,7 @@ def revoke(stores: "Stores", wanted: str) -> ApiKeyRecord:
 
 
 def id_of(key: ApiKeyRecord) -> str:
-    """Return what a key is called by where names are not unique: the beginning of its hash."""
+    """Return the id of a key, the beginning of its hash: names need not be unique."""
     return key.key_hash[:_ID_LENGTH]
 
 
@@ -97,7 +100,7 @@ def authenticate(stores: "Stores", key: str) -> ApiKeyRecord:
 
 
 def reaches(key: ApiKeyRecord, namespace: str) -> bool:
-    """Tell whether a key may touch a namespace."""
+    """Return whether a key may touch a namespace."""
     return any(
         namespace.startswith(allowed[:-1]) if allowed.endswith("*") else namespace == allowed
         for allowed in key.namespaces

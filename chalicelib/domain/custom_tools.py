@@ -1,4 +1,4 @@
-"""Custom tools of a graph: HTTP endpoints of its author's that agents may call (contract, "MCP tools")."""
+"""Custom tools of a graph: HTTP endpoints of the graph's author that agents may call (contract, "MCP tools")."""
 
 import json
 

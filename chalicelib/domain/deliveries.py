@@ -1,4 +1,4 @@
-"""Webhook deliveries as the API deals with them: looking at them, and asking for one more round."""
+"""Webhook deliveries for the API: reading them, and requesting another round of attempts."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def find(stores: "Stores", namespace: str, delivery_id: str) -> DeliveryRecord:
-    """Return a delivery of a namespace, which itself may be gone; `NotFound` when there is none."""
+    """Return a delivery of a namespace, which itself may be gone; raise `NotFound` for an unknown one."""
     delivery = stores.deliveries.find(delivery_id)
     if delivery is None or delivery.namespace != namespace:
         raise NotFound(f"namespace {namespace!r} has no delivery {delivery_id!r}")
@@ -24,7 +24,10 @@ def listing(stores: "Stores", namespace: str, *, page: int, start: tuple[str, in
 
 
 def resend(stores: "Stores", namespace: str, delivery_id: str) -> DeliveryRecord:
-    """Begin a new round of a settled delivery, same id and same bytes; `Conflict` while one is under way."""
+    """Begin a new round of a settled delivery, same id and same bytes.
+
+    Raises `NotFound` for an unknown delivery, `Conflict` while a round is under way.
+    """
     delivery = find(stores, namespace, delivery_id)
     again = stores.deliveries.start_again(delivery, now_ms=stores.clock.now_ms())
     if again is None:

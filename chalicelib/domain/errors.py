@@ -1,4 +1,4 @@
-"""What can be wrong with a request. The edges map each to HTTP, MCP or a state machine's error."""
+"""The errors of a request, which `api`, `mcp` and `workers` map to HTTP, MCP or a state machine's error."""
 
 from typing import Self
 
@@ -34,7 +34,7 @@ class NotFound(AtollError):
 
     @classmethod
     def of_registry_agent(cls, name: str, version: str, why: str = "") -> Self:
-        """Return the error for an agent that the registry does not have, and why if that is not plain."""
+        """Return the error for an agent that the registry does not have, with the reason if there is one."""
         return cls(f"there is no agent {name!r} in version {version!r}{why and f': {why}'}")
 
 

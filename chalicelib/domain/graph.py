@@ -47,7 +47,7 @@ def read(
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A graph that can be honoured, if its definitions are not too large."""
+    """A valid graph, checked but for the size of its definitions."""
 
     graph: AgentGraphRequest
     links: Mapping[str, list[str]]

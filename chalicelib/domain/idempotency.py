@@ -23,16 +23,17 @@ MAX_KEY_LENGTH = 255
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """A key as one request gives it."""
+    """An idempotency key of one request, with the digest of its body."""
 
     claim_id: str
     body_hash: str
 
     @classmethod
     def of(cls, caller: str, key: str, body: bytes) -> "Claim":
-        """Make a claim of who calls (the hash of the API key), the key and the JSON body.
+        """Make a claim from the hash of the caller's API key, the idempotency key and the JSON body.
 
         Bodies are the same when their JSON is: a client may write its keys in another order when it tries again.
+        Raises `BadRequest` for a key of the wrong length or with unprintable characters.
         """
         if not (1 <= len(key) <= MAX_KEY_LENGTH and key.isprintable()):
             raise BadRequest(f"Idempotency-Key: it has 1 to {MAX_KEY_LENGTH} printable characters, not {len(key)}")

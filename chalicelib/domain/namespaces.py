@@ -1,4 +1,4 @@
-"""Namespaces: creating them, deleting them, and letting them go with their last session.
+"""Creates and deletes namespaces, also those that are to be deleted with their last session.
 
 No counter and no lock keeps a namespace: whether it still has sessions is one consistent Query. Deleting marks it
 ``deleting`` first and looks for sessions afterwards; creating a session writes its record first and looks at the
@@ -19,7 +19,7 @@ from chalicelib.wire.namespaces import SessionNamespaceRequest, SessionNamespace
 if TYPE_CHECKING:
     from chalicelib.stores import Stores
 
-#: Pause between two looks at a namespace that is going away.
+#: Pause between two reads of a namespace that is being deleted.
 _LOOK_EVERY_S = 0.05
 
 
@@ -33,7 +33,7 @@ def state_of(record: NamespaceRecord) -> SessionNamespaceStateBase:
 
 
 def find(stores: "Stores", name: str) -> NamespaceRecord:
-    """Return a namespace; raise `NotFound` when there is none, or it is being deleted by request."""
+    """Return a namespace; raise `NotFound` when it does not exist, or is being deleted by request."""
     record = stores.namespaces.find(name)
     if record is None or record.forced:
         raise NotFound.of_namespace(name)
@@ -62,7 +62,7 @@ def record_of(stores: "Stores", request: SessionNamespaceRequest) -> NamespaceRe
 
 
 def create(stores: "Stores", request: SessionNamespaceRequest) -> None:
-    """Create a namespace; raise `BadRequest` when the name is taken, `TryLater` while an old one is going away."""
+    """Create a namespace; raise `BadRequest` when the name is taken, `TryLater` while an old one is being deleted."""
     while not stores.namespaces.create(record_of(stores, request)):
         there = stores.namespaces.find(request.name)
         if there is not None and not there.forced:
@@ -73,8 +73,8 @@ def create(stores: "Stores", request: SessionNamespaceRequest) -> None:
 def delete(stores: "Stores", name: str) -> None:
     """Close and remove all sessions of a namespace, then the namespace; return when they are gone.
 
-    Hiding the namespace is the fact; the reaction to it does the rest. Raises `TryLater` when that takes longer than
-    a request may (`Settings.namespace_deletion_wait_ms`); it goes on all the same.
+    Hiding the namespace is the fact; the reaction to it does the rest. Raises `NotFound` for an unknown namespace, and
+    `TryLater` when the deletion, which goes on, takes longer than `Settings.namespace_deletion_wait_ms`.
     """
     find(stores, name)
     if not stores.namespaces.force_deletion(name, now_ms=stores.clock.now_ms()):
@@ -100,9 +100,11 @@ def delete_when_empty(stores: "Stores", name: str) -> None:
     record = stores.namespaces.find(name)
     if record is None or not (record.forced or record.delete_on_last_session_exit):
         return
-    if stores.sessions.any_in(name):  # its exit comes here too, and until then nobody writes to what all share
+    if stores.sessions.any_in(
+        name
+    ):  # its removal calls this again; until then no session writes to the shared namespace item
         return
-    # The newest deletion id wins: whoever wrote it looks for sessions afterwards, and an older one's conditional
+    # The newest deletion id wins: its writer looks for sessions afterwards, and an older one's conditional
     # writes fail.
     deletion = uuid.uuid4().hex
     going = stores.namespaces.start_deleting(record, deletion, now_ms=stores.clock.now_ms())
@@ -129,6 +131,6 @@ def keep_for(stores: "Stores", name: str, recreate: Callable[[], NamespaceRecord
         if record is None and recreate is None:
             return False
         if stores.namespaces.stop_deleting(name) if record else recreate and stores.namespaces.create(recreate()):
-            # Its session may have ended meanwhile, and then nobody else looks at what was brought back here.
+            # Its session may have ended meanwhile, and then nothing else deletes the namespace brought back here.
             delete_when_empty(stores, name)
             return True

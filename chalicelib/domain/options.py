@@ -1,4 +1,4 @@
-"""Options of an agent: checked when its session is created, stored apart, handed to its process at launch.
+"""Options of an agent: checked when its session is created, stored apart, passed to its process at launch.
 
 No error and no ``repr`` of this module carries a value: it may be a secret.
 """
@@ -51,7 +51,7 @@ _value_adapter: TypeAdapter[Any] = TypeAdapter(OptionValue)
 
 @dataclasses.dataclass(frozen=True)
 class ResolvedOption:
-    """A value that an agent's process is given, and how."""
+    """The value of an option, and how it is passed to the agent's process."""
 
     type: str
     #: In its natural Python type (`chalicelib.wire.options`); a list of them for a ``list[...]``.
@@ -77,7 +77,7 @@ class ResolvedOption:
 
 @dataclasses.dataclass(frozen=True)
 class ResolvedOptions:
-    """All options that an agent's process is given, by name. False when there is none."""
+    """All options of an agent's process, by name. False when it has no options."""
 
     by_name: Mapping[str, ResolvedOption]
 
@@ -115,21 +115,21 @@ class ResolvedOptions:
         )
 
 
-def resolve(agent: "RegistryAgent", agent_name: str, given: Mapping[str, OptionValue]) -> ResolvedOptions:
-    """Match the values of a request with an agent's options; a default fills an option that is not given.
+def resolve(agent: "RegistryAgent", agent_name: str, values: Mapping[str, OptionValue]) -> ResolvedOptions:
+    """Match the values of a request with an agent's options; a default fills an option without a value.
 
-    As in Coral, a list without a default is empty, and anything else without one is not handed to the process.
+    As in Coral, a list without a default is empty, and anything else without one is not passed to the process.
 
     Raises `BadRequest` naming the agent, the option and the rule for an unknown option, a wrong type, a value that
     fails its validation, and a required option that is missing; `TooLarge` for more than can be stored.
     """
-    for name in given:
+    for name in values:
         if name not in agent.options:
             raise BadRequest(f"the agent {agent_name!r} has no option {name!r}")
     resolved = {}
     matching = _Matching()
     for name, option in agent.options.items():
-        value = _chosen(option, given.get(name))
+        value = _chosen(option, values.get(name))
         fault = value if isinstance(value, str) else None
         if isinstance(value, ResolvedOption):
             resolved[name] = value
@@ -146,11 +146,11 @@ def resolve(agent: "RegistryAgent", agent_name: str, given: Mapping[str, OptionV
     return options
 
 
-def _chosen(option: Any, given: Any | None) -> ResolvedOption | str | None:
-    """Return the value to use, ``None`` when there is none, or what is wrong with that."""
-    if given is not None and given.type != option.type:
-        return f"must be of type {option.type}, not {given.type}"
-    value = given.value if given is not None else option.default
+def _chosen(option: Any, sent: Any | None) -> ResolvedOption | str | None:
+    """Return the value to use, ``None`` without value and default, or a sentence about what is wrong with the value."""
+    if sent is not None and sent.type != option.type:
+        return f"must be of type {option.type}, not {sent.type}"
+    value = sent.value if sent is not None else option.default
     if value is None and option.required:
         return "is required"
     if value is None and option.type.startswith("list["):
@@ -180,7 +180,7 @@ def _faults(option: Any, value: ResolvedOption, matching: "_Matching") -> Iterat
         variants = getattr(validation, "variants", None)
         if variants and entry not in variants:
             write = shortest_f32 if value.scalar == "f32" else repr
-            # The variants of a secret would tell what it may be.
+            # The variants of a secret would disclose what it may be.
             yield prefix + ("be one of its variants" if secret else f"be one of {', '.join(map(write, variants))}")
 
 
@@ -202,10 +202,10 @@ def _string_rules(validation: StringAgentOptionValidation, text: str, matching: 
 
 
 def fault_of_regex(pattern: str) -> str | None:
-    """Say what is wrong with a regular expression; ``None`` when it can be compiled.
+    """Return what is wrong with a regular expression; ``None`` when it can be compiled.
 
     Coral's are Java's. The dialect here (`regex`, version 1) has their possessive quantifiers, atomic groups, nested
-    and intersected sets and properties; what it lacks is refused when the agent is registered.
+    and intersected sets and properties; an expression that uses what it lacks is refused when the agent is registered.
     """
     import regex
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: What a name and a version may have at most (`AgentName`, `AgentVersion`): nothing longer can be registered.
+#: The longest name and version, in characters (`AgentName`, `AgentVersion`): nothing longer can be registered.
 _MAX_KEY_BYTES = 32
 
 
@@ -68,7 +68,7 @@ def delete(stores: "Stores", name: str, version: str) -> None:
 
 
 def get(stores: "Stores", name: str, version: str) -> RegistryAgentRecord:
-    """Read one agent; `NotFound` when there is none."""
+    """Read one agent; raise `NotFound` for an unknown one."""
     record = stores.registry.find(name, version) if _storable(name, version) else None
     if record is None:
         raise errors.NotFound.of_registry_agent(name, version)
@@ -111,7 +111,7 @@ def all_of(
 
 
 def runtime_of(stores: "Stores", agent: RegistryAgent, runtime: RuntimeId) -> DockerRuntime | ExecutableRuntime:
-    """Return the runtime that an agent is asked to run in; `BadRequest` when it, or this stage, cannot."""
+    """Return the runtime that a graph asks for; raise `BadRequest` when the agent or this stage does not have it."""
     identifier = agent.info.identifier
     wanted = agent.runtimes.get(runtime)
     if wanted is None:

@@ -1,4 +1,4 @@
-"""Sessions as clients deal with them: creating, executing, closing, and looking at them."""
+"""Sessions for clients: creating, executing, closing and reading them."""
 
 import uuid
 from collections.abc import Iterator
@@ -35,9 +35,9 @@ MAX_SESSIONS_TOGETHER = 25_000
 
 
 def create(stores: "Stores", request: "requests.SessionRequest", claim: Claim | None = None) -> SessionIdentifier:
-    """Create a session, and execute it unless that is deferred; with a claim, once for all who make the same one.
+    """Create a session, and execute it unless that is deferred; requests with the same claim create one session.
 
-    The record is the last thing written: a crash before it leaves items that nobody can see, and that expire.
+    The record is the last thing written: a crash before it leaves items that no reader sees, and that expire.
 
     Raises `BadRequest` for a graph that cannot be honoured, `NotFound` for a namespace that must exist and does not,
     `Conflict` for a claim that another request has made, `TooLarge` for what is too large to be stored, `TryLater`
@@ -120,7 +120,7 @@ def longest_life_s(stores: "Stores", now_ms: int, settings: SessionRuntimeSettin
 
 
 def read(stores: "Stores", namespace: str, session_id: str) -> tuple[NamespaceRecord, SessionRecord]:
-    """Read a session and its namespace in one call; raise `NotFound` when either is not there for clients."""
+    """Read a session and its namespace in one call; raise `NotFound` when clients see no such session."""
     space, session = stores.reads.session(namespace, session_id)
     if space is None or space.forced:
         raise NotFound.of_namespace(namespace)
@@ -130,7 +130,7 @@ def read(stores: "Stores", namespace: str, session_id: str) -> tuple[NamespaceRe
 
 
 def execute(stores: "Stores", namespace: str, session_id: str, settings: SessionRuntimeSettings) -> None:
-    """Execute a deferred session; raise `BadRequest` when it is not pending."""
+    """Execute a deferred session; raise `BadRequest` when it is not pending, `NotFound` when it does not exist."""
     read(stores, namespace, session_id)
     now_ms = stores.clock.now_ms()
     executed = stores.sessions.execute(
@@ -145,7 +145,10 @@ def execute(stores: "Stores", namespace: str, session_id: str, settings: Session
 
 
 def close(stores: "Stores", namespace: str, session_id: str, *, reason: CloseReason = "closed_by_user") -> None:
-    """Close a session; one that is pending is removed, one that is closing already is left alone."""
+    """Close a session; one that is pending is removed, one that is closing already is left alone.
+
+    Raises `NotFound` when the session or its namespace does not exist.
+    """
     _, record = read(stores, namespace, session_id)
     if record.status == "pending_execution" and stores.sessions.remove(namespace, session_id, status=record.status):
         return
@@ -153,14 +156,17 @@ def close(stores: "Stores", namespace: str, session_id: str, *, reason: CloseRea
 
 
 def state(stores: "Stores", namespace: str, session_id: str) -> SessionStateBase:
-    """Return a session's base state."""
+    """Return a session's base state; raise `NotFound` for an unknown one."""
     return state_of(read(stores, namespace, session_id)[1], stores.clock.now_ms())
 
 
 def extended_state(
     stores: "Stores", namespace: str, session_id: str, *, at_most_bytes: int | None = None
 ) -> SessionStateExtended:
-    """Return a session's state with its agents and threads."""
+    """Return a session's state with its agents and threads.
+
+    Raises `NotFound` for an unknown session, `TooLarge` when its messages have more than ``at_most_bytes``.
+    """
     return extended_state_of(stores, read(stores, namespace, session_id)[1], at_most_bytes=at_most_bytes)
 
 
@@ -206,7 +212,7 @@ def of_namespace(
     Raises `NotFound` when the namespace is not there.
     """
     found = stores.sessions.shown(namespace, start=start, limit=limit)
-    if found is None:  # whether they are hidden, or there is none, the namespace itself says
+    if found is None:  # the namespace itself says whether its sessions are hidden or it does not exist
         namespaces.find(stores, namespace)
         return stores.sessions.of_namespace(namespace, start=start, limit=limit)
     return found

@@ -1,6 +1,6 @@
 """The agents' MCP endpoint: one plain HTTP request in, one plain answer out (Streamable HTTP with short streams).
 
-It knows neither the web framework nor the event that carried the request: whoever serves it fills in a `Request`.
+It knows neither the web framework nor the event that carried the request: its caller fills in a `Request`.
 """
 
 import dataclasses
@@ -54,7 +54,8 @@ class Response:
 def handle(stores: "Stores", request: Request) -> Response:
     """Serve one request of an agent. Nothing that a client sent makes it raise.
 
-    What AWS cannot do just now is answered with 503 and ``Retry-After``, whole: nothing says that it was done.
+    A temporary failure of AWS is answered with 503 and ``Retry-After``; in a batch only the message that failed has an
+    error.
     """
     try:
         return _handle(stores, request)
@@ -91,7 +92,7 @@ def _answered(stores: "Stores", actor: actors.Actor, request: Request) -> Respon
 
 
 def _comes_back(request: Request) -> bool:
-    """Tell whether a client comes back for an answer that was to come later."""
+    """Return whether a client can resume a wait that was paused."""
     return request.method == "GET" and resumption.LAST_EVENT_ID in request.headers
 
 
@@ -197,7 +198,7 @@ class _Exchange:
         except Exception as error:
             if is_transient(error) and not self._in_batch:
                 raise
-            # The outermost edge: what happened is for the log, and never with what the agent said.
+            # The outermost edge: the error is logged, without the agent's content.
             logger.exception("an MCP request failed")
             return protocol.internal_error(request_id)
 
@@ -209,7 +210,7 @@ class _Exchange:
 
 
 def _accepted(header: str | None) -> str | None:
-    """Return what to answer with: JSON where the client takes it; ``None`` when it takes nothing that there is."""
+    """Return the content type of the answer, JSON where the client accepts it; ``None`` when it accepts neither."""
     if header is None or not header.strip():
         return _JSON
     taken = {kind for kind, quality in map(_media_range, header.split(",")) if quality > 0}

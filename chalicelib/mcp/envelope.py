@@ -1,7 +1,7 @@
 """The stateless era's envelope: ``_meta`` says version and client, headers repeat what a proxy routes by.
 
-A request whose headers and body disagree is refused before anything else is looked at, so that nobody on the way can
-have acted on another request than the one that is served (specification 2026-07-28, "Streamable HTTP", "Standard
+A request whose headers and body disagree is refused first, so that no proxy on the way can have routed another
+request than the one that is served (specification 2026-07-28, "Streamable HTTP", "Standard
 request headers").
 """
 
@@ -32,7 +32,7 @@ _SENTINEL = re.compile(r"=\?base64\?(.*)\?=")
 
 
 def speaks_stateless(message: Any, headers: Mapping[str, str]) -> bool:
-    """Tell whether a message is of the stateless era: by its header, or by the key in ``_meta`` that only it has."""
+    """Return whether a message is of the stateless era: by its header, or by the key in ``_meta`` that only it has."""
     return headers.get(VERSION_HEADER) in STATELESS_VERSIONS or PROTOCOL_VERSION_META_KEY in _meta_of(message)
 
 
@@ -64,7 +64,7 @@ def check_parameters(schema: Mapping[str, Any], arguments: Mapping[str, Any], he
     """Check the ``Mcp-Param-*`` headers of a tool call against its arguments.
 
     A property of the tool's schema asks for one by ``x-mcp-header``: header and argument are both there and equal, or
-    neither is.
+    neither is. Raises `ProtocolError` for the first that differ.
     """
     for path, name in _mirrored(schema):
         value: Any = arguments

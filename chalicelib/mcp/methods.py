@@ -60,7 +60,7 @@ class Call:
         self._connected = actor.agent.connected_at_ms is not None
 
     def connect(self) -> None:
-        """Note the first request of an agent; one that is blocking waits for the others of its kind."""
+        """Record the first request of an agent; a blocking agent waits for the other blocking agents."""
         if self._connected:
             return
         self._connected = True
@@ -79,7 +79,7 @@ class Call:
         return handler(self, params)
 
     def initialize(self, params: Params) -> Result:
-        """Agree on a version: the client's where it is served, else the newest."""
+        """Agree on a version: the client's where it is served, else the newest; raise `ProtocolError` without one."""
         asked = params.get("protocolVersion")
         if not isinstance(asked, str):
             raise ProtocolError(INVALID_PARAMS, "protocolVersion must be a string")
@@ -96,7 +96,7 @@ class Call:
         )
 
     def discover(self, _params: Params) -> Result:
-        """Say what the stateless era may know of this server."""
+        """Return the server's description in the stateless era (`server/discover`)."""
         return DiscoverResult(
             supported_versions=list(STATELESS_VERSIONS),
             capabilities=ServerCapabilities(
@@ -108,11 +108,11 @@ class Call:
         )
 
     def nothing(self, _params: Params) -> Result:
-        """Answer that all is well."""
+        """Return an empty result."""
         return EmptyResult()
 
     def set_level(self, params: Params) -> Result:
-        """Take a log level: there are no log messages to hold back."""
+        """Accept a log level, without effect: there are no log messages; raise `ProtocolError` for an unknown one."""
         if params.get("level") not in get_args(LoggingLevel):
             raise ProtocolError(INVALID_PARAMS, f"level must be one of {', '.join(get_args(LoggingLevel))}")
         return EmptyResult()
@@ -123,7 +123,7 @@ class Call:
         return ListToolsResult(tools=tools.listed(self._actor.agent), ttl_ms=_LASTING_MS)
 
     def call_tool(self, params: Params) -> Result:
-        """Call a tool. What is wrong with the arguments is the result's to say, so that a model can correct them."""
+        """Call a tool. Wrong arguments are an error in the result, so that a model can correct them."""
         name, arguments = _tool_call(params)
         return tools.call(self._stores, self._actor, name, arguments, self._deadline_ms, hold_ms=self.hold_ms)
 
@@ -138,7 +138,7 @@ class Call:
         return ListResourceTemplatesResult(resource_templates=[], ttl_ms=_LASTING_MS)
 
     def read_resource(self, params: Params) -> Result:
-        """Read a resource."""
+        """Read a resource; raise `ProtocolError` for an unknown one."""
         uri = params.get("uri")
         if not isinstance(uri, str):
             raise ProtocolError(INVALID_PARAMS, "uri must be a string")
@@ -154,7 +154,7 @@ class Call:
         return ListPromptsResult(prompts=[], ttl_ms=_LASTING_MS)
 
     def get_prompt(self, params: Params) -> Result:
-        """Refuse: there are no prompts."""
+        """Raise `ProtocolError`: there are no prompts."""
         raise ProtocolError(INVALID_PARAMS, f"there is no prompt {str(params.get('name'))[:64]!r}")
 
 

@@ -1,7 +1,7 @@
 """What both eras of MCP share and where they differ: versions, error codes with their HTTP statuses, envelopes.
 
-The 2025 era (2025-03-26 to 2025-11-25) opens with ``initialize``; the stateless era (2026-07-28) says with each
-request who asks and in which version, in ``_meta`` and in headers. Its errors have HTTP statuses of their own.
+The 2025 era (2025-03-26 to 2025-11-25) opens with ``initialize``; the stateless era (2026-07-28) sends client and
+version with each request, in ``_meta`` and in headers. Its errors have HTTP statuses of their own.
 """
 
 import json
@@ -52,7 +52,7 @@ Message = dict[str, Any]
 
 
 class ProtocolError(Exception):
-    """A JSON-RPC error: the request was not understood, or not as it must be put."""
+    """A JSON-RPC error: the request is malformed or breaks the protocol."""
 
     def __init__(self, code: int, message: str, data: Any = None) -> None:
         super().__init__(message)
@@ -121,12 +121,12 @@ def method_of(message: Any) -> str:
 
 
 def is_notification(message: Message) -> bool:
-    """Tell whether a message expects no answer: it has no id at all (JSON-RPC 2.0, section 4.1)."""
+    """Return whether a message expects no answer: it has no id at all (JSON-RPC 2.0, section 4.1)."""
     return "id" not in message
 
 
 def is_answer(message: Any) -> bool:
-    """Tell whether a message answers a request of the server's; Atoll makes none."""
+    """Return whether a message answers a request of the server's; Atoll makes none."""
     return isinstance(message, dict) and "method" not in message and ("result" in message or "error" in message)
 
 
@@ -137,5 +137,5 @@ def id_of(message: Any) -> Id:
 
 
 def internal_error(request_id: Id) -> Message:
-    """Answer that something went wrong here, and not what."""
+    """Return the error for an internal failure, without its cause."""
     return ProtocolError(INTERNAL_ERROR, "internal error").answer(request_id)

@@ -83,7 +83,7 @@ def end_with_namespace(services: "Services", session: SessionRecord) -> None:
 
 
 def to_agent(services: "Services", name: str, version: str) -> None:
-    """React to what a registry agent says newly."""
+    """React to a new or changed registry agent."""
     task_definitions.define(services, name, version)
 
 

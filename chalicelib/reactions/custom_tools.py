@@ -34,7 +34,7 @@ def call(
 ) -> str:
     """Call a custom tool and return its answer as text.
 
-    Raises `BadRequest` that says no more than that it failed: what answers behind the URL is not for a model to know.
+    Raises `BadRequest` that says only that it failed: a model must not learn what is behind the URL.
     """
     # Not at the top: most agents have no custom tool.
     from chalicelib.aws.http import AddressRefused, CallFailed

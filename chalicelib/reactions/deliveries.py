@@ -1,7 +1,7 @@
 """Delivering webhooks: a body frozen once, POSTed until a receiver takes it, signed by two schemes.
 
-The secret is a text. Coral's HMAC key is its UTF-8 bytes, and the key of Standard Webhooks is the same bytes: what
-its libraries are given is ``whsec_`` and the base64 of them (https://www.standardwebhooks.com, "Signature scheme").
+The secret is a text. Coral's HMAC key is its UTF-8 bytes, and the key of Standard Webhooks is the same bytes: its
+libraries take ``whsec_`` and the base64 of them (https://www.standardwebhooks.com, "Signature scheme").
 """
 
 import dataclasses
@@ -27,11 +27,11 @@ TIMEOUT_S = 10.0
 MAX_ANSWER_BYTES = 1024
 #: Longest ``Retry-After`` that is obeyed, as long as the longest pause of the schedule.
 MAX_RETRY_AFTER_MS = 24 * 3600 * 1000
-#: Each pause is longer by a random part of this share, so that what failed together does not come back together.
+#: Each pause is longer by a random part of this share, so that simultaneous failures are not retried together.
 JITTER = 0.1
-#: How much too early Step Functions may wake an execution without its being sent back to wait.
+#: How much too early Step Functions may resume an execution without its waiting again.
 EARLY_MS = 1000
-#: How long a due attempt may be missing before it is thought forgotten: longer than an attempt and a few
+#: How long an attempt may be overdue before the round is taken over: longer than an attempt and a few
 #: retries of its Lambda take. An attempt that is under way all the same finds that the round is another's, and stops.
 FORGOTTEN_MS = 20 * 60 * 1000
 
@@ -60,7 +60,7 @@ class Result:
     attempt: AttemptRecord
     #: Whether the same POST can never succeed: the address is refused, or the receiver is gone (410).
     final: bool = False
-    #: How long the receiver asks to be left alone.
+    #: How long the receiver asks to wait (``Retry-After``).
     retry_after_ms: int = 0
 
 
@@ -100,7 +100,7 @@ def freeze(services: Services, *, delivery_id: str, namespace: str, session_id: 
 
 
 def attempt(services: Services, delivery_id: str, round_: int, execution: str) -> Outcome:
-    """POST a delivery once, record what came of it, and say how it goes on.
+    """POST a delivery once, record the attempt, and return what follows.
 
     A receiver's refusal is an outcome, an error of AWS is raised. Run twice (a Lambda is retried when its answer was
     lost), it may POST twice, since only the receiver knows what it got; the record counts one of them.
@@ -117,7 +117,7 @@ def attempt(services: Services, delivery_id: str, round_: int, execution: str) -
     jitter = random.uniform(0, JITTER)  # noqa: S311
     state, next_ms = follow(result, delivery.tries + 1, services.settings.webhook_retry_schedule_s, jitter)
     recorded = services.deliveries.record(delivery, result.attempt, state=state, next_attempt_at_ms=next_ms)
-    # Not recorded: a twin of this very attempt was faster, and what it wrote holds.
+    # Not recorded: a duplicate of this attempt was faster, and its record counts.
     recorded = recorded or _owned(services, delivery_id, round_, execution)
     return _standing(recorded) if recorded else Outcome("superseded")
 
@@ -185,7 +185,7 @@ def signed_headers(secrets: WebhookSecrets, delivery_id: str, timestamp_s: int, 
 
 
 def follow(result: Result, tries: int, schedule_s: Sequence[float], jitter: float) -> tuple[DeliveryState, int | None]:
-    """Say what follows from a POST: the state of the delivery and, when it is tried again, the time in ms.
+    """Return what follows from a POST: the state of the delivery and, for a retry, the time in ms.
 
     ``tries`` counts this one; ``jitter`` is the share by which the pause is longer than the schedule says.
     """
@@ -201,7 +201,7 @@ def follow(result: Result, tries: int, schedule_s: Sequence[float], jitter: floa
 def retry_after_ms(headers: Mapping[str, str], now_ms: int) -> int:
     """Read ``Retry-After``, seconds or an HTTP date (RFC 9110, 10.2.3), as ms from now, at most a day.
 
-    0 when there is none or it makes no sense: a receiver's mistake must not stop its webhooks.
+    0 for a missing or malformed header: a receiver's mistake must not stop its webhooks.
     """
     text = headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():
@@ -218,7 +218,7 @@ def retry_after_ms(headers: Mapping[str, str], now_ms: int) -> int:
 
 
 def take_over_forgotten(services: Services) -> list[str]:
-    """Begin a new round of each pending delivery that nobody works on, on the same schedule; return their ids."""
+    """Begin a new round of each pending delivery without an execution, on the same schedule; return their ids."""
     now_ms = services.clock.now_ms()
     taken = []
     for delivery_id in services.deliveries.overdue(now_ms - FORGOTTEN_MS):

@@ -1,4 +1,4 @@
-"""Tasks of agents: how one is started and ended, and how one is known to have stopped."""
+"""Starts and ends the tasks of agents, and records that they have started or stopped."""
 
 import logging
 from typing import TYPE_CHECKING
@@ -18,12 +18,12 @@ logger = logging.getLogger(__name__)
 
 
 def started_by(agent: AgentRecord) -> str:
-    """Return ``startedBy`` of an agent's task, by which its events find it again."""
+    """Return ``startedBy`` of an agent's task, which leads from its ECS events back to the agent."""
     return f"{agent.session_id}/{agent.position}"
 
 
 def is_of_agent(started_by: str) -> bool:
-    """Tell whether a task was started for an agent: others may run theirs in the same cluster."""
+    """Return whether a task was started for an agent: a cluster may run other tasks too."""
     session_id, _, position = started_by.rpartition("/")
     return bool(session_id) and position.isdecimal()
 
@@ -62,19 +62,19 @@ def launch(services: "Services", session: SessionRecord, agent: AgentRecord, opt
     if services.agents.start(session.session_id, agent.name, task_arn=task_arn, now_ms=now_ms):
         telemetry.measure("TimeToRunning", now_ms - (session.executed_at_ms or session.created_at_ms))
     else:
-        # It has stopped already, or its session was closed while ECS was asked: then nobody else knows of the task.
+        # It has stopped already, or its session was closed while ECS was asked: then no other code knows of the task.
         services.tasks.stop(task_arn, reason="the session is closed")
 
 
 def ran(services: "Services", agent: AgentRecord, *, since_ms: int) -> None:
-    """Note when an agent started of whose start nothing is known: its launch was cut off after ECS had its task."""
+    """Record an agent's start that its launch did not record, because it was cut off after ``RunTask``."""
     if agent.started_at_ms is None:
         _append(services, agent, "runtime_started", at_ms=since_ms)
         services.agents.note_start(agent.session_id, agent.name, now_ms=since_ms)
 
 
 def stopped(services: "Services", agent: AgentRecord, *, reason: str, at_ms: int) -> None:
-    """Note that an agent has stopped, in its state and in the log; once is enough, twice changes nothing."""
+    """Record that an agent has stopped, in its state and in the log; a repetition changes nothing."""
     if agent.status == "stopped":
         return
     _append(services, agent, "runtime_stopped", at_ms=at_ms, reason=reason)
@@ -84,7 +84,7 @@ def stopped(services: "Services", agent: AgentRecord, *, reason: str, at_ms: int
 
 def end(services: "Services", agent: AgentRecord, *, reason: str) -> None:
     """Stop an agent and whatever task runs for it, known to its record or not."""
-    # The mark comes first: a launch under way sees it and stops the task that it has just been given.
+    # The mark comes first: a launch under way sees it and stops the task that it has just started.
     stopped(services, agent, reason=reason, at_ms=services.clock.now_ms())
     if agent.task_arn:
         services.tasks.stop(agent.task_arn, reason=reason)

@@ -29,9 +29,9 @@ _REASONS: dict[str, CloseReason] = {"": "agents_exited", "States.Timeout": "ttl"
 
 
 def run_agents(services: "Services", namespace: str, session_id: str, task_token: str) -> None:
-    """Start every agent that waits to be started; the token is answered when the session is to end.
+    """Start every agent that is not started yet; the task token is answered when the session is to end.
 
-    The token is stored first, and only while the session is executed: whoever closes it later finds the token.
+    The token is stored first, and only while the session is executed: code that closes it later finds the token.
     """
     session = services.sessions.keep_token(namespace, session_id, task_token)
     if session is None:
@@ -137,7 +137,7 @@ def remove_session(services: "Services", namespace: str, session_id: str) -> boo
 def task_stopped(
     services: "Services", started_by: str, *, reason: str, started_at_ms: int | None, stopped_at_ms: int
 ) -> None:
-    """Note that the task of an agent has stopped, and close its session when it was the last one.
+    """Record that the task of an agent has stopped, and close its session when it was the last one.
 
     The event may come twice, late, and before ``RunTask`` has returned, so the agent is found by ``started_by``.
     """

@@ -1,6 +1,6 @@
-"""Finds what was lost, and repairs it: on a schedule, beside everything else, as often as one likes.
+"""Finds and repairs inconsistent state, on a schedule; it may run at any time, also beside itself.
 
-Nothing here is needed as long as AWS keeps its word. Each repair does again what a lost reaction would have done, by
+It finds nothing as long as AWS delivers as documented. Each repair does again what a lost reaction would have done, by
 the same functions, so it is safe beside the reaction itself. What is younger than `GRACE_MS` is left to the usual way.
 """
 
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 GRACE_MS = 10 * 60 * 1000
 #: How long items may be there before their session is: much longer than a request takes.
 ORPHAN_MS = 3600 * 1000
-#: The sessions are read in so many parts, each run beginning with another: one that is cut short neglects nobody.
+#: The sessions are read in so many parts, each run beginning with another, because a run may be cut short.
 PARTS = 16
 #: Items are read in so many parts, one a run: all of them once a day when a run comes every five minutes.
 ITEM_PARTS = 288
@@ -39,9 +39,9 @@ Hurry = Callable[[], bool]
 
 
 def reconcile(services: "Services", hurry: Hurry = lambda: False) -> "Counter[str]":
-    """Look at everything that can be stranded and repair it; return how often, by the kind of repair.
+    """Find and repair every kind of inconsistent state; return the number of repairs, by kind.
 
-    A part that AWS refuses to show now is left for the next run; the others are done all the same.
+    A part whose reads AWS refuses is left for the next run; the others are done all the same.
     """
     run = _Run(services, hurry)
     for part in (run.deliveries, run.namespaces, run.sessions, run.tasks, run.items):
@@ -76,7 +76,7 @@ class _Run:
     # Deliveries and namespaces
 
     def deliveries(self) -> None:
-        """Begin a new round of deliveries that nobody works on."""
+        """Begin a new round of deliveries without an execution."""
         for delivery_id in deliveries.take_over_forgotten(self._services):
             self._repaired("delivery_stalled", deliveryId=delivery_id)
 
@@ -197,7 +197,7 @@ class _Run:
     # Tasks
 
     def tasks(self) -> None:
-        """Stop tasks that run for nobody: their session is over, or their agent was ended."""
+        """Stop tasks that are not needed: their session is over, or their agent was ended."""
         # All are listed before any is stopped: a page begins where the one before it ended.
         running = list(self._services.tasks.running())
         for start in range(0, len(running), DESCRIBED_AT_ONCE):
@@ -206,7 +206,7 @@ class _Run:
             for task in self._services.tasks.described(running[start : start + DESCRIBED_AT_ONCE]):
                 ours = launches.is_of_agent(task.started_by) and not task.stopped
                 if ours and self._is_old(task.created_at_ms) and self._is_stray(task):
-                    self._services.tasks.stop(task.arn, reason="nobody needs this task")
+                    self._services.tasks.stop(task.arn, reason="this task is not needed")
                     self._repaired("task_stray", startedBy=task.started_by, taskArn=task.arn)
 
     def _is_stray(self, task: TaskState) -> bool:
@@ -233,7 +233,9 @@ class _Run:
     def _is_orphaned(self, remains: SessionRemains) -> bool:
         if remains.written_at_ms is None or self._now_ms - remains.written_at_ms < ORPHAN_MS:
             return False
-        if remains.namespace is None:  # its agents go first in a purge: whoever has none is being purged, or was
+        if (
+            remains.namespace is None
+        ):  # its agents go first in a purge: a session without agents is being purged, or was
             return not self._services.agents.of_session(remains.session_id)
         return self._services.sessions.find(remains.namespace, remains.session_id) is None
 

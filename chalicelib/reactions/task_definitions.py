@@ -37,7 +37,7 @@ def arn_of(services: "Services", identifier: Mapping[str, Any], runtime: str) ->
 def define(services: "Services", name: str, version: str) -> None:
     """Register the task definitions of an agent, so that its first launch finds them.
 
-    What ECS refuses is logged here, and shows in the state of each agent that is to be launched so.
+    A refusal of ECS is logged here, and is the stop reason of each agent that is launched from it.
     """
     record = services.registry.find(name, version)
     if record is None:
@@ -47,13 +47,13 @@ def define(services: "Services", name: str, version: str) -> None:
             runtime_of(services, record.definition, runtime)
             _defined(services, record, runtime)
         except errors.BadRequest:
-            continue  # nobody can ask for it here
+            continue  # no session can ask for it here
         except TaskRefused as error:
             logger.warning("task definition refused", extra={"agent": f"{name} {version}", "reason": str(error)})
 
 
 def _defined(services: "Services", record: RegistryAgentRecord, runtime: RuntimeId) -> str:
-    """Return the ARN of a task definition. Two may both register one at once; both use the one that is kept first."""
+    """Return the ARN of a task definition. Two launches may register one at once; both use the one stored first."""
     key, request = services.task_definitions.wanted(record, runtime)
     if known := record.task_definitions.get(key):
         return known

@@ -64,7 +64,7 @@ def ids_of(record: StreamRecord) -> dict[str, str | None]:
 def read(record: StreamRecord, name_of: Callable[[str], str]) -> Change:
     """Read a record; ``name_of`` gives the full name of a table.
 
-    Raises ``LookupError`` for a table whose changes nobody reacts to.
+    Raises ``LookupError`` for a table whose changes have no reaction.
     """
     table = record["eventSourceARN"].split("/")[1]
     old, new = (_image(record, name) for name in ("OldImage", "NewImage"))
@@ -76,7 +76,7 @@ def read(record: StreamRecord, name_of: Callable[[str], str]) -> Change:
         return _registry_change(old, new)
     if table == name_of("deliveries"):
         return _delivery_change(old, new)
-    raise LookupError(f"nobody reacts to changes of {table}")
+    raise LookupError(f"changes of {table} have no reaction")
 
 
 def _image(record: StreamRecord, name: str) -> Item | None:

@@ -55,5 +55,5 @@ class Claims:
         return self._table.write_with(claiming, self._sessions.creating(record))
 
     def remove(self, claim_id: str) -> None:
-        """Take back a claim that was just made: nobody else can have made it since."""
+        """Delete a claim that was just made: no other request can have made it since."""
         self._table.write_all(deletes=[key_of(claim_id)])

@@ -1,4 +1,4 @@
-"""The deliveries table: each webhook with its frozen body, its attempts, and who is at it.
+"""The deliveries table: each webhook with its frozen body, its attempts, and the execution that owns its round.
 
 A delivery is tried in rounds. A round belongs to the first execution that claims it, and every attempt is recorded on
 condition that the round, its owner and the number of attempts are what they were: a repetition changes nothing.
@@ -116,7 +116,7 @@ class Deliveries:
         return map(DeliveryRecord.from_item, items)
 
     def overdue(self, before_ms: int) -> Iterator[str]:
-        """Read the ids of pending deliveries whose next attempt was due before a time: nobody may work on them."""
+        """Read the ids of pending deliveries whose next attempt was due before a time: they may have no execution."""
         return (item["deliveryId"] for item in self._table.scan(index=_PENDING) if item["nextAttemptAtMs"] < before_ms)
 
     def claim(self, delivery_id: str, round_: int, execution: str) -> DeliveryRecord | None:
@@ -156,7 +156,7 @@ class Deliveries:
         )
 
     def start_again(self, seen: DeliveryRecord, *, now_ms: int) -> DeliveryRecord | None:
-        """Begin a new round of a settled delivery, on a schedule of its own; ``None`` when somebody else did."""
+        """Begin a new round of a settled delivery, on a schedule of its own; ``None`` when another call did."""
         return self._change(
             seen.delivery_id,
             "SET #state = :pending, #round = :next, #tries = :none, #nextAttemptAtMs = :now, #pendingId = :id "

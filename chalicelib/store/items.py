@@ -1,4 +1,4 @@
-"""Items of DynamoDB: their codec, their sizes, the expressions about them, and how long a busy table is asked again.
+"""Items of DynamoDB: their codec, their sizes, the expressions about them, and the retries of calls to a busy table.
 
 Expressions name attributes as ``#status``; the alias map is derived from the expression, so that no reserved word
 of DynamoDB can ever clash.
@@ -133,7 +133,7 @@ def tries(clock: Clock) -> Iterator[int]:
 def when_free(clock: Clock, call: Callable[[], T]) -> T:
     """Make a call, and again while a transaction is in its way: that will have won or gone.
 
-    Raises what botocore raises for any other reason, and the last conflict when there is no end of them.
+    Raises ``ClientError`` for any other reason, and the last conflict after `MOST_TRIES`.
     """
     for number in tries(clock):
         try:
@@ -156,7 +156,7 @@ def _meets_a_transaction(error: ClientError) -> bool:
 
 
 def condition_failed(error: ClientError) -> bool:
-    """Tell whether the condition of a write, or one of a transaction, did not hold."""
+    """Return whether the condition of a write, or one of a transaction, did not hold."""
     code = error.response["Error"]["Code"]
     return code == "ConditionalCheckFailedException" or "ConditionalCheckFailed" in _reasons(error)
 

@@ -20,7 +20,7 @@ R = TypeVar("R")
 
 
 class Reads:
-    """What is read of several tables at once. Each method is one call, ``None`` stands for what is not there.
+    """Reads items of several tables at once. Each method is one call, ``None`` stands for a missing item.
 
     Raises `Unprocessed` when DynamoDB is throttled for longer than a call may wait.
     """

@@ -96,7 +96,7 @@ class Registry:
         return self._mark(name, version, deleting=False)
 
     def remove(self, name: str, version: str) -> bool:
-        """Delete an agent that is on its way out; ``False`` when it was registered anew meanwhile."""
+        """Delete an agent that is being deleted; ``False`` when it was registered anew meanwhile."""
         return self._table.delete(
             key_of(name, version), when="attribute_not_exists(#name) OR #deleting = :yes", values={":yes": True}
         )

@@ -115,7 +115,7 @@ class Sessions:
         return (record for record in found if record is not None)
 
     def any_in(self, namespace: str) -> bool:
-        """Tell whether a namespace has a session of any status."""
+        """Return whether a namespace has a session of any status."""
         return next(self.of_namespace(namespace, limit=1), None) is not None
 
     def execute(
@@ -143,7 +143,7 @@ class Sessions:
         )
 
     def close(self, namespace: str, session_id: str, *, now_ms: int, reason: CloseReason) -> SessionRecord | None:
-        """Take an executed session to ``closing``; ``None`` when somebody else did or it is not executed."""
+        """Take an executed session to ``closing``; ``None`` when another call did or it is not executed."""
         return self._change(
             namespace,
             session_id,
@@ -165,7 +165,7 @@ class Sessions:
     def hold(
         self, namespace: str, session_id: str, *, reason: CloseReason | None, hold_until_ms: int, expires_at: int
     ) -> bool:
-        """Say until when a closing session is held; ``False`` when its reason is another by now."""
+        """Store until when a closing session is held; ``False`` when its reason has changed."""
         held = self._change(
             namespace,
             session_id,
@@ -187,7 +187,7 @@ class Sessions:
         return changed is not None
 
     def remove(self, namespace: str, session_id: str, *, status: SessionStatus) -> bool:
-        """Delete a session record of the given status; ``False`` when its status is another."""
+        """Delete a session record that has this status; ``False`` when its status is another."""
         return self._table.delete(
             key_of(namespace, session_id),
             when="attribute_not_exists(#sessionId) OR #status = :status",

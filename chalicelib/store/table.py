@@ -1,6 +1,6 @@
 """One DynamoDB table: typed calls over botocore's client, and the rule that what has expired does not exist.
 
-Private to `chalicelib.store`: each store holds the table that it is about, and hands out records.
+Private to `chalicelib.store`: each store holds its table and returns records.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Table:
-    """A table by its full name. Reads are strongly consistent: every rule of the design rests on it."""
+    """A table by its full name. Reads are strongly consistent: all conditions and queries of Atoll rely on it."""
 
     def __init__(self, client: "DynamoDBClient", name: str, clock: Clock) -> None:
         self._client = client
@@ -40,11 +40,11 @@ class Table:
         return self.clock.now_ms() // 1000
 
     def alive(self, item: Item) -> bool:
-        """Tell whether an item has not expired (rule 6): DynamoDB's TTL may delete it up to days late."""
+        """Return whether an item has not expired: DynamoDB's TTL may delete it up to days late."""
         return int(item.get("expiresAt", 1 << 62)) > self.clock.now_ms() / 1000
 
     def get(self, key: Key) -> Item | None:
-        """Read one item; ``None`` when there is none or it has expired."""
+        """Read one item; ``None`` when it does not exist or has expired."""
         found = self._client.get_item(TableName=self.name, Key=encode(key), ConsistentRead=True).get("Item")
         item = decode(found) if found else None
         return item if item and self.alive(item) else None
@@ -126,7 +126,7 @@ class Table:
     ) -> Iterator[Item]:
         """Read the items of one partition in the order of their sort key, page after page, as they are asked for.
 
-        ``expired`` reads what has expired, too. A global secondary index has no consistent reads: it may
+        ``expired`` includes expired items. A global secondary index has no consistent reads: it may
         be some milliseconds behind.
         """
         request = expressions(

@@ -1,4 +1,4 @@
-"""Agents on the wire: what their session says of them."""
+"""Agents on the wire: their state in a session, and the report of their run."""
 
 from typing import Literal
 

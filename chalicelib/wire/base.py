@@ -1,4 +1,4 @@
-"""What every wire model shares: Coral's JSON rules.
+"""The base of every wire model: Coral's JSON rules.
 
 Unknown keys of a request are ignored, a null is left out of an answer, a default is written out, and times are
 ISO 8601 in UTC with milliseconds (the Coral contract, "JSON").

@@ -60,7 +60,7 @@ class AgentWaitStart(_Event):
 
 
 class AgentWaitStop(_Event):
-    """An agent was given the message that it waited for."""
+    """An agent received the message that it waited for."""
 
     type: Literal["agent_wait_stop"] = "agent_wait_stop"
     name: str

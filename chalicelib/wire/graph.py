@@ -34,7 +34,7 @@ class LinkedProvider(WireModel):
 
 
 class RemoteProvider(WireModel):
-    """The agent runs on a given remote server. Atoll does not look at what it costs there."""
+    """The agent runs on a named remote server. Atoll does not check its price there."""
 
     type: Literal["remote"]
     runtime: RuntimeId
@@ -83,7 +83,7 @@ class GraphAgentRequest(WireModel):
 
 
 class AgentGraphRequest(WireModel):
-    """The agents of a session, which of them are linked, and the tools that they are given."""
+    """The agents of a session, which of them are linked, and the tools that they get."""
 
     agents: Annotated[list[GraphAgentRequest], Field(max_length=MAX_AGENTS)]
     groups: Annotated[list[Annotated[list[str], Field(max_length=MAX_AGENTS)]], Field(max_length=MAX_GROUPS)] = Field(

@@ -7,7 +7,7 @@ from pydantic_core import PydanticCustomError
 
 
 def at_most_bytes(limit: int) -> AfterValidator:
-    """Take a text of at most so many bytes that UTF-8 can write: no lone surrogate."""
+    """Return a validator of texts of at most so many bytes, without lone surrogates; it raises ``ValueError``."""
 
     def check(text: str) -> str:
         try:
@@ -22,7 +22,7 @@ def at_most_bytes(limit: int) -> AfterValidator:
 
 
 def between_bytes(low: int, high: int) -> AfterValidator:
-    """Take a text of ``low`` to ``high`` bytes."""
+    """Return a validator of texts of ``low`` to ``high`` bytes; it raises ``PydanticCustomError``."""
 
     def check(text: str) -> str:
         size = len(text.encode())
@@ -36,7 +36,10 @@ def between_bytes(low: int, high: int) -> AfterValidator:
 
 
 def at_most_entries(high: int) -> BeforeValidator:
-    """Take a list or a table of at most so many entries, before each of them is looked at."""
+    """Return a validator of lists and tables of at most ``high`` entries, which runs before those of the entries.
+
+    It raises ``PydanticCustomError``.
+    """
 
     def check(entries: Any) -> Any:
         if isinstance(entries, list | dict) and len(entries) > high:
@@ -54,7 +57,7 @@ def _each_once(entries: list[str]) -> list[str]:
 
 def _without_nul(text: str) -> str:
     if "\0" in text:
-        raise PydanticCustomError("nul", "must not have a NUL character: no process can be given one")
+        raise PydanticCustomError("nul", "must not have a NUL character: no process can receive one")
     return text
 
 

@@ -110,7 +110,7 @@ class RegistryAgent(WireModel):
 
 
 class RestrictedRegistryAgent(WireModel):
-    """An agent, and who may run it: whoever may create a session here."""
+    """An agent and the restrictions on running it: anyone who may create a session here may run it."""
 
     registry_agent: RegistryAgent
     restrictions: list[LocalSource] = Field(default_factory=list)

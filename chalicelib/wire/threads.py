@@ -16,7 +16,7 @@ MAX_ID_BYTES = 256
 #: One DynamoDB condition names them all (its expression has at most 4 KB).
 MAX_NAMES = 100
 
-#: The longest that a wait may last, and how long it lasts unless told otherwise (the Coral contract, "MCP tools").
+#: The longest that a wait may last, and its default (the Coral contract, "MCP tools").
 MAX_WAIT_MS = 60_000
 
 
@@ -135,7 +135,7 @@ class SendMessageInput(WireModel):
         AgentNames,
         Field(
             default_factory=list,
-            description="The participants whom the message addresses. A wait for mentions ends for those named here.",
+            description="The participants that the message addresses. A wait for mentions ends for those named here.",
         ),
     ]
 

@@ -1,4 +1,4 @@
-"""URLs that callers name to be called later: what their text says of them, without any call."""
+"""Parses and checks the text of URLs that callers name, without calling them."""
 
 import dataclasses
 from typing import Annotated
@@ -16,7 +16,7 @@ class UrlParts:
     scheme: str
     host: str
     port: int
-    #: Path and query, as they were given.
+    #: Path and query, as they were sent.
     target: str
 
     @classmethod

@@ -1,7 +1,7 @@
 """The Lambda behind the tables' streams. A record that fails is handed back alone, and comes again.
 
-What AWS refused may be done later, and holds up what comes after it for as long. A record that fails for any other
-reason would fail for ever, and hold up its stream for half a day: it goes to the dead letters.
+A record that AWS refused is retried, and blocks the records after it meanwhile. A record that fails for any other
+reason would fail for ever, and block its stream for half a day: it goes to the dead-letter queue.
 """
 
 import logging
@@ -28,7 +28,7 @@ def on_change(event: dict[str, Any], context: Any) -> Any:
             try:
                 _react(record)
             except Exception as error:
-                # The outermost edge: what is not AWS's fault is ours.
+                # The outermost edge: an error that is not AWS's is a bug here.
                 logger.exception("a change was not reacted to")
                 if is_aws_error(error) or not _dead_lettered(record, error):
                     failures.append({"itemIdentifier": record["dynamodb"]["SequenceNumber"]})
@@ -36,7 +36,7 @@ def on_change(event: dict[str, Any], context: Any) -> Any:
 
 
 def _dead_lettered(record: dict[str, Any], error: Exception) -> bool:
-    """Put a record's identifiers with the dead letters; ``False`` when that failed, and the record must come again."""
+    """Send a record's identifiers to the dead-letter queue; ``False`` when that failed: then retry the record."""
     letter = {
         "eventSourceARN": record.get("eventSourceARN"),
         "eventID": record.get("eventID"),

@@ -1,4 +1,4 @@
-"""The Lambda that AWS calls every few minutes to repair what slipped through."""
+"""The Lambda that AWS calls every few minutes to find and repair inconsistent state."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ MARGIN_MS = 20_000
 
 @lambdas.lambda_function(name="reconcile")
 def reconcile(event: dict[str, Any], context: Any) -> dict[str, int]:
-    """Repair what is stranded; answers how often, by the kind of repair."""
+    """Find and repair inconsistent state; returns the number of repairs, by kind."""
     with telemetry.about(request=telemetry.request_id(context)):
         repairs = reconciler.reconcile(current(), lambda: context.get_remaining_time_in_millis() < MARGIN_MS)
     if repairs:  # what the alarm watches

@@ -14,7 +14,7 @@ lambdas = Blueprint(__name__)
 
 @lambdas.lambda_function(name="on_task_change")
 def on_task_change(event: dict[str, Any], context: Any) -> None:
-    """Note that the task of an agent has stopped. Tasks that Atoll did not start are ignored."""
+    """Record that the task of an agent has stopped. Tasks that Atoll did not start are ignored."""
     task = event["detail"]
     if task.get("lastStatus") != "STOPPED" or not launches.is_of_agent(task.get("startedBy", "")):
         return

@@ -28,7 +28,7 @@ console = Console()
 def main(
     *,
     stage: Annotated[str, typer.Option(help="One of the stages in .chalice/config.json.")] = "dev",
-    region: Annotated[str, typer.Option(help="AWS region; your configuration's when not given.")] = "",
+    region: Annotated[str, typer.Option(help="AWS region; your configuration's by default.")] = "",
     profile: Annotated[str, typer.Option(help="Profile of your AWS configuration.")] = "",
     subnets: Annotated[str, typer.Option(help="Where agents run, comma-separated; the default VPC's when new.")] = "",
     security_groups: Annotated[str, typer.Option(help="Security groups of agents; one is made when none.")] = "",
@@ -45,7 +45,7 @@ def main(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be changed; change nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Destroy without asking.")] = False,
 ) -> None:
-    """Deploy, update, package or destroy a stage of Atoll. Options that are not given leave things as they are."""
+    """Deploy, update, package or destroy a stage of Atoll. Options that are left out keep their previous value."""
     try:
         if package_to is not None:
             _package(package_to, stage)
@@ -53,7 +53,7 @@ def main(
         session = boto3.Session(region_name=region or None, profile_name=profile or None)
         if session.region_name is None:
             raise Failed("no region: give --region, or set one in your AWS configuration")
-        given = {
+        asked = {
             "Subnets": subnets,
             "VpcId": account.vpc_of(session, subnets.split(",")) if subnets else "",
             "SecurityGroups": security_groups,
@@ -67,7 +67,7 @@ def main(
             running = Running(session, found, stage)
             steps = plan.to_destroy(stage, found, executions=len(running.executions()), tasks=len(running.tasks()))
         else:
-            steps = plan.to_deploy(stage, {name: value for name, value in given.items() if value}, found)
+            steps = plan.to_deploy(stage, {name: value for name, value in asked.items() if value}, found)
         where = Text(f"stage {stage}, account {found.account}, {found.region}")
         console.print(Panel(where, title="[bold]Atoll[/]", title_align="left", expand=False))
         executor = Executor(session, found, stage, BUILD)
@@ -97,7 +97,7 @@ def _show(steps: list[Step], executor: Executor) -> None:
             console.print(Text(f"      {change}", style="dim"))
     kept = [name for step in steps if isinstance(step, DeleteStack) for name in step.retained]
     if kept:
-        console.print(Text("\nKept, to be deleted by hand or taken in by the next deployment:", style="bold"))
+        console.print(Text("\nKept, to be deleted by hand or imported by the next deployment:", style="bold"))
         for name in kept:
             console.print(Text(f"  - {name}"))
 

@@ -1,4 +1,4 @@
-"""Looks at an account before anything is done in it. Nothing here changes anything."""
+"""Reads what a deployment depends on from an account; changes nothing."""
 
 from collections.abc import Mapping
 
@@ -21,7 +21,7 @@ def look(session: boto3.Session, stage: str) -> Found:
         account=identity["Account"],
         region=str(session.region_name),
         partition=identity["Arn"].split(":")[1],
-        # A stack that has only taken in what was left has none yet.
+        # A stack that has only imported kept resources has none yet.
         outputs=stacks.outputs(f"atoll-{stage}"),
         kept=() if stacks.made(f"atoll-{stage}") else _kept(session, names),
         concurrency=concurrency,
@@ -42,7 +42,7 @@ def vpc_of(session: boto3.Session, subnets: list[str]) -> str:
 
 
 def _default_network(session: boto3.Session) -> tuple[str, tuple[str, ...]]:
-    """Return the default VPC and its public subnets; nothing when there is none."""
+    """Return the default VPC and its public subnets; nothing when the account has no default VPC."""
     ec2 = session.client("ec2")
     vpcs = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
     if not vpcs:
@@ -53,7 +53,7 @@ def _default_network(session: boto3.Session) -> tuple[str, tuple[str, ...]]:
 
 
 def _concurrency(session: boto3.Session, stage: str) -> tuple[int, int]:
-    """Return what others have reserved, and the limit of the account."""
+    """Return the concurrency that other functions have reserved, and the account's limit."""
     client = session.client("lambda")
     limits = client.get_account_settings()["AccountLimit"]
     total = limits["ConcurrentExecutions"]
@@ -68,14 +68,14 @@ def _concurrency(session: boto3.Session, stage: str) -> tuple[int, int]:
     return max(0, reserved - ours), total
 
 
-#: How the services say that something is not there.
+#: The services' errors for a resource that does not exist.
 _MISSING = ("ResourceNotFoundException", "404", "AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")
 
 
 def _kept(session: boto3.Session, names: Mapping[str, str]) -> tuple[Kept, ...]:
-    """Return what is there of all that outlives a stack; ``names`` are the values of the placeholders in names.
+    """Return the existing resources that outlive a stack; ``names`` are the values of the placeholders in names.
 
-    CloudFormation takes in by itself only what has a literal name in its template and is known by that name: nothing
+    CloudFormation imports by itself only what has a literal name in its template and is known by that name: nothing
     that is named after a stage, and neither secrets (known by their ARNs) nor queues (by their URLs). See its User
     Guide, "Import AWS resources into a CloudFormation stack automatically".
     """
@@ -102,7 +102,7 @@ def _identifier(session: boto3.Session, kind: str, name: str) -> dict[str, str] 
                 return {"BucketName": name}
             case "AWS::SecretsManager::Secret":
                 secret = session.client("secretsmanager").describe_secret(SecretId=name)
-                # One that waits for its deletion can be neither taken in nor made: CloudFormation will say so.
+                # One that waits for its deletion can be neither imported nor made: CloudFormation will say so.
                 return None if "DeletedDate" in secret else {"Id": secret["ARN"]}
             case "AWS::SQS::Queue":
                 return {"QueueUrl": session.client("sqs").get_queue_url(QueueName=name)["QueueUrl"]}

@@ -22,7 +22,7 @@ from infra.deploy import Failed, description
 
 @dataclasses.dataclass(frozen=True)
 class App:
-    """What there is of a stage's functions, by their names in the app."""
+    """The existing functions and roles of a stage by their names in the app, and its REST APIs."""
 
     #: ARNs of functions, and of roles.
     functions: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -31,7 +31,7 @@ class App:
     apis: tuple[str, ...] = ()
 
     def record(self) -> dict[str, Any]:
-        """Return Chalice's record of it. What Chalice does not plan to have, it deletes, the last first."""
+        """Return Chalice's record of it. Chalice deletes recorded parts that it does not plan, the last first."""
         roles = [
             {"name": f"{name}_role", "resource_type": "iam_role", "role_name": arn.rpartition("/")[2], "role_arn": arn}
             for name, arn in self.roles.items()
@@ -47,7 +47,7 @@ class App:
         return {"resources": [*roles, *functions, *apis], "schema_version": "2.0", "backend": "api"}
 
     def named(self) -> list[str]:
-        """Return what there is as a person reads it."""
+        """Return the parts in readable form."""
         return [
             *(f"function {name}" for name in self.functions),
             *(f"role of {name}" for name in self.roles),
@@ -56,9 +56,9 @@ class App:
 
 
 def find(session: boto3.Session, stage: str) -> App:
-    """Return what there is of a stage's app.
+    """Return the existing parts of a stage's app.
 
-    That a name looks like one of ours does not make it ours: what is not in the app any more has Chalice's tag.
+    A name alone does not prove ownership: a function that the app no longer has must have Chalice's tag.
     """
     client = session.client("lambda")
     known = description.functions()
@@ -111,7 +111,7 @@ def integrations(client: Any, api: str) -> Iterator[str]:
 
 
 def run_chalice(command: str, stage: str, project: Path, session: boto3.Session, there: App) -> None:
-    """Have Chalice deploy or delete the app of a project, given what there is; raises `Failed`."""
+    """Have Chalice deploy or delete the app of a project, with a record of what exists; raises `Failed`."""
     file = project / f".chalice/deployed/{stage}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(there.record()))

@@ -1,8 +1,8 @@
 """The one description of a stage, from which both ways of deploying it are made.
 
 What is not code is in ``infra/templates``; functions, their sizes, policies and limits are in ``.chalice``, as Chalice
-reads them. Here is how they fit together. ``stack.yaml`` says by its outputs what others need of it: functions are told
-those that `ENVIRONMENT` names, ``events.yaml`` is given those that its parameters name. Deployed in steps they are
+reads them. This module joins them. The outputs of ``stack.yaml`` are what others need: functions get those that
+`ENVIRONMENT` names as variables, ``events.yaml`` gets those that its parameters name. Deployed in steps they are
 values of the finished stack, in the package they are what the outputs are made of.
 """
 
@@ -88,7 +88,7 @@ def _minified(value: Any) -> str:
 
 
 def outlives_its_stack(resource: Mapping[str, Any]) -> bool:
-    """Say whether a resource stays when its stack is deleted."""
+    """Return whether a resource is kept when its stack is deleted."""
     return resource.get("DeletionPolicy") == "RetainExceptOnCreate"
 
 
@@ -99,7 +99,7 @@ _NAME_KEYS = (
 
 
 def name_of(resource: Mapping[str, Any], values: Mapping[str, str]) -> str:
-    """Return the name that a resource is given, placeholders filled in as far as known; empty when it has none."""
+    """Return the name that a resource gets, placeholders filled in as far as known; empty when it has no name."""
     properties = resource.get("Properties", {})
     name = next((properties[key] for key in _NAME_KEYS if key in properties), "")
     return _filled(str(name["Fn::Sub"] if isinstance(name, dict) else name), values)
@@ -129,7 +129,7 @@ def function_name(stage: str, function: str) -> str:
 def reserved(stage: str) -> dict[str, int]:
     """Return the reserved concurrency of each function that has one.
 
-    Raises `Failed` when there is no such stage.
+    Raises `Failed` for an unknown stage.
     """
     stages = config()["stages"]
     if stage not in stages:
@@ -155,7 +155,7 @@ def write_project(
 ) -> None:
     """Write the Chalice project of one stage, so that deploying changes no file of the repository.
 
-    ``environment`` is what every function is told besides, ``limits`` the reserved concurrency of functions (``None``
+    ``environment`` has more variables of every function, ``limits`` the reserved concurrency of functions (``None``
     reserves none), ``policy_of`` returns the policy of a function.
     """
     whole = config()

@@ -22,7 +22,7 @@ class Executor:
         self._stacks = Stacks(session, stage)
 
     def run(self, step: Step, *, dry_run: bool) -> list[str]:
-        """Carry out one step and return what it changes, a line each; a dry run returns what it would.
+        """Carry out one step and return its changes, a line each; a dry run only returns them.
 
         Raises `Failed`, and ``ClientError`` when AWS refuses.
         """
@@ -50,7 +50,7 @@ class Executor:
         left = {each.logical_id for each in self._found.kept}
         if step.kept:
             template = description.only(template, [each.logical_id for each in step.kept])
-        # What is missing, or in the way, is not so any more when it is this step's turn.
+        # A dry run cannot see what earlier steps will have made or deleted by then.
         needed = {name for name, each in template["Parameters"].items() if "Default" not in each}
         blocked = self._stacks.status(step.stack).startswith("ROLLBACK") or (left and not step.kept)
         if dry_run and (blocked or not needed <= values.keys()):
@@ -68,9 +68,9 @@ class Executor:
             document["Statement"] += [description.TRACING] if traced else []
             return document
 
-        told = {name: outputs[output] for name, output in description.ENVIRONMENT.items() if output in outputs}
+        environment = {name: outputs[output] for name, output in description.ENVIRONMENT.items() if output in outputs}
         description.write_project(
-            self._project, self._stage, environment=told, limits=step.limits, traced=traced, policy_of=policy_of
+            self._project, self._stage, environment=environment, limits=step.limits, traced=traced, policy_of=policy_of
         )
         app.run_chalice(command, self._stage, self._project, self._session, step.there)
 

@@ -112,7 +112,7 @@ def _extras(stage: str) -> Template:
 
 
 def _properties(stage: str, function: str, outputs: dict[str, Any]) -> dict[str, Any]:
-    """Return what only CloudFormation can tell a function."""
+    """Return the properties of a function whose values only CloudFormation knows."""
     environment = {variable: outputs[output] for variable, output in description.ENVIRONMENT.items()}
     properties: dict[str, Any] = {
         "FunctionName": description.function_name(stage, function),

@@ -1,4 +1,4 @@
-"""What deploying and destroying a stage take: lists of plain steps, made from what is wanted and what was found."""
+"""Plans deploying and destroying a stage: lists of plain steps, made from the wanted and the existing state."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -24,7 +24,7 @@ class Kept:
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """What there is before anything is done."""
+    """The state of the stage and its account before a deployment."""
 
     account: str
     region: str
@@ -38,7 +38,7 @@ class Found:
     #: Subnets of the default VPC in which hosts get public addresses.
     default_vpc: str = ""
     default_subnets: tuple[str, ...] = ()
-    #: What an earlier stack of the stage has left; nothing while there is a stack.
+    #: Resources that an earlier stack of the stage has kept; none while there is a stack.
     kept: tuple[Kept, ...] = ()
     #: The stage's functions and REST API, however far their deployment got.
     app: App = dataclasses.field(default_factory=App)
@@ -57,9 +57,9 @@ class DeployStack:
     def title(self) -> str:
         if self.kept:
             names = ", ".join(f"{each.type.split('::')[2]} {each.name}" for each in self.kept)
-            return f"stack {self.stack} takes in what an earlier one has left: {names}"
-        given = ", ".join(f"{name}={value}" for name, value in self.parameters.items() if name != "Stage")
-        return f"stack {self.stack} from infra/templates/{self.template}.yaml{f' ({given})' if given else ''}"
+            return f"stack {self.stack} imports what an earlier one has kept: {names}"
+        parameters = ", ".join(f"{name}={value}" for name, value in self.parameters.items() if name != "Stage")
+        return f"stack {self.stack} from infra/templates/{self.template}.yaml{f' ({parameters})' if parameters else ''}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,11 +128,11 @@ Step = DeployStack | DeployApp | EndRunning | DeleteApp | DeleteStack
 def to_deploy(stage: str, asked: Mapping[str, str], found: Found) -> list[Step]:
     """Return the steps from what was found to a running stage.
 
-    ``asked`` are parameters; one that is not given stays what it is, or takes its default. The functions come between
+    ``asked`` are parameters; one that is left out keeps its value, or takes its default. The functions come between
     the two templates: the stack names them only by ARNs that are known beforehand, and the second template joins
     streams and URLs to functions that must exist.
 
-    Raises `Failed` when there is no such stage, or no subnet for its agents.
+    Raises `Failed` for an unknown stage, or without a subnet for its agents.
     """
     parameters = {"Stage": stage, **asked}
     limits = fitting_limits(description.reserved(stage), found)

@@ -1,4 +1,4 @@
-"""What of a stage is under way: executions of its state machines, and tasks of its agents.
+"""Lists and stops the running executions of a stage's state machines, and the tasks of its agents.
 
 ECS deletes no cluster that has tasks, and Step Functions no state machine before its last execution is over.
 """
@@ -16,7 +16,7 @@ from infra.deploy.plan import Found
 
 MACHINES = ("session-lifecycle", "webhook-delivery")
 
-#: How long is waited for what was told to stop: ECS gives a task 30 seconds (120 at most) before it kills it.
+#: How long to wait for what is being stopped, in s: ECS gives a task 30 seconds (120 at most) before it kills it.
 PAUSE_S = 3.0
 PAUSES = 100
 
@@ -67,17 +67,17 @@ class Running:
     def end(self) -> None:
         """Stop all of it and wait until it has stopped; raises `Failed` when something does not."""
         why = "The stage is taken down."
-        told: set[str] = set()
+        asked: set[str] = set()
         for _ in range(PAUSES):
             # Executions first, and both anew each time: a function that runs while its session ends may start another.
             executions, tasks = self.executions(), self.tasks()
             if not executions and not tasks:
                 return
-            for arn in set(executions) - told:
+            for arn in set(executions) - asked:
                 _unless_over(self._states.stop_execution, executionArn=arn, cause=why)
-            for arn in set(tasks) - told:
+            for arn in set(tasks) - asked:
                 _unless_over(self._ecs.stop_task, cluster=self._cluster, task=arn, reason=why)
-            told.update(executions, tasks)
+            asked.update(executions, tasks)
             time.sleep(PAUSE_S)
         left = ", ".join([*executions, *tasks][:_NAMED])
         raise Failed(

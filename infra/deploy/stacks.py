@@ -20,14 +20,14 @@ _SIGNS = {"Add": "+", "Modify": "~", "Remove": "-", "Import": ">"}
 
 
 class Stacks:
-    """Makes, changes and deletes stacks; what CloudFormation does not do is a `Failed` with its reason."""
+    """Makes, changes and deletes stacks; raises `Failed` with CloudFormation's reason."""
 
     def __init__(self, session: boto3.Session, stage: str) -> None:
         self._tags = [{"Key": "atoll:stage", "Value": stage}]
         self._client = session.client("cloudformation")
 
     def find(self, stack: str) -> dict[str, Any] | None:
-        """Return a stack as CloudFormation describes it; ``None`` when there is none."""
+        """Return a stack as CloudFormation describes it; ``None`` when it does not exist."""
         try:
             return dict(self._client.describe_stacks(StackName=stack)["Stacks"][0])
         except ClientError as error:
@@ -40,7 +40,7 @@ class Stacks:
         return None if self.status(stack) in NEVER_MADE else self.find(stack)
 
     def status(self, stack: str) -> str:
-        """Return a stack's status; ``DELETE_COMPLETE`` when there is none."""
+        """Return a stack's status; ``DELETE_COMPLETE`` when it does not exist."""
         return str((self.find(stack) or {"StackStatus": "DELETE_COMPLETE"})["StackStatus"])
 
     def outputs(self, stack: str) -> dict[str, str]:
@@ -57,9 +57,9 @@ class Stacks:
         *,
         dry_run: bool,
     ) -> list[str]:
-        """Create or update a stack, or make it of what was kept, and return the changes, a line each.
+        """Create or update a stack, or make it by importing kept resources, and return the changes, a line each.
 
-        ``values`` are those of parameters; one that is not given stays as it is. A dry run changes nothing.
+        ``values`` are those of parameters; one that is left out keeps its value. A dry run changes nothing.
         """
         there = self.made(stack)
         kind = "IMPORT" if kept else "UPDATE" if there else "CREATE"

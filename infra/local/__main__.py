@@ -1,4 +1,4 @@
-"""``make run``: serves Atoll on this machine until it is told to stop."""
+"""``make run``: serves Atoll on this machine until it is stopped."""
 
 import logging
 import os

@@ -9,7 +9,7 @@ from rich.text import Text
 #: Colours that can be read on light and on dark ground.
 COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_red", "bright_cyan", "bright_magenta", "bright_green")
 
-#: Escape sequences and control characters but the tab: an agent's output is text, and moves nobody's cursor.
+#: Escape sequences and control characters but the tab: an agent's output must not control the terminal.
 _CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 
 

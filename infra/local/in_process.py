@@ -1,6 +1,6 @@
 """Calls of AWS clients that are answered in this process, at botocore's public event ``before-call``.
 
-An engine is asked there with what would be sent, and gives what would be read from the answer. A client that goes
+An engine takes the request that would be sent, and returns the parsed answer. A client that goes
 elsewhere (by ``endpoint_url`` or ``AWS_ENDPOINT_URL_…``) is left alone.
 """
 
@@ -21,7 +21,7 @@ Operations = Mapping[str, Callable[[Request], dict[str, Any]]]
 
 
 class ServiceError(Exception):
-    """What a service refuses, with the code of its API reference."""
+    """The refusal of a service, with the code of its API reference."""
 
     def __init__(self, code: str, message: str, status: int = 400, *, details: Mapping[str, Any] | None = None) -> None:
         """
@@ -38,7 +38,7 @@ class ServiceError(Exception):
 
 
 def is_aws(url: str) -> bool:
-    """Tell whether a client's address is AWS's own, which is played in this process."""
+    """Return whether a client's address is AWS's own, which is played in this process."""
     return (urlsplit(url).hostname or "").endswith(".amazonaws.com")
 
 

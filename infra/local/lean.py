@@ -1,4 +1,4 @@
-"""Keeps out of memory what moto and botocore load and nobody here asks for: nearly half of it, and 0.6 s of the start.
+"""Keeps out of memory what moto and botocore load and nothing here uses: nearly half of it, and 0.6 s of the start.
 
 That is every type of EC2's machines with the places where it is offered, which ECS brings along, and the descriptions
 of services, of which each reader of a process keeps a copy of its own. This is to be imported before moto's ECS.

@@ -1,4 +1,4 @@
-"""Listings in pages, as Step Functions and ECS give them."""
+"""Listings in pages, as Step Functions and ECS return them."""
 
 from typing import Any
 

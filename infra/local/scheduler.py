@@ -12,7 +12,7 @@ class Timer(Protocol):
 
 
 class Scheduler(Protocol):
-    """Does things now, after a pause, or at a time; whoever asks for it does not wait for it."""
+    """Does things now, after a pause, or at a time; the caller does not wait for it."""
 
     @property
     def now_ms(self) -> int:

@@ -1,4 +1,4 @@
-"""What the handlers act on, on one machine."""
+"""The services of the handlers on one machine."""
 
 import threading
 from collections.abc import Callable
@@ -12,7 +12,7 @@ Event = dict[str, Any]
 
 
 class LocalServices(Services):
-    """The services that the handlers act on: their clients are made once, and waits end when something happens."""
+    """The services of the handlers: their clients are made once, and waits end when something happens."""
 
     def __init__(self, settings: Settings, watches: Watches, follow: Callable[[str, Any], None]) -> None:
         """

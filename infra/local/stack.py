@@ -40,8 +40,8 @@ class LocalStack:
         What end reports are signed with.
     custom_tool_secret : str
         What calls of custom tools are signed with.
-    atoll : chalicelib.services.Services
-        What the handlers act on.
+    services : chalicelib.services.Services
+        The services of the handlers.
     agents : list of (str, str)
         Names and versions of the agents that were registered.
     """
@@ -71,7 +71,7 @@ class LocalStack:
         settings
             Fields of ``Settings`` that differ from the environment's and the local stack's own.
         app
-            The Chalice app to serve; ``app.app`` when not given.
+            The Chalice app to serve; ``app.app`` by default.
         functions
             Handlers by name, above those of the app.
         on_event
@@ -143,12 +143,12 @@ class LocalStack:
         settings = self._settings()
         self._aws = Aws(
             settings.prefix,
-            lambda service: self.services.client(service),  # noqa: PLW0108, there is none yet
+            lambda service: self.services.client(service),  # noqa: PLW0108, it is not set yet
             on_event=self._on_event or _ignore,
             on_output=self._on_output or _ignore,
         )
         self.services = LocalServices(settings, self.watches, self._follow)
-        # The other way round from here: agents end first, then whoever waits, then what reacts to them.
+        # Stopping goes the other way round: agents first, then waiting requests, then what reacts to them.
         undo.callback(self._aws.stop)
         undo.callback(gateway.stop)
         undo.callback(self.watches.stop)
@@ -211,7 +211,7 @@ class LocalStack:
 
 
 def _ignore(*_: object) -> None:
-    """Nobody looks on."""
+    """Take an event or a line and do nothing."""
 
 
 def _load_app() -> Chalice:

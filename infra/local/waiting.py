@@ -1,4 +1,4 @@
-"""The pause of whoever waits for a session: it ends when something is written to the session."""
+"""The pause between two polls of a waiting request: it ends when something is written to the session."""
 
 import json
 import threading
@@ -16,7 +16,7 @@ SHORTEST_PAUSE_S = 0.02
 
 
 class Stopped(BaseException):
-    """The stack is going down: whoever still waits is sent home, past every handler that catches ``Exception``."""
+    """The stack is stopping: ends requests that still wait, past every handler that catches ``Exception``."""
 
 
 class SessionWatch:
@@ -67,7 +67,7 @@ class SessionWatch:
 
 
 class Watches:
-    """All sessions that somebody waits for."""
+    """All sessions that have waiters."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -93,14 +93,14 @@ class Watches:
             del self._watches[session_id]
 
     def changed(self, session_id: str, event: Event | None = None) -> None:
-        """Wake whoever waits for a session and cares for what was written."""
+        """Wake the waiters of a session that care for what was written."""
         with self._lock:
             watches = list(self._watches.get(session_id, ()))
         for watch in watches:
             watch.changed(event)
 
     def stop(self) -> None:
-        """Wake everybody, for good."""
+        """Wake all waiters permanently."""
         self._stopped.set()
         with self._lock:
             everybody = [watch for watches in self._watches.values() for watch in watches]

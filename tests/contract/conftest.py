@@ -31,7 +31,7 @@ def narrow(stack: LocalStack) -> Client:
 
 
 @pytest.fixture
-def nobody(stack: LocalStack) -> Client:
+def keyless(stack: LocalStack) -> Client:
     """A client without a key."""
     return Client(stack.url, None)
 

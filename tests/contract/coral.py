@@ -26,7 +26,7 @@ DOCUMENT = Path(__file__).resolve().parents[3] / "shared" / "coral" / "api_v1.js
 BEYOND = {400, 401, 403, 404, 409, 413, 415, 501, 503}
 ERROR = "RouteException"
 
-#: The keys that tell the variants of a union apart; `flat` names a variant by their value.
+#: The keys that discriminate the variants of a union; `flat` names a variant by their value.
 _DISCRIMINATORS = {"type", "mode", "state", "format", "op"}
 #: What answers have beyond the document, which is older than the server; docs/compatibility.md says why of each.
 _NEWER = re.compile(

@@ -49,28 +49,28 @@ def _walk(schema: Schema, document: Document, at: str, found: dict[str, str], in
 def _walk_variants(
     variants: list[Schema], schema: Schema, document: Document, at: str, found: dict[str, str], inside: tuple[str, ...]
 ) -> None:
-    """List the variants of a union, each under its name; what has no name is told as alternatives."""
+    """List the variants of a union, each under its name; variants without a name are listed as alternatives."""
     kinds: list[str] = []
     for variant in variants:
         name = variant.get("$ref", "").rsplit("/", 1)[-1]
         target = document["components"]["schemas"][name] if name else variant
-        told = _discriminated(target, schema)
-        if told is None:
+        discriminator = _discriminated(target, schema)
+        if discriminator is None:
             parts: dict[str, str] = {}
             _walk(target, document, "", parts, inside)
             kinds += [f"{kind} {field}".strip() for field, kind in parts.items()]
             continue
         parts = {}
         _walk(target, document, "", parts, inside)
-        parts.pop(told[0], None)
-        label = f"{at}{{{told[1]}}}"
+        parts.pop(discriminator[0], None)
+        label = f"{at}{{{discriminator[1]}}}"
         found.update({f"{label}.{field}": kind for field, kind in parts.items()} or {label: "no fields"})
     if kinds:
         found[at] = " or ".join(dict.fromkeys(kinds))
 
 
 def _discriminated(variant: Schema, union: Schema) -> tuple[str, str] | None:
-    """Return the field that tells a variant from others, and its value there."""
+    """Return the field that discriminates a variant, and its value."""
     fields = variant.get("properties", {})
     wanted = union.get("discriminator", {}).get("propertyName")
     for field in [wanted] if wanted else ["type", "mode", "state", "format", "op"]:

@@ -1,4 +1,4 @@
-"""Every path of Coral's API, in every status that Atoll gives it, validated against what is known of that API."""
+"""Every path of Coral's API, in every status that Atoll answers, validated against Coral's document."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.xdist_group("contract")
 SESSION = "/api/v1/local/session"
 NAMESPACE = "/api/v1/local/namespace"
 
-#: What the document offers and Atoll never gives, and why.
+#: Statuses of the document that Atoll never answers, and why.
 NEVER = {
     ("GET", "/api/v1/registry/marketplace/{agentName}/{agentVersion}", "200"): "there is no marketplace",
     ("GET", "/api/v1/registry/linked/{linkedServerName}/{agentName}/{agentVersion}", "200"): "no server is linked",
@@ -176,13 +176,13 @@ def test_puppets(record: Call, client: Client, namespace: str) -> None:
     record(client, 400, "POST", f"{puppet}/thread/message", message)
 
 
-def test_payments(record: Call, stack: LocalStack, client: Client, nobody: Client, namespace: str) -> None:
+def test_payments(record: Call, stack: LocalStack, client: Client, keyless: Client, namespace: str) -> None:
     for path in ("rental-claim", "x402"):
-        record(nobody, 401, "POST", f"/api/v1/agent-rpc/{path}", {})
+        record(keyless, 401, "POST", f"/api/v1/agent-rpc/{path}", {})
         record(client, 401, "POST", f"/api/v1/agent-rpc/{path}", {})
-    record(nobody, 501, "POST", "/api/v1/agent-rental/reserve", {})
-    record(nobody, 501, "GET", "/api/v1/agent-rental/wallet")
-    record(nobody, 501, "GET", "/api/v1/agent-rental/catalog")
+    record(keyless, 501, "POST", "/api/v1/agent-rental/reserve", {})
+    record(keyless, 501, "GET", "/api/v1/agent-rental/wallet")
+    record(keyless, 501, "GET", "/api/v1/agent-rental/catalog")
 
 
 def test_an_agents_secret_is_known_where_payments_would_be(
@@ -197,10 +197,10 @@ def test_an_agents_secret_is_known_where_payments_would_be(
         record(Client(stack.url, secret), 501, "POST", f"/api/v1/agent-rpc/{name}", {})
 
 
-def test_every_path_needs_a_key(record: Call, document: Coral, nobody: Client) -> None:
+def test_every_path_needs_a_key(record: Call, document: Coral, keyless: Client) -> None:
     for method, path in document.operations:
         if not path.startswith("/api/v1/agent-rental/"):
-            record(nobody, 401, method, path.replace("{", "").replace("}", ""), {} if method == "POST" else None)
+            record(keyless, 401, method, path.replace("{", "").replace("}", ""), {} if method == "POST" else None)
 
 
 def _statuses(client: Client, path: str) -> list[str]:

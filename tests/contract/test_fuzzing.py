@@ -1,7 +1,7 @@
 """Schemathesis drives the local stack by Atoll's own OpenAPI document, in all its phases and with all its checks.
 
 It makes the same requests each time, so that this test fails for what has changed; SCHEMATHESIS_SEED=random looks
-for what nobody has seen yet.
+for inputs without a test of their own.
 """
 
 import os
@@ -41,4 +41,4 @@ def test_nothing_that_fits_or_breaks_the_document_breaks_atoll(echoing: LocalSta
     assert done.returncode == 0, "\n".join(line[:300] for line in done.stdout.splitlines()[-200:])
     cases = re.search(r"(\d+) generated", done.stdout)
     assert cases is not None, done.stdout[-2000:]
-    assert int(cases[1]) > 100  # what a busy machine manages in the time that is given; an idle one makes 1,600
+    assert int(cases[1]) > 100  # what a busy machine manages in the limited time; an idle one makes 1,600

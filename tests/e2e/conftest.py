@@ -32,7 +32,7 @@ class Stage:
         self.url = f"{aws.url}/restapis/{outputs['RestAPIId']}/{packaged.STAGE}/_user_request_"
         self.client = Client(self.url, KEY)
         endpoint = outputs["McpUrl"].rstrip("/")
-        #: Where a process of this machine finds what the functions tell agents.
+        #: Where a process of this machine reaches the URLs that the functions give agents.
         self.reachable = {
             endpoint: f"{aws.url}/_aws/lambda-url/{endpoint.removeprefix('https://').split('.')[0]}",
             outputs["EndpointURL"].rstrip("/"): self.url,
@@ -129,7 +129,7 @@ def _create_stack(aws: Ministack) -> dict[str, str]:
 
 
 def _let_webhooks_reach_this_machine(aws: Ministack) -> None:
-    """The receiver of the test is on loopback, which a deployment refuses to call unless it is told otherwise."""
+    """The receiver of the test is on loopback, which a deployment refuses to call unless a setting allows it."""
     client = aws.client("lambda")
     name = f"{STACK}-deliver_webhook"
     variables = client.get_function_configuration(FunctionName=name)["Environment"]["Variables"]

@@ -87,13 +87,13 @@ class Containers:
         del self._running[arn]
         if task["lastStatus"] != "STOPPED":
             self._ecs.stop_task(cluster=self._cluster, task=arn, reason="Essential container in task exited")
-        self._tell_of_the_end(task, code)
+        self._report_the_end(task, code)
 
     def _describe(self, arn: str) -> dict[str, Any]:
         return dict(self._ecs.describe_tasks(cluster=self._cluster, tasks=[arn])["tasks"][0])
 
-    def _tell_of_the_end(self, task: dict[str, Any], code: int) -> None:
-        """Hand over the event that ECS would put on the default bus, where nobody else may speak for AWS."""
+    def _report_the_end(self, task: dict[str, Any], code: int) -> None:
+        """Send the event that ECS would put on the default bus, where only AWS may put events of `aws.` sources."""
         now = datetime.now(UTC).isoformat()
         detail = {
             "taskArn": task["taskArn"],

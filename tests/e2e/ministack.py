@@ -1,4 +1,4 @@
-"""ministack: an AWS by other hands, as a process of its own, with IAM's policies enforced."""
+"""ministack: another emulator of AWS, as a process of its own, with IAM's policies enforced."""
 
 import os
 import shutil

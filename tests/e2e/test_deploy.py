@@ -117,9 +117,9 @@ def test_a_stage_from_nothing_to_nothing(aws: Ministack, chalice: PlayedChalice)
     made = run("--log-days", "7")
     assert made.exit_code == 0, made.output
     assert stacks(aws) == {f"atoll-{STAGE}", f"atoll-{STAGE}-events"}
-    [told] = chalice.environments
-    assert told["ATOLL_AGENT_EXECUTION_ROLE"].endswith(":role/atoll-dev-agent-execution")
-    assert not [name for name in told if name.endswith("_URL")]
+    [environment] = chalice.environments
+    assert environment["ATOLL_AGENT_EXECUTION_ROLE"].endswith(":role/atoll-dev-agent-execution")
+    assert not [name for name in environment if name.endswith("_URL")]
     [api] = aws.client("apigateway").get_rest_apis()["items"]
     urls = json.loads(aws.client("ssm").get_parameter(Name=f"/atoll/{STAGE}/urls")["Parameter"]["Value"])
     assert urls["api"] == f"https://{api['id']}.execute-api.us-east-1.amazonaws.com/{STAGE}"
@@ -133,8 +133,8 @@ def test_a_stage_from_nothing_to_nothing(aws: Ministack, chalice: PlayedChalice)
 
     again = run()
     assert again.exit_code == 0, again.output
-    # What was given the first time still holds, and the API is the same.
-    assert chalice.environments[1:] == [told]
+    # Parameters of the first deployment still apply, and the API is the same.
+    assert chalice.environments[1:] == [environment]
     assert aws.client("apigateway").get_rest_apis()["items"] == [api]
     [group] = aws.client("logs").describe_log_groups(logGroupNamePrefix="/atoll/dev/agents")["logGroups"]
     assert group["retentionInDays"] == 7
@@ -164,7 +164,7 @@ def test_what_a_stage_has_left_is_taken_in_by_the_next(aws: Ministack, chalice: 
     back = run()
 
     assert back.exit_code == 0, back.output
-    assert "takes in what an earlier one has left: Table atoll-dev-namespaces," in " ".join(back.output.split())
+    assert "imports what an earlier one has kept: Table atoll-dev-namespaces," in " ".join(back.output.split())
     assert stacks(aws) == {f"atoll-{STAGE}", f"atoll-{STAGE}-events"}
     assert dynamodb.get_item(TableName=f"atoll-{STAGE}-api-keys", Key=key)["Item"] == key
     assert secrets.get_secret_value(SecretId=f"atoll-{STAGE}/agent-key")["SecretString"] == agent_key

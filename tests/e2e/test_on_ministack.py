@@ -1,4 +1,4 @@
-"""A packaged Atoll from end to end, on an AWS by other hands that enforces its policies."""
+"""A packaged Atoll from end to end, on another AWS emulator, which enforces policies."""
 
 import hashlib
 import hmac
@@ -144,7 +144,9 @@ def test_deleting_a_namespace_ends_whatever_is_in_it(stage: Stage, containers: C
     assert [stage.client.status(path) for path in (running, pending)] == [None, None]
 
 
-def test_a_launch_tells_a_task_all_it_needs_and_uses_the_stages_own_roles(stage: Stage, containers: Containers) -> None:
+def test_a_launch_passes_a_task_all_it_needs_and_uses_the_stages_own_roles(
+    stage: Stage, containers: Containers
+) -> None:
     path = stage.client.create(session(docker("echo"), namespace="launch"))
     key = f"{path.rsplit('/', 1)[1]}/0"
     eventually(lambda: key in containers.tasks, within_s=20)

@@ -1,4 +1,4 @@
-"""The local stack over a DynamoDB by other hands, in another process: ministack's."""
+"""The local stack over another DynamoDB emulator, in another process: ministack's."""
 
 from collections.abc import Iterator
 

@@ -1,7 +1,7 @@
 """Tries every fault of a scenario without playing its beginning again: each is a copy of the process at that point.
 
 A world in the middle of a scenario cannot be copied, but a process can: before each call it is forked once for each
-kind of fault, and the copy goes on with that fault to the end of the scenario and says what was not kept.
+kind of fault, and the copy goes on with that fault to the end of the scenario and reports the broken invariants.
 """
 
 import gc
@@ -50,14 +50,14 @@ class Copies:
             self.broken.append(broken)
 
     def end(self, broken: Broken | None) -> None:
-        """In a copy: say how it went, and end. In the original: go on."""
+        """In a copy: report the result, and end. In the original: go on."""
         if self._result is not None:
             os.write(self._result, pickle.dumps(broken))
             os._exit(0)
 
 
 def play_all(emulator: Emulator, scenario: Scenario, kinds: Sequence[str]) -> Copies:
-    """Play a scenario without a fault and, in copies, with each; return what was not kept."""
+    """Play a scenario without a fault and, in copies, with each; return the broken invariants."""
     copies = Copies(kinds)
     gc.collect()
     gc.freeze()

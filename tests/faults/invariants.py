@@ -1,4 +1,4 @@
-"""What holds after every scenario, whatever failed in it: nothing is lost, and nothing is left."""
+"""The invariants that hold after every scenario, whatever failed in it: nothing is lost, and nothing is left."""
 
 import json
 from typing import Any
@@ -18,7 +18,7 @@ HOUR_MS = 3_600_000
 
 
 class Witness:
-    """Watches a world and says in the end what was not kept. Made before the scenario begins."""
+    """Watches a world and reports broken invariants at the end. Made before the scenario begins."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -49,7 +49,7 @@ class Witness:
                 self.last_items[session_id] = [item for item in items if item["sessionId"] == session_id]
 
     def broken(self) -> list[str]:
-        """Let the world come to rest and return what was not kept, in words."""
+        """Let the world come to rest and return the broken invariants, in words."""
         begun_ms = self.world.now_ms
         self.world.run()
         lasted_ms = self.world.now_ms - begun_ms
@@ -147,10 +147,10 @@ class Witness:
         closed_ms = self._executed()[session_id]["closingAtMs"]
         ran = {variables(task)["CORAL_AGENT_ID"] for task in tasks if (task.started_ms or 1 << 60) < closed_ms}
         asked = {variables(task)["CORAL_AGENT_ID"] for task in tasks}
-        told = [row["name"] for row in report["agentStats"]]
-        if len(set(told)) == len(told) and ran <= set(told) <= asked:
+        reported = [row["name"] for row in report["agentStats"]]
+        if len(set(reported)) == len(reported) and ran <= set(reported) <= asked:
             return []
-        return [f"the report of {session_id} tells of {told}, and {sorted(ran)} ran"]
+        return [f"the report of {session_id} names {reported}, and {sorted(ran)} ran"]
 
     def _tasks(self) -> list[str]:
         found = [f"the task {task.started_by} is left running" for task in self.world.ecs.running()]

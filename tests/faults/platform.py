@@ -82,7 +82,7 @@ class Died(BaseException):
 
 
 class HandlerFault(BaseException):
-    """A handler did what AWS would not have let it do; the message says what."""
+    """A handler did what AWS would have refused; the message says what."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Fault:
 
     @staticmethod
     def differs(kind: str, call: "Call", before: "Call | None") -> bool:
-        """Tell whether this kind at a call can have other consequences than what is tried at the call before it.
+        """Return whether this kind at a call can have other consequences than what is tried at the call before it.
 
         What happens after a call that only reads happens before the next one; and to die before a call is to have died
         after the one before it.
@@ -144,7 +144,7 @@ class WorldClock(Clock):
 
 
 class Receiver:
-    """Who is sent webhooks; it keeps every body and answers as it is told (200 by default)."""
+    """A receiver of webhooks that keeps every body and answers with the status that a test sets (200 by default)."""
 
     def __init__(self, world: "World") -> None:
         self._world = world
@@ -170,8 +170,8 @@ class Secrets:
         return self._world.call("GetSecretValue", lambda: text)  # type: ignore[no-any-return]
 
 
-class WorldDeployment(Services):
-    """What the handlers act on: clients are made once, since making one takes longer than a test."""
+class WorldServices(Services):
+    """The handlers' services: clients are made once, since making one takes longer than a test."""
 
     def __init__(self, world: "World", emulator: "Emulator") -> None:
         settings = Settings(stage="local", api_url="http://api", allow_private_addresses=True, **emulator.settings)
@@ -298,8 +298,8 @@ class Stream:
         self._failures = 0
         #: Every record that it carried, in order.
         self.carried: list[dict[str, Any]] = []
-        #: Records that were given up.
-        self.dead: list[dict[str, Any]] = []
+        #: Records that are not retried any more.
+        self.failed: list[dict[str, Any]] = []
         #: A test may hold the stream back.
         self.held = False
         #: How long a record is under way, and whether those of a batch come the other way round, one by one.
@@ -335,7 +335,7 @@ class Stream:
         self._under_way = False
         self._failures = self._failures + 1 if first == 0 else 0
         if self._failures > self._mapping.most_retries or self._failures * 60 > self._mapping.longest_age_s:
-            self.dead.append(self._waiting.pop(0))
+            self.failed.append(self._waiting.pop(0))
             self._failures = 0
         if self.reversed:
             self._waiting.reverse()
@@ -368,7 +368,7 @@ class World:
         self.outage: Callable[[str], Exception | None] | None = None
         #: What was put on Atoll's bus: type and detail.
         self.published: list[tuple[str, dict[str, Any]]] = []
-        #: What rules could not hand over and functions failed on: the ARN of the queue, the message.
+        #: Dead letters, of rules and of functions: the ARN of the queue, the message.
         self.dead_letters: list[tuple[str, Any]] = []
         self._start_services(emulator)
         self.streams = {table: Stream(self, table, mapping) for table, mapping in emulator.mappings.items()}
@@ -378,7 +378,7 @@ class World:
         self.errors: list[tuple[str, BaseException]] = []
         #: Status codes of every answer: (method, path, status, Retry-After).
         self.answers: list[tuple[str, str, int, str | None]] = []
-        self.services = WorldDeployment(self, emulator)
+        self.services = WorldServices(self, emulator)
         self.receiver: Receiver = self.services.http  # type: ignore[assignment]
         use(self.services)
 
@@ -594,12 +594,12 @@ class World:
         return status, json.loads(answer["body"])
 
     def secret_of(self, agent: str) -> str:
-        """Return the secret that an agent's latest task was given."""
-        given = [variables(task) for task in self.ecs.tasks.values()]
-        return [each["CORAL_AGENT_SECRET"] for each in given if each.get("CORAL_AGENT_ID") == agent][-1]
+        """Return the secret in the environment of an agent's latest task."""
+        started = [variables(task) for task in self.ecs.tasks.values()]
+        return [each["CORAL_AGENT_SECRET"] for each in started if each.get("CORAL_AGENT_ID") == agent][-1]
 
     def tool(self, agent: str, name: str, **arguments: Any) -> dict[str, Any]:
-        """Call a tool in an agent's place; return its result, with ``error`` when it was refused."""
+        """Call a tool as an agent; return its result, with ``error`` when it was refused."""
         body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, "arguments": arguments}}
         status, answer = self.agent_request(self.secret_of(agent), body)
         if status != 200:
@@ -607,7 +607,7 @@ class World:
         return answer["result"]["structuredContent"]  # type: ignore[no-any-return]
 
     def run_task(self, started_by: str) -> None:
-        """Start a task that no launch of Atoll's has started, of what the agent of `begin` is made of."""
+        """Start a task that no launch of Atoll's has started, from the task definition of the agent of `begin`."""
         [record] = self.items("registry")
         [definition] = record["taskDefinitions"].values()
         self.ecs.run_task({"cluster": "atoll-local", "taskDefinition": definition, "startedBy": started_by})

@@ -1,4 +1,4 @@
-"""The lives of sessions that are broken at every point, each from its first request to its last item."""
+"""The lives of sessions in which every call is made to fail, each from its first request to its last item."""
 
 import dataclasses
 from collections.abc import Callable
@@ -256,7 +256,7 @@ def closed_by_agent(world: World, witness: Witness) -> None:
 
 
 def agent_registered(world: World, witness: Witness) -> None:
-    """An agent is registered; its task definition is there before anybody asks for the agent."""
+    """An agent is registered; its task definition is there before a session uses the agent."""
     witness.undisturbed, witness.reasons = True, {"agents_exited"}
     world.outside(lambda: register_local(world.services, CRASHER))
     world.run()
@@ -305,13 +305,13 @@ class Broken:
 
 
 def play(emulator: Emulator, scenario: Scenario, fault: Fault | None = None) -> tuple[World, Broken | None]:
-    """Play a scenario once; return its world, and what was not kept."""
+    """Play a scenario once; return its world, and the broken invariants."""
     world, witness = begin(emulator, fault)
     return world, judge(scenario, world, witness)
 
 
 def judge(scenario: Scenario, world: World, witness: Witness) -> Broken | None:
-    """Play a scenario in its world and return what was not kept."""
+    """Play a scenario in its world and return the broken invariants."""
     try:
         scenario(world, witness)
         what = witness.broken()

@@ -68,7 +68,7 @@ class WorldScheduler:
 
 
 class Life:
-    """A container that lives as long as it is told."""
+    """A container that lives for a set time."""
 
     def __init__(self, world: "World", exited: Callable[[int], None]) -> None:
         self._world = world
@@ -86,7 +86,7 @@ class Life:
 
 
 class Ecs(Tasks):
-    """The tasks of a world: the local stack's, whose containers are told how long they live."""
+    """The tasks of a world: the local stack's, whose containers live for a set time."""
 
     start_ms = START_MS
 

@@ -1,4 +1,4 @@
-"""Whatever comes twice, late or in another order changes nothing; what cannot be processed holds up nothing else."""
+"""Events that come twice, late or in another order change nothing; an unprocessable record blocks no other."""
 
 import copy
 import dataclasses
@@ -70,7 +70,7 @@ def test_a_task_stops_before_run_task_has_returned(emulator: Emulator) -> None:
 
 
 @pytest.mark.parametrize("started_by", ["unknown", "unknown/0", "00000000-0000-4000-8000-000000000000/7", "/", ""])
-def test_a_task_that_nobody_knows_stops(emulator: Emulator, started_by: str) -> None:
+def test_an_unknown_task_stops(emulator: Emulator, started_by: str) -> None:
     world, witness = begin(emulator)
     witness.reasons = {"agents_exited"}
     create(world, witness, two_agents(world, lives_ms=(60_000, 60_000)))
@@ -99,7 +99,7 @@ def test_the_stop_of_one_of_two_agents_comes_many_times(emulator: Emulator) -> N
 
 
 def spoilt(world: World, table: str) -> dict[str, Any]:
-    """Return a record of a stream that no code can make anything of."""
+    """Return a stream record that no code can process."""
     record = copy.deepcopy(next(iter(world.streams[f"atoll-local-{table}"].carried)))
     record["eventName"] = "INSERT"
     record["dynamodb"]["NewImage"] = {**record["dynamodb"]["Keys"], "status": {"S": "executed"}, "round": {"S": "x"}}
@@ -150,7 +150,7 @@ def test_a_record_that_aws_refuses_comes_again_until_it_is_done(emulator: Emulat
 
 
 def letters(world: World) -> list[dict[str, Any]]:
-    """Take what is in the dead letters."""
+    """Receive what is in the dead-letter queue."""
     client = world.services.client("sqs")
     url = client.get_queue_url(QueueName="atoll-local-dead-letters")["QueueUrl"]
     found = client.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])

@@ -117,8 +117,8 @@ def test_every_item_has_an_end_from_its_first_write(emulator: Emulator, defer: b
     assert seen > 10
 
 
-def test_what_has_expired_is_seen_by_nobody(emulator: Emulator) -> None:
-    """DynamoDB may delete it days late: until then it is there, and every reader takes it for gone."""
+def test_expired_items_are_not_returned(emulator: Emulator) -> None:
+    """DynamoDB may delete it days late: until then it is stored, and every reader ignores it."""
     world, witness = begin(emulator)
     witness.right_refusals = {("GET", 404), ("POST", 404), ("DELETE", 404)}
     path = create(world, witness, session(sleeper("a"), defer=True))
@@ -149,7 +149,7 @@ def test_only_the_delivery_is_left_two_days_after_the_end(emulator: Emulator) ->
     assert not world.items("deliveries")
 
 
-def test_the_secrets_of_a_session_are_dead_as_soon_as_its_end_is_answered(emulator: Emulator) -> None:
+def test_the_secrets_of_a_session_stop_working_when_its_end_is_answered(emulator: Emulator) -> None:
     world, witness = begin(emulator)
     witness.reasons = {"closed_by_user"}
     path = create(world, witness, two_agents(world, persistenceMode=HOLD))

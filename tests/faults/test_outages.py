@@ -1,4 +1,4 @@
-"""A service of AWS is away for a while: what was accepted waits for it, and is done when it is back."""
+"""A service of AWS is unavailable for a while: accepted work waits for it, and is done when it is back."""
 
 from collections.abc import Callable
 from unittest.mock import patch
@@ -91,7 +91,7 @@ def test_a_task_definition_waits_for_ecs(emulator: Emulator) -> None:
     assert not witness.broken()
 
 
-def test_what_ecs_will_never_define_is_told_by_the_agents_that_need_it(emulator: Emulator) -> None:
+def test_a_refused_task_definition_is_the_stop_reason_of_its_agents(emulator: Emulator) -> None:
     world, witness = begin(emulator)
     witness.reasons = {"agents_exited"}
     world.outage = lambda operation: (
@@ -99,7 +99,7 @@ def test_what_ecs_will_never_define_is_told_by_the_agents_that_need_it(emulator:
     )
     register_local(world.services, CRASHER)
     world.run()
-    assert not world.streams["atoll-local-registry"].dead, "what will never do is not tried again"
+    assert not world.streams["atoll-local-registry"].failed, "a record that can never succeed is not retried"
     path = create(world, witness, session(agent("a", "crasher"), sleeper("b"), webhooks=WEBHOOKS))
     world.run_for(5_000)
     states = [each["status"] for each in world.ask("GET", f"{path}/extended")[1]["agents"]]
@@ -119,7 +119,7 @@ def test_the_time_to_live_goes_on_while_a_session_waits(emulator: Emulator) -> N
     assert not witness.broken()
 
 
-def test_an_agent_whose_launch_goes_wrong_for_good_is_stopped_and_the_others_run(emulator: Emulator) -> None:
+def test_an_agent_whose_launch_fails_permanently_is_stopped_and_the_others_run(emulator: Emulator) -> None:
     world, witness = begin(emulator)
     witness.reasons = {"agents_exited"}
     given = agent_environment.of
@@ -152,8 +152,8 @@ def calls_of(world: World, function: str) -> int:
     return len({call.invocation for call in world.calls if call.function == function})
 
 
-def exited_unheard(emulator: Emulator) -> tuple[World, Witness, Task]:
-    """The only agent of a session has just exited, and the function that should note it is throttled."""
+def exited_unrecorded(emulator: Emulator) -> tuple[World, Witness, Task]:
+    """The only agent of a session has just exited, and the function that should record it is throttled."""
     world, witness = begin(emulator)
     witness.undisturbed, witness.reasons = True, {"agents_exited"}
     world.outage = away_for(world, "on_task_change")
@@ -165,7 +165,7 @@ def exited_unheard(emulator: Emulator) -> tuple[World, Witness, Task]:
 
 
 def test_the_stop_of_an_agent_is_noted_by_the_third_call(emulator: Emulator) -> None:
-    world, witness, _ = exited_unheard(emulator)
+    world, witness, _ = exited_unrecorded(emulator)
     world.run_for(2 * MINUTE_MS)
     assert calls_of(world, "on_task_change") == 2
     world.outage = None
@@ -176,8 +176,8 @@ def test_the_stop_of_an_agent_is_noted_by_the_third_call(emulator: Emulator) -> 
     assert not witness.broken()
 
 
-def test_the_stop_of_an_agent_that_three_calls_could_not_note_is_laid_aside_and_mended(emulator: Emulator) -> None:
-    world, witness, task = exited_unheard(emulator)
+def test_the_stop_of_an_agent_that_three_calls_could_not_note_is_dead_lettered_and_repaired(emulator: Emulator) -> None:
+    world, witness, task = exited_unrecorded(emulator)
     world.run_for(10 * MINUTE_MS)
     assert calls_of(world, "on_task_change") == 3
     [(queue, letter)] = world.dead_letters
@@ -189,13 +189,13 @@ def test_the_stop_of_an_agent_that_three_calls_could_not_note_is_laid_aside_and_
     assert (payload["detail"]["taskArn"], payload["detail"]["lastStatus"]) == (task.arn, "STOPPED")
     world.outage = None
     world.run_for(2 * MINUTE_MS)
-    assert world.items("sessions")[0]["status"] == "executed", "nobody has told of the end"
+    assert world.items("sessions")[0]["status"] == "executed", "no event has reported the end"
     assert world.invoke("atoll-local-reconcile", {}) == {"task_gone": 1, "agents_gone": 1}
     assert not witness.broken()
 
 
-def test_a_dead_letter_of_a_stop_can_be_played_again(emulator: Emulator) -> None:
-    world, witness, _ = exited_unheard(emulator)
+def test_a_dead_letter_of_a_stop_can_be_replayed(emulator: Emulator) -> None:
+    world, witness, _ = exited_unrecorded(emulator)
     world.run_for(10 * MINUTE_MS)
     world.outage = None
     [(_, letter)] = world.dead_letters

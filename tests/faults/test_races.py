@@ -298,8 +298,8 @@ def close_thread(world: World, _: Witness) -> None:
 def log_is_right(world: World, witness: Witness) -> None:
     """Each message that was acknowledged is in the log, once; a closed thread shows none and takes no more."""
     items = world.items("session-items")
-    told = [item for item in items if "thread_message_sent" in item.get("event", "")]
-    assert len(told) == len(world.sent)  # type: ignore[attr-defined]
+    logged = [item for item in items if "thread_message_sent" in item.get("event", "")]
+    assert len(logged) == len(world.sent)  # type: ignore[attr-defined]
     assert "error" in world.tool("a", "coral_send_message", threadId=world.thread_id, content="x", mentions=[])  # type: ignore[attr-defined]
     [thread] = world.ask("GET", f"{witness.created[0]}/extended")[1]["threads"]
     assert (thread["state"]["state"], thread.get("messages", [])) == ("closed", [])
@@ -333,5 +333,7 @@ def test_hundreds_of_sessions_are_created_at_once_in_one_namespace(emulator: Emu
     listed = world.ask("GET", f"{NAMESPACES}/tests")[1]
     assert {each["id"] for each in listed} == {path.rpartition("/")[2] for path in witness.created}
     creations = [call for call in world.calls if call.function == "POST session"]
-    assert max(Counter(call.invocation for call in creations).values()) <= 7, "nobody tries again because of another"
+    assert max(Counter(call.invocation for call in creations).values()) <= 7, (
+        "no creation is retried because of another"
+    )
     assert len(world.streams["atoll-local-namespaces"].carried) == 1

@@ -1,4 +1,4 @@
-"""What slipped through, made by hand, is found and mended; what is well is left alone."""
+"""The reconciler finds and repairs inconsistent state, made by hand here, and leaves consistent state alone."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -40,8 +40,8 @@ def losing(world: World, table: str) -> Iterator[None]:
 Made = tuple[World, Witness]
 
 
-def stranded(emulator: Emulator) -> Made:
-    """Make a world for something to be stranded in."""
+def world_to_repair(emulator: Emulator) -> Made:
+    """Make a world in which to create inconsistent state."""
     world, witness = begin(emulator)
     witness.reasons = {"agents_exited", "ttl", "closed_by_user", "namespace_deleted"}
     witness.longest_ms = 31 * DAY_MS  # some of what is left behind here, and replaced, wakes only then
@@ -52,7 +52,7 @@ def stranded(emulator: Emulator) -> Made:
 @pytest.fixture
 def made(emulator: Emulator) -> Iterator[Made]:
     with patch.object(reconciler, "ITEM_PARTS", 1):
-        yield stranded(emulator)
+        yield world_to_repair(emulator)
 
 
 def running(world: World, witness: Witness, **settings: Any) -> str:
@@ -117,7 +117,7 @@ def test_an_agent_that_was_ended_but_whose_task_was_not_stopped(made: Made) -> N
         world.services.agents.stop(session_id, name, now_ms=world.now_ms, reason="ended by a user")
     world.run_for(11 * MINUTE_MS)
     assert reconcile(world) == {"agents_gone": 1, "task_stray": 2}
-    witness.last_items.clear()  # the log was not told, by the way in which this was made
+    witness.last_items.clear()  # this test's shortcut has not written to the log
     world.run()
     assert not world.ecs.running()
     assert not world.items("sessions")
@@ -169,7 +169,7 @@ def test_an_execution_that_never_started(made: Made) -> None:
     assert len(world.ecs.tasks) == 2
 
 
-def test_a_lifecycle_that_was_not_told_of_the_end(made: Made) -> None:
+def test_a_lifecycle_that_missed_the_end(made: Made) -> None:
     world, witness = made
     path = running(world, witness)
     with losing(world, "sessions"):
@@ -182,7 +182,7 @@ def test_a_lifecycle_that_was_not_told_of_the_end(made: Made) -> None:
     assert not world.items("sessions")
 
 
-def test_a_hold_that_nobody_ends(made: Made) -> None:
+def test_a_hold_that_is_overdue(made: Made) -> None:
     world, witness = made
     path = running(world, witness, persistenceMode=HOLD)
     world.ask("DELETE", path)
@@ -198,7 +198,7 @@ def test_a_hold_that_nobody_ends(made: Made) -> None:
     assert not witness.broken()
 
 
-def test_a_time_to_live_that_nobody_keeps(made: Made) -> None:
+def test_a_time_to_live_that_was_missed(made: Made) -> None:
     world, witness = made
     running(world, witness, ttl=MINUTE_MS)
     [execution] = world.executions("session-lifecycle")
@@ -288,7 +288,7 @@ def test_a_namespace_left_deleting_with_a_session(made: Made) -> None:
     assert len(world.ecs.running()) == 2
 
 
-def test_a_deletion_by_request_that_nobody_went_on_with(made: Made) -> None:
+def test_a_deletion_by_request_that_was_broken_off(made: Made) -> None:
     world, witness = made
     running(world, witness)
     create(world, witness, session(sleeper("c"), defer=True))
@@ -439,7 +439,7 @@ def test_repairs_are_measured(made: Made, monkeypatch: pytest.MonkeyPatch, capsy
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
     assert [metric["stage"] for metric in lines] == ["local", "local"]
     dimensions = [metric["_aws"]["CloudWatchMetrics"][0]["Dimensions"] for metric in lines]
-    # The first is what the alarm of infra/stack.yaml looks at.
+    # The first is what the alarm of infra/templates/stack.yaml looks at.
     assert (lines[0]["Repairs"], dimensions[0]) == ([1.0], [["stage"]])
     assert (lines[1]["RepairsByKind"], lines[1]["kind"]) == ([1.0], "namespace_left_deleting")
     assert {metric["_aws"]["CloudWatchMetrics"][0]["Namespace"] for metric in lines} == {"Atoll"}

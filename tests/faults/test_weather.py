@@ -1,6 +1,6 @@
 """Throttles, outages and latency under load: what is asked is done or refused with 503, and what was accepted is kept.
 
-`ATOLL_WEATHER_S` makes the bad weather last longer than the few seconds of a usual run.
+`ATOLL_WEATHER_S` makes each fault last longer than the few seconds of a usual run.
 """
 
 import json
@@ -35,7 +35,7 @@ THROTTLED = {
 
 @pytest.fixture(scope="module")
 def made() -> Iterator[tuple[LocalStack, Weather]]:
-    # Lambda's pauses outlast most throttles: here, too, the second call finds better weather.
+    # Lambda's pauses outlast most throttles: here, too, the second call is not throttled.
     pauses_s = (BAD_WEATHER_S, 2 * BAD_WEATHER_S)
     with patch.object(invocations, "PAUSES_S", pauses_s), stack_in_the_weather() as made:
         yield made
@@ -131,7 +131,7 @@ def check(load: Load, stack: LocalStack, receiver: Receiver, namespace: str) -> 
     for got in list(receiver.received):
         report = json.loads(got.body)
         assert [row["name"] for row in report["agentStats"]] == ["a"], "its agent ran"
-    assert reported() == load.accepted, "nobody ran a session that no client knows of"
+    assert reported() == load.accepted, "no session ran that no client knows of"
 
 
 def test_dynamodb_throttles_three_of_ten_calls(stack: LocalStack, weather: Weather, receiver: Receiver) -> None:

@@ -1,4 +1,4 @@
-"""AWS in bad weather: a local stack whose calls to DynamoDB, Step Functions and ECS go over HTTP, through microburst.
+"""AWS slow or failing: a local stack whose calls to DynamoDB, Step Functions and ECS go over HTTP, through microburst.
 
 handlers ──HTTP──▶ microburst (throttles, errors, latency) ──HTTP──▶ an endpoint of this process ──▶ the stack's AWS
 """
@@ -31,7 +31,7 @@ from infra.local.environment import REGION
 from infra.local.stack import LocalStack
 from tests.agents import SLEEPER
 
-#: Services that go through the weather.
+#: Services whose calls go through microburst.
 _CLIENTS = ("dynamodb", "stepfunctions", "ecs")
 _SIGNED_FOR = re.compile(r"Credential=[^/]+/\d+/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request")
 
@@ -78,8 +78,8 @@ class _Endpoint(BaseHTTPRequestHandler):
             del answer["ResponseMetadata"]
         except ClientError as error:
             status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-            told = error.response["Error"]
-            answer = {"__type": told["Code"], "message": told.get("Message", "")}
+            failure = error.response["Error"]
+            answer = {"__type": failure["Code"], "message": failure.get("Message", "")}
         return status, {"Content-Type": self.headers["Content-Type"]}, json.dumps(answer, default=_epoch_s).encode()
 
     def log_message(self, *_: object) -> None:
@@ -100,7 +100,7 @@ class _Server(ThreadingHTTPServer):
         self._clients: dict[str, Any] = {}
 
     def client(self, service: str) -> Any:
-        """Return a client that does not go through the weather."""
+        """Return a client whose calls bypass microburst."""
         with self._lock:
             if service not in self._clients:
                 self._clients[service] = boto3.client(service, region_name=REGION)  # type: ignore[call-overload]  # of any service

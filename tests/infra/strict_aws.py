@@ -31,7 +31,7 @@ Resource = tuple[str, str]
 
 
 class Refused(Exception):
-    """AWS does not go along."""
+    """AWS refuses a call."""
 
     def __init__(self, code: str, message: str = "") -> None:
         super().__init__(message)

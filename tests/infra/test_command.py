@@ -92,7 +92,7 @@ def test_a_busy_stage_is_destroyed_and_made_again_with_its_data(aws: StrictAws) 
     assert data(aws) == stored
     again = run()
     assert again.exit_code == 0, again.output
-    assert "takes in" not in again.output
+    assert "imports" not in again.output
 
 
 def test_what_does_not_stop_is_named_and_the_stack_is_left(aws: StrictAws, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +124,7 @@ def test_a_first_deployment_that_fails_leaves_nothing_and_can_be_repeated(aws: S
     again = run()
 
     assert again.exit_code == 0, again.output
-    assert "takes in" not in again.output
+    assert "imports" not in again.output
 
 
 def test_a_deployment_that_fails_after_taking_in_can_be_repeated(aws: StrictAws) -> None:
@@ -254,11 +254,11 @@ def test_an_update_of_nothing_but_outputs_is_carried_out(aws: StrictAws, monkeyp
     assert "Another" in json.dumps(aws.stacks["atoll-dev"]["Outputs"])
 
 
-def test_functions_are_told_what_the_stack_says(aws: StrictAws, tmp_path: Path) -> None:
+def test_functions_get_the_outputs_of_the_stack(aws: StrictAws, tmp_path: Path) -> None:
     assert run("--tracing").exit_code == 0
     config = json.loads((tmp_path / "dev/.chalice/config.json").read_text())["stages"]["dev"]
     outputs = {each["OutputKey"]: each["OutputValue"] for each in aws.stacks["atoll-dev"]["Outputs"]}
-    told = {name: outputs[output] for name, output in description.ENVIRONMENT.items()}
-    assert config["environment_variables"] == {"ATOLL_STAGE": "dev", **told}
-    assert told.keys() <= {f"ATOLL_{name.upper()}" for name in Settings.model_fields}
+    environment = {name: outputs[output] for name, output in description.ENVIRONMENT.items()}
+    assert config["environment_variables"] == {"ATOLL_STAGE": "dev", **environment}
+    assert environment.keys() <= {f"ATOLL_{name.upper()}" for name in Settings.model_fields}
     assert config["lambda_functions"]["mcp"]["reserved_concurrency"] == 50

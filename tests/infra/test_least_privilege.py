@@ -1,4 +1,4 @@
-"""Each function may do what it does, and nothing else: what it calls on the local stack against its policy file."""
+"""Each function's policy allows exactly the calls that it makes on the local stack."""
 
 import http.server
 import inspect
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.xdist_group("least-privilege")
 
 HOLD = {"mode": "hold_after_exit", "duration": 60_000}
 
-#: What a sleeper is told that lives for a while.
+#: The options of a sleeper that lives for a while.
 LIVES = {"SECONDS_TO_LIVE": "60"}
 
 
@@ -53,7 +53,7 @@ def receiver() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def uses(receiver: str) -> set[permissions.Use]:
-    """What the functions used while somebody did all that can be done."""
+    """The AWS actions that the functions used while a user did everything that the API offers."""
     with permissions.recorded() as found, LocalStack(agents=[SLEEPER, CRASHER, MISSING]) as stack:
         everything(Somebody(stack, receiver))
     return found | repairs()
@@ -76,13 +76,13 @@ class Somebody:
         return answer.body
 
     def tool(self, path: str, caller: str, name: str, **arguments: Any) -> Any:
-        """Call a tool in an agent's place."""
+        """Call a tool as an agent."""
         result = self.mcp(path, caller, "tools/call", name=name, arguments=arguments)
         assert not result.get("isError"), result
         return result.get("structuredContent")
 
     def mcp(self, path: str, caller: str, method: str, **params: Any) -> Any:
-        """Send a message to the agents' door in an agent's place."""
+        """Send a message to the agents' endpoint as an agent."""
         *_, namespace, session_id = path.split("/")
         secret = agent_secrets.mint(self.stack.services.secrets.get("agent-key"), namespace, session_id, caller)
         message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
@@ -102,7 +102,7 @@ class Somebody:
 
 
 def everything(somebody: Somebody) -> None:
-    """Do all that the API, the agents' doors and the machines can do."""
+    """Do everything that the API, the agents' endpoint and the state machines can do."""
     namespaces(somebody)
     conversation(somebody)
     endings(somebody)
@@ -243,9 +243,9 @@ def races(somebody: Somebody) -> None:
 
     def alone(record: Any) -> bool:
         done = made(record)
-        aside = threading.Thread(target=stack.services.namespaces._table.delete, args=[{"name": record.namespace}])
-        aside.start()
-        aside.join()
+        deletion = threading.Thread(target=stack.services.namespaces._table.delete, args=[{"name": record.namespace}])
+        deletion.start()
+        deletion.join()
         return done
 
     with (
@@ -270,7 +270,7 @@ def races(somebody: Somebody) -> None:
         somebody.running(path)
     somebody.must("DELETE", path)
 
-    # A launch was cut off after ECS had its task: nobody but ECS knows of it.
+    # A launch was cut off after ECS had its task: only ECS knows of it.
     path = somebody.client.create(session(sleeper(), namespace="cut", defer=True))
     session_id = path.rsplit("/", 1)[1]
     asked = {"name": "sleeper", "version": "1.0.0"}
@@ -281,7 +281,7 @@ def races(somebody: Somebody) -> None:
 
 
 def repairs() -> set[permissions.Use]:
-    """Let the reconciler mend everything that its own tests break."""
+    """Let the reconciler repair everything that its own tests break."""
     tests = [
         test
         for name, test in inspect.getmembers(test_reconciler, inspect.isfunction)
@@ -290,7 +290,7 @@ def repairs() -> set[permissions.Use]:
     assert len(tests) > 10
     with Emulator() as emulator, patch.object(reconciler, "ITEM_PARTS", 1), permissions.recorded(World) as found:
         for test in tests:
-            test(test_reconciler.stranded(emulator))
+            test(test_reconciler.world_to_repair(emulator))
     return {use for use in found if use.function == "reconcile"}
 
 

@@ -1,4 +1,4 @@
-"""`python -m infra.logs`: what the agents of one session print, found by the session and told by the agent."""
+"""`python -m infra.logs`: what the agents of one session print, found by session and labelled by agent."""
 
 import json
 import re
@@ -58,12 +58,12 @@ def started(
 
 
 def shown(*arguments: str) -> tuple[int, list[str]]:
-    """Return the exit code, and what is told without its times."""
+    """Return the exit code, and the output without its timestamps."""
     done = CliRunner().invoke(logs.app, [*arguments, "--stage", "prod"])
     return done.exit_code, [re.sub(r"^\S+Z +", "", line).rstrip() for line in done.stdout.splitlines()]
 
 
-def test_agents_of_a_session_are_told_together_in_order(client: Any) -> None:
+def test_output_of_a_sessions_agents_is_merged_in_order(client: Any) -> None:
     started(client, SESSION, "ann", "t1", (50, "one\n"), (30, "three"))
     started(client, SESSION, "bob", "t2", (40, "two \x1b[2J[/not markup]"), version="1.0.0+b")
     started(client, SESSION, "silent", "t3")

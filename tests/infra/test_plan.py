@@ -25,13 +25,13 @@ def test_a_new_stage_runs_its_agents_in_the_default_vpc() -> None:
     assert first.parameters == {"Stage": "prod", "VpcId": "vpc-1", "Subnets": "subnet-1,subnet-2"}
 
 
-def test_given_subnets_come_before_the_default_ones() -> None:
+def test_named_subnets_come_before_the_default_ones() -> None:
     first, *_ = plan.to_deploy("prod", {"VpcId": "vpc-2", "Subnets": "subnet-9"}, FOUND)
     assert isinstance(first, DeployStack)
     assert first.parameters["Subnets"] == "subnet-9"
 
 
-def test_an_update_leaves_what_is_not_given() -> None:
+def test_an_update_keeps_the_parameters_that_are_left_out() -> None:
     first, *_ = plan.to_deploy("prod", {}, dataclasses.replace(FOUND, outputs={"Tracing": "off"}))
     assert isinstance(first, DeployStack)
     assert first.parameters == {"Stage": "prod"}

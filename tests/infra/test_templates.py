@@ -47,7 +47,7 @@ def test_checkov_finds_nothing_and_each_skip_has_its_reason(checkov: Path) -> No
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     found = json.loads(done.stdout)
     assert found["summary"]["failed"] == 0, found["results"]
-    # The command tells only how many were skipped; what says why is in the template.
+    # The command prints only how many were skipped; the reasons are in the template.
     templates_read = [description.stack(), description.events()]
     reasons = [
         skip["comment"]
@@ -108,19 +108,19 @@ def test_every_log_group_forgets() -> None:
     assert {f"/aws/lambda/atoll-${{Stage}}{suffix}" for suffix in suffixes} <= names
 
 
-def test_lambda_is_told_what_to_do_when_a_function_fails_that_a_rule_calls() -> None:
+def test_functions_that_rules_call_have_a_destination_on_failure() -> None:
     resources = description.events()["Resources"].values()
     called = {
         each["Properties"]["FunctionName"]["Fn::Sub"]
         for each in resources
         if each["Type"] == "AWS::Lambda::Permission" and each["Properties"]["Principal"] == "events.amazonaws.com"
     }
-    told = {
+    expected = {
         each["Properties"]["FunctionName"]["Fn::Sub"]
         for each in resources
         if each["Type"] == "AWS::Lambda::EventInvokeConfig"
     }
-    assert called == told
+    assert called == expected
 
 
 def test_a_run_of_the_reconciler_is_over_before_the_next_begins() -> None:
@@ -129,7 +129,7 @@ def test_a_run_of_the_reconciler_is_over_before_the_next_begins() -> None:
     assert 2 * MARGIN_MS < timeout_ms < RUN_EVERY_MS
 
 
-def test_streams_keep_what_dead_letters_tell_of() -> None:
+def test_streams_keep_the_records_that_dead_letters_name() -> None:
     resources = description.events()["Resources"].values()
     mappings = [each["Properties"] for each in resources if each["Type"] == "AWS::Lambda::EventSourceMapping"]
     assert len(mappings) == 4
@@ -197,17 +197,17 @@ def test_the_packaged_functions_are_those_that_the_stack_names() -> None:
 
 
 @pytest.mark.xdist_group("package")
-def test_the_package_tells_functions_what_the_deployment_in_steps_does() -> None:
+def test_the_package_gives_functions_the_same_environment_as_the_deployment_in_steps() -> None:
     resources = packaged.template()["Resources"]
-    told = {
+    expected = {
         variable: description.stack()["Outputs"][name]["Value"] for variable, name in description.ENVIRONMENT.items()
     }
     for each in resources.values():
         if each["Type"] == "AWS::Serverless::Function":
             variables = each["Properties"]["Environment"]["Variables"]
-            assert {name: variables.get(name) for name in told} == told
+            assert {name: variables.get(name) for name in expected} == expected
             assert not [name for name in variables if name.endswith("_URL")]
-    # What the events stack is given as parameters is what they are made of.
+    # The events stack's parameters come from the same outputs.
     mapping = resources["SessionsMapping"]["Properties"]
     assert mapping["FunctionName"] == {"Ref": "OnChange"}
     assert mapping["EventSourceArn"] == {"Fn::GetAtt": ["SessionsTable", "StreamArn"]}

@@ -1,4 +1,4 @@
-"""When an agent started, as its item says it: whoever comes late neither makes the item nor moves what is known."""
+"""An agent's start time on its item: a late event neither creates the item nor moves a known time."""
 
 from collections.abc import Iterator
 
@@ -42,7 +42,7 @@ def test_a_late_start_moves_no_known_one(here: World) -> None:
 
 
 def test_a_launch_that_is_noted_late_moves_no_known_start(here: World) -> None:
-    """ECS has told when the task started before RunTask's answer was stored."""
+    """An ECS event reports the task's start before RunTask's answer is stored."""
     here.clear()
     here.session("ann", task_arn="arn", started_at_ms=KNOWN_MS)
     assert here.services.agents.start(SESSION, "ann", task_arn="arn", now_ms=LATE_MS)

@@ -93,7 +93,7 @@ def judge(tree: Path, mutant: sample.Mutant, known: covering.Covering, deadline_
 def tried(
     cosmic_ray: Path, tree: Path, mutant: sample.Mutant, known: covering.Covering, deadline_s: float
 ) -> str | None:
-    """Make a change, judge it, and undo it; ``None`` for one that is none, or no Python."""
+    """Make a change, judge it, and undo it; ``None`` for one that changes nothing or is not valid Python."""
     path = tree / mutant.path
     original = path.read_text()
     try:
@@ -112,7 +112,7 @@ def tried(
 
 
 def main() -> int:
-    """Try a sample, print what became of it, and return 0: it measures."""
+    """Try a sample, print the results, and return 0: it measures."""
     wanted, minutes, jobs = (
         int(os.environ.get(name) or default) for name, default in (("SAMPLE", 60), ("MINUTES", 15), ("JOBS", 2))
     )
@@ -156,7 +156,7 @@ def main() -> int:
 
 
 def report(console: Console, outcomes: dict[sample.Mutant, str], seed: int) -> None:
-    """Print caught and survived by room, those that survived, and the score."""
+    """Print caught and survived by package, those that survived, and the score."""
     table = Table(title=f"Mutants, seed {seed}", title_justify="left")
     for column in ("room", "tried", "caught"):
         table.add_column(column)

@@ -24,7 +24,7 @@ QUICK = [
     "tests/faults/test_ends.py",
     "tests/faults/test_time.py",
 ]
-#: The second line, and the rooms whose mutants meet it when nothing quick has noticed them.
+#: The slow tests, and the packages whose mutants meet them when no quick test has noticed them.
 SLOW = ["tests/faults/test_reconciler.py", "tests/faults/test_duplicates.py", "tests/faults/test_races.py"]
 SLOW_FOR = ("domain", "reactions", "store", "aws", "workers")
 

@@ -1,4 +1,4 @@
-"""What is not needed by a function is not imported by it: every import is somebody's cold start."""
+"""A function imports only what it needs, because every import lengthens a cold start."""
 
 import os
 import subprocess

@@ -1,7 +1,7 @@
-"""Imports point one way (design, "Rooms"), and what answers a request cannot reach a service (rule 1).
+"""Imports point one way (docs/architecture.md, "Layers"), and code that answers a request cannot reach a service.
 
-The types hold rule 1: a fact takes `Stores`, which has no service. The imports hold that nobody gets at `Services`
-another way. Each rule is seen to fail below on code that breaks it.
+The types hold the second rule: a fact takes `Stores`, which has no service. The imports show that no module reaches
+`Services` another way. Each rule is seen to fail below on code that breaks it.
 """
 
 import ast
@@ -18,7 +18,7 @@ LIBRARY = ROOT / "chalicelib"
 _BASE = {"wire", "clock", "settings", "telemetry", "version"}
 _FACTS = _BASE | {"domain", "store", "stores"}
 
-#: Each room, and what it may import from besides itself: rooms, or single modules of a room.
+#: Each layer, and what it may import from besides itself: layers, or single modules of a layer.
 ALLOWED = {
     "wire": set(),
     "store": {"wire", "clock", "settings"},
@@ -30,7 +30,7 @@ ALLOWED = {
     "workers": _FACTS | {"aws", "services", "reactions", "mcp"},
 }
 
-#: The named exceptions to rule 1, each in one place: which module may import what besides.
+#: The named exceptions to the second rule, each in one place: which module may import what besides.
 EXCEPTIONS = {
     "api/puppet.py": {"services", "reactions.launches"},  # ending a single agent: StopTask, after its write
     "mcp/tools.py": {

@@ -1,4 +1,4 @@
-"""One version, in one place: whoever else says it reads it there."""
+"""The version is in one place; everything else that states it reads it there."""
 
 import re
 import tomllib

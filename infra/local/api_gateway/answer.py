@@ -1,4 +1,4 @@
-"""What a request is answered with."""
+"""The answer to a request: status, headers and body."""
 
 import json
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ class Answer:
         return cls(status, json.dumps({"message": text}).encode(), headers or {})
 
     def raw_headers(self) -> list[tuple[bytes, bytes]]:
-        """Return the headers as they are sent, with the type, JSON if none is given, and the length of the body."""
+        """Return the headers as they are sent, with the type, JSON by default, and the length of the body."""
         headers = [
             (name.encode("latin-1"), str(value).encode("latin-1"))
             for name, values in self.headers.items()

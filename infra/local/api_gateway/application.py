@@ -92,7 +92,7 @@ def _target(scope: Scope) -> str:
 
 
 async def _read_body(scope: Scope, receive: Receive) -> bytes:
-    """Return the body; a client that asks before sending it (``Expect: 100-continue``) is told to when this reads."""
+    """Return the body; a client that asks before sending it (``Expect: 100-continue``) gets its 100 when this reads."""
     length = next((int(value) for name, value in scope["headers"] if name == b"content-length"), 0)
     pieces: list[bytes] = []
     size = 0

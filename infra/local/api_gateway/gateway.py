@@ -12,7 +12,7 @@ from infra.local.api_gateway.connection import IDLE_S, Connection, most_connecti
 from infra.local.api_gateway.rest import RestApi
 from infra.local.dynamodb import keys as api_keys_endpoint
 
-#: Connections that nobody has accepted yet.
+#: Connections that are not accepted yet (the listen backlog).
 BACKLOG = 1024
 
 #: How long requests may take to end when the server stops, in s.

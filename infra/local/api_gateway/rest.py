@@ -66,7 +66,7 @@ class RestApi:
 
 
 def stopping() -> Answer:
-    """Return the answer to whoever still waits when the stack stops."""
+    """Return the answer to requests that still wait when the stack stops."""
     return Answer.message(503, "Atoll is stopping.", {"Retry-After": "1", "Connection": "close"})
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from infra.local.cloudformation.templates import Maker, Resource, Stack, TemplateError, load
 
-#: What is of no consequence on one machine.
+#: Resource types that have no effect on one machine.
 _NOTHING_LOCAL = (
     "AWS::ApplicationAutoScaling::",
     "AWS::CloudWatch::",
@@ -29,7 +29,7 @@ _NOTHING_LOCAL = (
 
 
 class _Anything(dict[str, str]):
-    """The attributes of a resource that is not there: each has a value, and none means anything."""
+    """The attributes of a resource that is not made here: each has a placeholder value."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class _Anything(dict[str, str]):
 
 
 class Provision:
-    """Makes both templates, and says what of them the local stack has to play by itself."""
+    """Makes both templates' resources, and collects those that the local stack has to play by itself."""
 
     def __init__(self, folder: Path, *, stage: str, account: str, region: str, client: Callable[[str], Any]) -> None:
         """
@@ -68,20 +68,20 @@ class Provision:
         }
         #: Properties of event source mappings, by the names of their tables.
         self.mappings: list[tuple[str, dict[str, Any]]] = []
-        #: Properties of how functions are called that nobody waits for.
+        #: Properties of the functions' asynchronous invocations.
         self.invoke_configs: list[dict[str, Any]] = []
         #: Schedules: the expression, the rule's ARN and its targets.
         self.schedules: list[tuple[str, str, list[dict[str, Any]]]] = []
 
     def make(self) -> None:
         """Make everything."""
-        # The second template is given outputs of the first, and the REST API's id, which has no meaning here.
-        given = {"RestAPI": "local"}
+        # The second template gets outputs of the first, and the REST API's id, which has no meaning here.
+        shared = {"RestAPI": "local"}
         for file in ("stack.yaml", "events.yaml"):
-            parameters = self._parameters | given
+            parameters = self._parameters | shared
             stack = Stack(load(self._folder / file), parameters=parameters, imports={}, maker=self._maker)
             stack.make()
-            given |= {name: value for name, value, _ in stack.outputs()}
+            shared |= {name: value for name, value, _ in stack.outputs()}
 
     def _maker(self, kind: str) -> Maker:
         makers: dict[str, Maker] = {

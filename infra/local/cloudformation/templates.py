@@ -44,7 +44,7 @@ def load(path: Path) -> dict[str, Any]:
 
 @dataclass
 class Resource:
-    """A resource that was made: what ``!Ref`` and ``!GetAtt`` of it give."""
+    """A resource that was made: the values of ``!Ref`` and ``!GetAtt``."""
 
     ref: str
     attributes: dict[str, str] = field(default_factory=dict)
@@ -82,7 +82,7 @@ class Stack:
                 self.resource(name)
 
     def resource(self, name: str) -> Resource:
-        """Return a resource, made now unless it was before."""
+        """Return a resource, made now unless it was before; raise `TemplateError` for a cycle or an unknown name."""
         if name in self._made:
             return self._made[name]
         if name in self._making:
@@ -105,7 +105,7 @@ class Stack:
             yield name, self.resolve(output["Value"]), self.resolve(export) if export else None
 
     def resolve(self, value: Any) -> Any:
-        """Replace the functions in a value by what they give."""
+        """Replace the functions in a value by their results."""
         if isinstance(value, list):
             return [item for item in map(self.resolve, value) if item is not _NO_VALUE]
         if not isinstance(value, dict):
@@ -153,14 +153,14 @@ class Stack:
         return self._imports[name]
 
     def _sub(self, argument: Any) -> str:
-        text, given = argument if isinstance(argument, list) else (argument, {})
+        text, values = argument if isinstance(argument, list) else (argument, {})
 
         def value(match: re.Match[str]) -> str:
             name = match[1]
             if name.startswith("!"):
                 return "${" + name[1:] + "}"
-            if name in given:
-                return str(self.resolve(given[name]))
+            if name in values:
+                return str(self.resolve(values[name]))
             if "." in name:
                 return self._get_att(*name.split(".", 1))
             return str(self._ref(name))

@@ -1,4 +1,4 @@
-"""One session, told as its client lives it: POST a graph of agents, look at it until it is gone, check its end report.
+"""One session, shown from its client's side: POST a graph of agents, look at it until it is gone, check its end report.
 
 Everything after the start of the local stack is plain HTTP with a bearer key: what `Client` does, any client can do.
 """
@@ -102,7 +102,7 @@ def follow(client: Client, receiver: Receiver, secret: str, screen: Screen) -> O
         state = client.session(observed.namespace, observed.session_id)
         now_s = time.monotonic() - began
         for event in (*observed.take(state, now_s), *observed.take_deliveries(receiver.deliveries, now_s)):
-            screen.tell(event)
+            screen.show(event)
         observed.namespace_gone = state is None and not client.namespace_exists(observed.namespace)
         screen.draw(observed)
         time.sleep(POLL_S)

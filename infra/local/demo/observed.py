@@ -22,7 +22,7 @@ HOLD_SLACK_S = 1.5
 
 
 class Event(NamedTuple):
-    """Something that a client noticed: when (seconds since the POST), about whom, and what."""
+    """Something that a client noticed: when (seconds since the POST), about which agent or session, and what."""
 
     at_s: float
     subject: str
@@ -158,9 +158,9 @@ def _checks_of_the_report(observed: Observed) -> Iterator[Check]:
 
     session, stats = delivery.report["sessionState"], delivery.report["agentStats"]
     threads = session["state"].get("threads", [])
-    told = sum(len(thread["messages"]) for thread in threads)
-    extended = session["type"] == "extended" and told == 2 * MESSAGES
-    yield Check("the report is extended, with every message", extended, f"{session['type']}, {told} messages")
+    count = sum(len(thread["messages"]) for thread in threads)
+    extended = session["type"] == "extended" and count == 2 * MESSAGES
+    yield Check("the report is extended, with every message", extended, f"{session['type']}, {count} messages")
     names = sorted(row["name"] for row in stats)
     yield Check("the report has a row a run of an agent", names == ["echo", "seed"], ", ".join(names) or "none")
 

@@ -38,7 +38,7 @@ class Delivery:
     def standard_signature_holds(self, secret: str) -> bool:
         """Whether id, time and body carry a signature of the Standard Webhooks specification.
 
-        The library is given the key's bytes; given a text, it would take that for base64.
+        The library gets the key's bytes; it would take a text for base64.
         """
         try:
             Webhook(secret.encode()).verify(self.body, self.headers)

@@ -22,7 +22,7 @@ WIDTH = 92
 
 
 class Screen(Protocol):
-    """What the demo tells while it runs; a context, for a screen that must be put back in order."""
+    """What the demo shows while it runs; a context, for a screen that must be put back in order."""
 
     def __enter__(self) -> Self: ...
 
@@ -33,8 +33,8 @@ class Screen(Protocol):
     def say(self, line: str) -> None:
         """Say something that is no event of the session."""
 
-    def tell(self, event: Event) -> None:
-        """Tell an event as it happens."""
+    def show(self, event: Event) -> None:
+        """Show an event as it happens."""
 
     def draw(self, observed: Observed) -> None:
         """Show the session as it is now; called several times a second."""
@@ -62,7 +62,7 @@ class Lines:
         """Print the line."""
         self._console.print(line, highlight=False, soft_wrap=True)
 
-    def tell(self, event: Event) -> None:
+    def show(self, event: Event) -> None:
         """Print when, who and what."""
         self.say(f"{event.at_s:6.2f} s  {event.subject:<8} {event.text}")
 
@@ -96,7 +96,7 @@ class Picture:
         """Print the line above the picture."""
         self._console.print(Text(line, "dim"), soft_wrap=True)
 
-    def tell(self, event: Event) -> None:
+    def show(self, event: Event) -> None:
         """Nothing to do: the next picture shows it."""
 
     def draw(self, observed: Observed) -> None:

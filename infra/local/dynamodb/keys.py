@@ -19,12 +19,12 @@ _OPERATIONS = {"GetItem", "PutItem", "DeleteItem", "Scan"}
 
 
 def is_meant(headers: Mapping[str, str]) -> bool:
-    """Tell whether a request speaks DynamoDB's protocol."""
+    """Return whether a request speaks DynamoDB's protocol."""
     return headers.get("x-amz-target", "").startswith(_TARGET)
 
 
 def endpoint(client: Any, table: str, key: str) -> Endpoint:
-    """Return an endpoint of one table for those who sign with a key as their access key."""
+    """Return an endpoint of one table for requests signed with an API key as the access key."""
 
     def answer(headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
         if not headers.get("authorization", "").startswith(f"AWS4-HMAC-SHA256 Credential={key}/"):

@@ -1,7 +1,7 @@
 """The way from botocore to moto without HTTP between, for the calls that are made most: those about items.
 
 On one machine HTTP and its dispatch are most of what such a call costs. A call is taken where botocore would sign and
-send it, and given to moto's own handler; what comes back is JSON in both worlds.
+send it, and passed to moto's own handler; what comes back is JSON in both worlds.
 """
 
 import functools
@@ -140,7 +140,7 @@ def _refused(handler: "_Handler", error: ServiceException | HTTPException, model
 
 
 def _has_binary(text: str) -> bool:
-    """Tell whether JSON may have binary attributes, the only ones that are not what they look like."""
+    """Return whether JSON may have binary attributes, the only ones that are not what they look like."""
     return '"B":' in text or '"BS":' in text
 
 

@@ -22,7 +22,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Mapping:
-    """An ``AWS::Lambda::EventSourceMapping``: what of it a stream of one shard heeds."""
+    """An ``AWS::Lambda::EventSourceMapping``: the properties that matter for a stream of one shard."""
 
     function: str
     batch_size: int = 100

@@ -22,7 +22,7 @@ T = TypeVar("T")
 #: Takes a table's name and one record of its stream.
 RecordSink = Callable[[str, dict[str, Any]], None]
 
-#: Who a stream says has deleted an item that expired (DynamoDB guide, "DynamoDB Streams and Time to Live").
+#: ``userIdentity`` of a stream record whose item expired (DynamoDB guide, "DynamoDB Streams and Time to Live").
 TTL_IDENTITY = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
 
 #: Operations whose answers are made of items.
@@ -123,7 +123,7 @@ class Tables:
         ]
 
     def alone(self, call: Callable[[], T], *, succeeded: Callable[[T], bool] = lambda _: True) -> T:
-        """Make one call with nobody beside it; its records go out when it has succeeded."""
+        """Make one call with no other beside it; its records go out when it has succeeded."""
         with self._lock:
             self._pending.clear()
             try:

@@ -20,7 +20,7 @@ from infra.local.scheduler import Scheduler
 #: How long a process may take to end after SIGTERM, in s (30 on AWS).
 GRACE_S = 2.0
 
-#: How long the answer to "is there a docker engine?" is believed, in s.
+#: How long the answer to "is there a docker engine?" is cached, in s.
 ENGINE_ANSWER_S = 10.0
 
 
@@ -58,7 +58,7 @@ class Processes:
         self._engine: tuple[float, bool] = (0.0, False)
 
     def close(self) -> None:
-        """End every process and wait for it; those that do not heed SIGTERM are killed after the grace."""
+        """End every process and wait for it; those that ignore SIGTERM are killed after the grace period."""
         with self._lock:
             children = list(self._children)
         for number, grace_s in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, GRACE_S)):
@@ -74,7 +74,10 @@ class Processes:
             each.remove()
 
     def prepare(self, task: Task) -> None:
-        """Do here what the container of a task's option files does on AWS, and look for docker where it is needed."""
+        """Fetch a task's option files, as a container does on AWS, and look for docker where it is needed.
+
+        Raises `CannotStart` when fetching fails, or no docker engine answers.
+        """
         containers = [container for container in task.containers if container.name != OPTIONS_CONTAINER]
         for container in task.containers:
             if container.name == OPTIONS_CONTAINER:
@@ -84,8 +87,8 @@ class Processes:
             raise _cannot_start(foreign, "no docker engine answers on this machine")
 
     def start(self, task: Task, container: Container, exited: Callable[[int], None]) -> Process:
-        """Start the process of a container."""
-        command, given = self._command(task, container)
+        """Start the process of a container; raise `CannotStart` when its program cannot be run."""
+        command, variables = self._command(task, container)
 
         def ended(code: int) -> None:
             with self._lock:
@@ -96,7 +99,7 @@ class Processes:
             with self._lock:
                 child = Child(
                     command,
-                    given=given,
+                    variables=variables,
                     directory=container.directory if container.image == EXECUTABLE else None,
                     reaper=self._reaper,
                     on_line=lambda line: self._show(container.label, line),

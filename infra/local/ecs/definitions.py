@@ -26,7 +26,7 @@ class MotoDefinitions:
         self._definitions: dict[str, dict[str, Any]] = {}
 
     def cluster(self, name: str) -> str:
-        """Return a cluster's ARN, by its name or ARN; raise `ServiceError` when there is none."""
+        """Return a cluster's ARN, by its name or ARN; raise `ServiceError` for an unknown one."""
         name = name.rpartition("/")[2]
         with self._lock:
             if name not in self._clusters:
@@ -37,20 +37,20 @@ class MotoDefinitions:
             return self._clusters[name]
 
     def task_definition(self, name: str) -> dict[str, Any]:
-        """Return a task definition, by its ARN or as ``family:revision``; raise `ServiceError` when there is none."""
+        """Return a task definition, by its ARN or as ``family:revision``; raise `ServiceError` for an unknown one."""
         with self._lock:
             if name not in self._definitions:
                 try:
                     found = self._ask("describe_task_definition", taskDefinition=name)["taskDefinition"]
                 except ClientError as error:
-                    told = error.response["Error"]
+                    refusal = error.response["Error"]
                     status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-                    raise ServiceError(told["Code"], told.get("Message", ""), status) from error
+                    raise ServiceError(refusal["Code"], refusal.get("Message", ""), status) from error
                 if not name.endswith(f":{found['revision']}"):  # the latest of a family, for now
                     return dict(found)
                 self._definitions[name] = found
             return self._definitions[name]
 
     def _ask(self, operation: str, **request: Any) -> dict[str, Any]:
-        """Ask moto in ECS's own name: whoever wants a task asks for nothing of this."""
+        """Call moto in ECS's own name: callers of RunTask need no permission for these calls."""
         return Context().run(getattr(self._client(), operation), **request)

@@ -38,13 +38,13 @@ LAST_WORDS_S = 1.0
 LONGEST_LINE = 64 * 1024
 
 
-def environment(given: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a child: what it is given, above the little that it inherits."""
+def environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a child: its own variables, above the few that it inherits."""
     inherited = {name: value for name, value in os.environ.items() if name in INHERITED or name.startswith("LC_")}
     # An agent's `python` is the one that runs this, with the packages that are installed for it.
     path = os.pathsep.join([str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)])
     # Python agents show what they print when they print it.
-    return {**inherited, "PATH": path, "PYTHONUNBUFFERED": "1", **given}
+    return {**inherited, "PATH": path, "PYTHONUNBUFFERED": "1", **variables}
 
 
 class Reaper:
@@ -69,7 +69,7 @@ class Reaper:
             self._say(f"+{pid}")
 
     def forget(self, pid: int) -> None:
-        """Let go of a process group that has ended; its number may be another's soon."""
+        """Let go of a process group that has ended; its id may be reused soon."""
         with self._lock:
             self._say(f"-{pid}")
 
@@ -95,7 +95,7 @@ class Child:
         self,
         command: Sequence[str],
         *,
-        given: Mapping[str, str],
+        variables: Mapping[str, str],
         directory: str | None,
         reaper: Reaper,
         on_line: Callable[[str], None],
@@ -125,7 +125,7 @@ class Child:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=environment(given),
+            env=environment(variables),
             cwd=directory or None,
             start_new_session=True,
         )
@@ -155,7 +155,7 @@ class Child:
     def _await_exit(self) -> None:
         pid = self._process.pid
         if hasattr(os, "waitid"):
-            # Without collecting it yet: until then its number belongs to nobody else.
+            # Without collecting it yet: until then its process id cannot be reused.
             os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         else:
             self._process.wait()

@@ -19,7 +19,7 @@ REMEMBERED_MS = 3_600_000
 #: Most tasks of one ListTasks and of one DescribeTasks (ECS API reference).
 PAGE = 100
 
-#: What is answered here; clusters and task definitions are moto's.
+#: Operations that are answered here; clusters and task definitions are moto's.
 OPERATIONS = ("RunTask", "StopTask", "ListTasks", "DescribeTasks")
 
 Answer = dict[str, Any]
@@ -49,7 +49,7 @@ class Container:
 
     @property
     def label(self) -> str:
-        """Return what to call it before a person: the agent's name, when it is one's."""
+        """Return its label in output: the name of its agent, if it is an agent's."""
         return self.environment.get("CORAL_AGENT_ID", self.name)
 
 
@@ -87,7 +87,7 @@ class CannotStart(Exception):
 
 
 class Containers(Protocol):
-    """How containers run: as processes here, as lives of a given length in `tests/faults`."""
+    """How containers run: as processes here, as lives of a set length in `tests/faults`."""
 
     #: How long a task takes until its containers start, in ms.
     start_ms: int
@@ -106,10 +106,10 @@ class Definitions(Protocol):
     """What tasks are made of."""
 
     def cluster(self, name: str) -> str:
-        """Return a cluster's ARN; raise `ServiceError` when there is none of that name."""
+        """Return a cluster's ARN; raise `ServiceError` for an unknown one."""
 
     def task_definition(self, name: str) -> dict[str, Any]:
-        """Return a task definition as DescribeTaskDefinition does; raise `ServiceError` when there is no such one."""
+        """Return a task definition as DescribeTaskDefinition does; raise `ServiceError` for an unknown one."""
 
 
 class Tasks:
@@ -144,7 +144,7 @@ class Tasks:
 
     @property
     def operations(self) -> Operations:
-        """What is answered here, by the names of the API."""
+        """The operations that are answered here, by their API names."""
         return operations(self, *OPERATIONS)
 
     def close(self) -> None:
@@ -211,7 +211,7 @@ class Tasks:
         return known
 
     def stop_task(self, request: Request) -> Answer:
-        """Ask a task to end."""
+        """Ask a task to end; raise `ServiceError` for an unknown one."""
         with self._lock:
             task = self._find(request["task"])
             if task is None:
@@ -220,7 +220,7 @@ class Tasks:
             return {"task": self._describe(task)}
 
     def describe_tasks(self, request: Request) -> Answer:
-        """Return what is known of tasks."""
+        """Return descriptions of tasks; raise `ServiceError` for more than `PAGE`."""
         names = request["tasks"]
         if len(names) > PAGE:
             raise ServiceError("InvalidParameterException", f"Tasks can have at most {PAGE} items.")
@@ -320,7 +320,7 @@ class Tasks:
 
     def _changed(self, task: Task) -> None:
         task.version += 1
-        # As on AWS nobody who asked ECS for something waits until the event of it is on the bus.
+        # As on AWS, ECS answers without waiting for its event to be on the bus.
         self._scheduler.run(self._put_event, self.event_of(task))
 
     def event_of(self, task: Task) -> dict[str, Any]:

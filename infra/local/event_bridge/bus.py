@@ -25,7 +25,7 @@ LONGEST_PAUSE_MS = 60_000
 #: Most entries of one PutEvents (EventBridge quotas).
 MOST_ENTRIES = 10
 
-#: What is answered here; rules and buses are moto's.
+#: Operations that are answered here; rules and buses are moto's.
 OPERATIONS = ("PutEvents",)
 
 _REQUIRED = ("Source", "DetailType", "Detail")
@@ -51,7 +51,7 @@ class EventBridge:
         Parameters
         ----------
         invoke
-            Hands an event to a function by its ARN. How the function fares with it is no matter of the bus.
+            Hands an event to a function by its ARN. Whether the function succeeds does not matter to the bus.
         start_execution
             Starts a state machine by its ARN, with a name and an input.
         send_message
@@ -73,11 +73,11 @@ class EventBridge:
 
     @property
     def operations(self) -> Operations:
-        """What is answered here, by the names of the API."""
+        """The operations that are answered here, by their API names."""
         return operations(self, *OPERATIONS)
 
     def put_events(self, request: Request) -> dict[str, Any]:
-        """Take events; an entry that is not one is refused by itself."""
+        """Take events; an invalid entry is refused alone; raise `ServiceError` for too many entries, or none."""
         if not 1 <= len(request["Entries"]) <= MOST_ENTRIES:
             raise ServiceError("ValidationException", f"1 to {MOST_ENTRIES} entries, not {len(request['Entries'])}")
         answers = [self._put(entry) for entry in request["Entries"]]
@@ -153,11 +153,11 @@ class EventBridge:
             "detail": detail,
         }
 
-    def _time(self, given: Any) -> str:
+    def _time(self, value: Any) -> str:
         """Return a time as EventBridge writes it, to the second."""
-        if isinstance(given, str):
-            return given
-        epoch_s = given if isinstance(given, (int, float)) else self._scheduler.now_ms / 1000
+        if isinstance(value, str):
+            return value
+        epoch_s = value if isinstance(value, (int, float)) else self._scheduler.now_ms / 1000
         return datetime.fromtimestamp(epoch_s, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -51,7 +51,7 @@ class Rules:
         with self._lock:
             rules, age = self._buses.get(bus), self._age
         if rules is None:
-            # In EventBridge's own name: whoever put the event asks for nothing of this.
+            # In EventBridge's own name: callers of PutEvents need no permission for these calls.
             rules = Context().run(list, self._read(bus))
             with self._lock:
                 if age == self._age:

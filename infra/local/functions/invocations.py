@@ -1,4 +1,4 @@
-"""Lambda's asynchronous invocations: a function that fails is called again, and then its event has a destination."""
+"""Lambda's asynchronous invocations: retries, then the failure destination."""
 
 import json
 import logging
@@ -20,10 +20,10 @@ PAUSES_S = (60.0, 120.0)
 
 @dataclass(frozen=True)
 class InvokeConfig:
-    """An ``AWS::Lambda::EventInvokeConfig``: what of it counts where no function is throttled."""
+    """An ``AWS::Lambda::EventInvokeConfig``: the properties that matter where no function is throttled."""
 
     most_retries: int = len(PAUSES_S)
-    #: ARN of the queue for what is given up.
+    #: ARN of the dead-letter queue (the destination on failure).
     on_failure: str | None = None
 
     @classmethod
@@ -36,7 +36,7 @@ class InvokeConfig:
 
 
 class Invocations:
-    """Calls of functions that nobody waits for."""
+    """Asynchronous calls of functions."""
 
     def __init__(
         self, scheduler: Scheduler, *, call: Callable[[str, Any], Any], send: Callable[[str, str], None]

@@ -1,8 +1,8 @@
-"""The Amazon States Language: what a definition may say, and what its paths, templates and rules give.
+"""The Amazon States Language: which definitions are valid, and what their paths, templates and rules evaluate to.
 
 Known is what Atoll's machines need: Task (``lambda:invoke``, with and without a task token), Wait, Choice, Pass,
 Succeed and Fail, with Retry, Catch, timeouts and reference paths. Anything else is refused when the machine is created,
-so that no execution meets with it.
+so that no execution comes across it.
 """
 
 import json
@@ -16,7 +16,7 @@ Data = Mapping[str, Any]
 INVOKE = "arn:aws:states:::lambda:invoke"
 INVOKE_AND_WAIT = f"{INVOKE}.waitForTaskToken"
 
-#: Errors that no Retry and no Catch holds up (Step Functions guide, "Handling errors").
+#: Errors that no Retry and no Catch handles (Step Functions guide, "Handling errors").
 FATAL = {"States.Runtime", "States.NoChoiceMatched"}
 
 _EVERYWHERE = {"Type", "Comment"}
@@ -237,11 +237,11 @@ def waits_until_ms(state: Data, data: Any, context: Data, *, now_ms: int) -> int
     StateFailed
         when its time cannot be understood.
     """
-    given = read(state["SecondsPath"], data, context) if "SecondsPath" in state else state.get("Seconds")
-    if given is not None:
-        if isinstance(given, bool) or not isinstance(given, int) or given < 0:
-            raise StateFailed("States.Runtime", f"not a number of seconds: {given!r}")
-        return now_ms + given * 1000
+    seconds = read(state["SecondsPath"], data, context) if "SecondsPath" in state else state.get("Seconds")
+    if seconds is not None:
+        if isinstance(seconds, bool) or not isinstance(seconds, int) or seconds < 0:
+            raise StateFailed("States.Runtime", f"not a number of seconds: {seconds!r}")
+        return now_ms + seconds * 1000
     text = read(state["TimestampPath"], data, context) if "TimestampPath" in state else state["Timestamp"]
     try:
         moment = datetime.fromisoformat(text)
@@ -260,16 +260,16 @@ def timeout_s(state: Data, data: Any, context: Data) -> int | None:
     StateFailed
         when its limit is no positive whole number.
     """
-    given = state.get("TimeoutSeconds")
+    seconds = state.get("TimeoutSeconds")
     if "TimeoutSecondsPath" in state:
-        given = read(state["TimeoutSecondsPath"], data, context)
-    if given is not None and (isinstance(given, bool) or not isinstance(given, int) or given < 1):
-        raise StateFailed("States.Runtime", f"not a number of seconds: {given!r}")
-    return given
+        seconds = read(state["TimeoutSecondsPath"], data, context)
+    if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int) or seconds < 1):
+        raise StateFailed("States.Runtime", f"not a number of seconds: {seconds!r}")
+    return seconds
 
 
 def handles(rule: Data, error: str) -> bool:
-    """Tell whether a Retry or a Catch is for an error."""
+    """Return whether a Retry or a Catch applies to an error."""
     names = rule["ErrorEquals"]
     if error in FATAL:
         return False

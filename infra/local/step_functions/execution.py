@@ -1,4 +1,4 @@
-"""One execution of a state machine: what it does at each state, and what may come in from outside."""
+"""Runs one execution of a state machine, and takes answers to task tokens and requests to stop."""
 
 import itertools
 import json
@@ -12,7 +12,7 @@ from infra.local.scheduler import Scheduler, Timer
 from infra.local.step_functions import asl
 from infra.local.step_functions.asl import StateFailed
 
-#: Calls a function by its name or ARN with an event; raises `FunctionError`, or ``LookupError`` where it is not.
+#: Calls a function by its name or ARN with an event; raises `FunctionError`, or ``LookupError`` for an unknown one.
 Invoke = Callable[[str, Any], Any]
 
 #: Spreads the pauses of retriers with jitter. Replaced where time costs nothing and every run is to be like the last.
@@ -52,7 +52,7 @@ class Execution:
         machine
             ARN and definition of the machine.
         ended
-            Is told of its end.
+            Called when it has ended.
         """
         self.arn = arn
         self.name = arn.rpartition(":")[2]
@@ -82,7 +82,7 @@ class Execution:
             self._enter(self._definition["StartAt"])
 
     def succeed(self, token: str, output: Any) -> bool:
-        """Take the output for a task token; whether anybody waits for it."""
+        """Take the output for a task token; return whether the token is waited for."""
         with self._lock:
             if not self._waits_for(token):
                 return False
@@ -90,7 +90,7 @@ class Execution:
             return True
 
     def fail(self, token: str, error: str, cause: str) -> bool:
-        """Take the error for a task token; whether anybody waits for it."""
+        """Take the error for a task token; return whether the token is waited for."""
         with self._lock:
             if not self._waits_for(token):
                 return False

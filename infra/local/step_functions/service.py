@@ -67,7 +67,7 @@ class StepFunctions:
 
     @property
     def operations(self) -> Operations:
-        """What is answered here, by the names of the API."""
+        """The operations that are answered here, by their API names."""
         return operations(self, *OPERATIONS)
 
     def close(self) -> None:
@@ -79,7 +79,7 @@ class StepFunctions:
             execution.stop()
 
     def create_state_machine(self, request: Request) -> Answer:
-        """Create a machine; one that says what is not known here is refused."""
+        """Create a machine; raise `ServiceError` for an unknown construct, or another machine of that name."""
         try:
             definition = read_definition(request["definition"])
         except InvalidDefinition as error:
@@ -91,7 +91,7 @@ class StepFunctions:
         return {"stateMachineArn": arn, "creationDate": self._now()}
 
     def describe_state_machine(self, request: Request) -> Answer:
-        """Return a machine with its definition."""
+        """Return a machine with its definition; raise `ServiceError` for an unknown one."""
         arn = request["stateMachineArn"]
         return {
             "stateMachineArn": arn,
@@ -102,7 +102,10 @@ class StepFunctions:
         }
 
     def start_execution(self, request: Request) -> Answer:
-        """Start an execution; the same name with the same input is the same execution as long as it runs."""
+        """Start an execution; the same name with the same input is the same execution as long as it runs.
+
+        Raises `ServiceError` for an unknown machine, and for a name that another execution has.
+        """
         machine_arn, content = request["stateMachineArn"], self._json(request.get("input", "{}"))
         definition = self._machine(machine_arn)
         arn = f"{machine_arn.replace(':stateMachine:', ':execution:')}:{request.get('name') or uuid.uuid4()}"
@@ -127,13 +130,13 @@ class StepFunctions:
         return {"executionArn": arn, "startDate": _moment(execution.started_ms)}
 
     def stop_execution(self, request: Request) -> Answer:
-        """Abort an execution."""
+        """Abort an execution; raise `ServiceError` for an unknown one."""
         execution = self._execution(request)
         execution.stop(request.get("error", ""), request.get("cause", ""))
         return {"stopDate": _moment(execution.stopped_ms)}
 
     def describe_execution(self, request: Request) -> Answer:
-        """Return what is known of an execution."""
+        """Return the description of an execution; raise `ServiceError` for an unknown one."""
         execution = self._execution(request)
         found = {**_summary(execution), "input": json.dumps(execution.input)}
         if execution.status == "SUCCEEDED":
@@ -143,7 +146,7 @@ class StepFunctions:
         return found
 
     def list_executions(self, request: Request) -> Answer:
-        """Return the executions of a machine, those that began last first, page after page."""
+        """Return a page of a machine's executions, newest first; raise `ServiceError` for an unknown machine."""
         self._machine(request["stateMachineArn"])
         with self._lock:
             found = [
@@ -155,14 +158,14 @@ class StepFunctions:
         return page("executions", [_summary(execution) for execution in found], request, PAGE)
 
     def send_task_success(self, request: Request) -> Answer:
-        """Answer a task token."""
+        """Answer a task token; raise `ServiceError` for one that is unknown or no longer waited for."""
         output = self._json(request["output"])
         if not self._waiter(request["taskToken"]).succeed(request["taskToken"], output):
             raise _timed_out()
         return {}
 
     def send_task_failure(self, request: Request) -> Answer:
-        """Let the task of a token fail."""
+        """Let the task of a token fail; raise `ServiceError` for one that is unknown or no longer waited for."""
         error, cause = request.get("error", ""), request.get("cause", "")
         if not self._waiter(request["taskToken"]).fail(request["taskToken"], error, cause):
             raise _timed_out()

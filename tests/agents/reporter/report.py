@@ -1,4 +1,4 @@
-"""Writes its environment, and the content of its files in hex, to the path that it is given."""
+"""Writes its environment, and the content of its files in hex, to the path that an option names."""
 
 import json
 import os

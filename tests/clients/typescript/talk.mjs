@@ -1,6 +1,6 @@
-// Two agents talk through one Atoll: each on the client that it is told to use.
-//   node talk.mjs <asking client> <door of ann> <answering client> <door of bob>
-// Prints what each was told, as JSON.
+// Two agents talk through one Atoll: each on the client that the command line names for it.
+//   node talk.mjs <asking client> <URL of ann> <answering client> <URL of bob>
+// Prints what each received, as JSON.
 import { createMCPClient } from "@ai-sdk/mcp";
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
@@ -8,9 +8,9 @@ import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/
 const WAIT_MS = 5000;
 
 // The official TypeScript SDK.
-async function sdk(door) {
+async function sdk(url) {
   const client = new Client({ name: "talk", version: "1.0.0" });
-  await client.connect(new StreamableHTTPClientTransport(new URL(door)));
+  await client.connect(new StreamableHTTPClientTransport(new URL(url)));
   await client.ping();
   return {
     tools: (await client.listTools()).tools.map((tool) => tool.name),
@@ -24,9 +24,9 @@ async function sdk(door) {
   };
 }
 
-// The MCP client that the Vercel AI SDK brings itself: its tools are what a model is given.
-async function ai(door) {
-  const client = await createMCPClient({ transport: { type: "http", url: door } });
+// The MCP client that the Vercel AI SDK brings itself: its tools are what a model gets.
+async function ai(url) {
+  const client = await createMCPClient({ transport: { type: "http", url } });
   const tools = await client.tools();
   return {
     tools: Object.keys(tools),
@@ -46,7 +46,7 @@ async function ask(agent) {
   const { message } = await agent.call("coral_wait_for_mention", { currentUnixTime: 0, maxWaitMs: WAIT_MS });
   const state = await agent.read("coral://state");
   await agent.call("coral_close_thread", { threadId: thread.id, summary: "it is 4" });
-  return { told: message.text, sawItsQuestion: state.includes("2 + 2?") };
+  return { received: message.text, sawItsQuestion: state.includes("2 + 2?") };
 }
 
 async function answer(agent) {
@@ -56,7 +56,7 @@ async function answer(agent) {
   const refused = await agent
     .call("coral_send_message", { threadId: "nope", content: "x", mentions: [] })
     .catch((error) => error.message);
-  return { told: message.text, refused };
+  return { received: message.text, refused };
 }
 
 const clients = { sdk, ai };

@@ -153,7 +153,7 @@ class StandIn:
         return server
 
     def _door(self, app: ASGIApp) -> ASGIApp:
-        async def door(scope: Scope, receive: Receive, send: Send) -> None:
+        async def endpoint(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "http" and self.busy:
                 await JSONResponse({"message": "busy"}, self.busy.pop(), {"Retry-After": "1"})(scope, receive, send)
             elif scope["type"] == "http" and self.ended:
@@ -161,7 +161,7 @@ class StandIn:
             else:
                 await app(scope, receive, send)
 
-        return door
+        return endpoint
 
 
 def iso(stamp_ms: int) -> str:

@@ -282,7 +282,7 @@ def test_an_agent_whose_session_ends_under_it_leaves_quietly(session: StandIn, s
     assert echo.lines == ["connected", "the session has ended"]
 
 
-def test_an_agent_that_reaches_nobody_says_so_without_a_traceback() -> None:
+def test_an_agent_without_a_server_says_so_without_a_traceback() -> None:
     agent = Agent("seed", "http://127.0.0.1:9/mcp/v1/secret-of-mine/mcp", "seed", {})
     assert agent.exit_status() == 1
     assert len(agent.lines) == 1

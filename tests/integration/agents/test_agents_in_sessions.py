@@ -139,6 +139,6 @@ def test_closing_a_session_ends_agents_that_wait_and_agents_that_do_nothing(sess
     began = time.monotonic()
     sessions.close(session_id)
     sessions.until_over(session_id)
-    # Without SIGTERM being heeded each would last until it is killed, two seconds later.
+    # An agent that ignored SIGTERM would last until it is killed, two seconds later.
     assert time.monotonic() - began < 2
     assert not any(line.startswith("refused") for _, line in sessions.output)

@@ -104,7 +104,7 @@ def test_pages_of_other_origins_may_not(client: Client, origin: str) -> None:
         assert not [name for name in answer.headers if name.lower().startswith("access-control-")]
 
 
-def test_nobody_may_unless_it_is_configured(client: Client) -> None:
+def test_no_origin_may_unless_it_is_configured(client: Client) -> None:
     answer = client.call("GET", "/api/v1/registry", headers={"Origin": "https://one.example"})
     assert "Access-Control-Allow-Origin" not in answer.headers
 

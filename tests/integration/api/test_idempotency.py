@@ -37,7 +37,7 @@ def test_the_same_request_gives_the_same_session(client: Client, namespace: str,
     assert listed(client, namespace) == [first.body["sessionId"]]
 
 
-def test_other_keys_and_none_give_other_sessions(client: Client, namespace: str, key: dict[str, str]) -> None:
+def test_other_keys_and_no_key_make_other_sessions(client: Client, namespace: str, key: dict[str, str]) -> None:
     bodies = [create(client, each, namespace).body["sessionId"] for each in (key, {"Idempotency-Key": "other"}, {}, {})]
     assert len(set(bodies)) == 4
 

@@ -1,4 +1,4 @@
-"""API keys as their keeper makes, lists and revokes them, by the command and on the local stack."""
+"""API keys: an operator makes, lists and revokes them with the command, on the local stack."""
 
 import pytest
 from typer.testing import CliRunner
@@ -11,7 +11,7 @@ from tests.client import Client
 pytestmark = pytest.mark.xdist_group("api")
 
 
-class Keeper:
+class Operator:
     """Runs the command for one local stack."""
 
     def __init__(self, stack: LocalStack) -> None:
@@ -28,21 +28,21 @@ class Keeper:
 
 
 @pytest.fixture
-def keeper(stack: LocalStack) -> Keeper:
-    return Keeper(stack)
+def operator(stack: LocalStack) -> Operator:
+    return Operator(stack)
 
 
-def test_a_key_is_shown_once_and_works(keeper: Keeper, stack: LocalStack) -> None:
-    key = keeper("make", "ann").strip()
+def test_a_key_is_shown_once_and_works(operator: Operator, stack: LocalStack) -> None:
+    key = operator("make", "ann").strip()
     assert Client(stack.url, key).call("GET", "/api/v1/local/namespace").status == 200
-    listed = keeper("list")
+    listed = operator("list")
     assert "ann" in listed
     assert key not in listed
     assert not any(key in str(record) for record in stack.services.api_keys.all())
 
 
-def test_a_key_reaches_the_namespaces_that_it_was_made_for(keeper: Keeper, stack: LocalStack) -> None:
-    client = Client(stack.url, keeper("make", "bob", "-n", "exact", "-n", "team-*").strip())
+def test_a_key_reaches_the_namespaces_that_it_was_made_for(operator: Operator, stack: LocalStack) -> None:
+    client = Client(stack.url, operator("make", "bob", "-n", "exact", "-n", "team-*").strip())
     reached = {name: client.call("POST", "/api/v1/local/namespace", {"name": name}).status for name in REACH}
     assert reached == REACH
 
@@ -51,41 +51,41 @@ REACH = {"exact": 200, "exactly": 403, "exac": 403, "team-": 200, "team-a": 200,
 
 
 def test_a_revoked_key_is_refused_within_a_minute(
-    keeper: Keeper, stack: LocalStack, monkeypatch: pytest.MonkeyPatch
+    operator: Operator, stack: LocalStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = Client(stack.url, keeper("make", "carl").strip())
+    client = Client(stack.url, operator("make", "carl").strip())
     assert client.call("GET", "/api/v1/registry").status == 200
-    keeper("revoke", "carl")
+    operator("revoke", "carl")
     now_ms = stack.services.clock.now_ms()
     monkeypatch.setattr(stack.services.clock, "now_ms", lambda: now_ms + api_keys.CACHE_MS + 1)
     assert client.call("GET", "/api/v1/registry").status == 401
 
 
 def test_a_key_is_refused_from_the_second_on_in_which_it_expires(
-    keeper: Keeper, stack: LocalStack, monkeypatch: pytest.MonkeyPatch
+    operator: Operator, stack: LocalStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = Client(stack.url, keeper("make", "dora", "--days", "1").strip())
+    client = Client(stack.url, operator("make", "dora", "--days", "1").strip())
     expires_ms = next(key.expires_at or 0 for key in stack.services.api_keys.all() if key.name == "dora") * 1000
     for now_ms, status in ((expires_ms - 1, 200), (expires_ms, 401)):
         monkeypatch.setattr(stack.services.clock, "now_ms", lambda now_ms=now_ms: now_ms)
         assert client.call("GET", "/api/v1/registry").status == status
 
 
-def test_of_two_keys_of_one_name_the_id_tells_which_to_revoke(keeper: Keeper, stack: LocalStack) -> None:
-    first, second = (keeper("make", "twin").strip() for _ in range(2))
-    assert "2 API keys" in keeper("revoke", "twin", succeeds=False)
-    keeper("revoke", api_keys.hash_of(first)[:12])
+def test_of_two_keys_of_one_name_the_id_selects_which_to_revoke(operator: Operator, stack: LocalStack) -> None:
+    first, second = (operator("make", "twin").strip() for _ in range(2))
+    assert "2 API keys" in operator("revoke", "twin", succeeds=False)
+    operator("revoke", api_keys.hash_of(first)[:12])
     assert stack.services.api_keys.find(api_keys.hash_of(first)) is None
     assert stack.services.api_keys.find(api_keys.hash_of(second)) is not None
 
 
 @pytest.mark.parametrize("namespace", ["", "a*b", "**"])
-def test_a_limit_that_no_namespace_fits_is_refused(keeper: Keeper, namespace: str) -> None:
-    assert "neither" in keeper("make", "eve", "-n", namespace, succeeds=False)
+def test_a_limit_that_no_namespace_fits_is_refused(operator: Operator, namespace: str) -> None:
+    assert "neither" in operator("make", "eve", "-n", namespace, succeeds=False)
 
 
-def test_who_does_not_have_the_stacks_key_manages_none(keeper: Keeper) -> None:
-    assert "another API key" in keeper("list", key="wrong", succeeds=False)
+def test_keys_are_managed_only_with_the_stacks_key(operator: Operator) -> None:
+    assert "another API key" in operator("list", key="wrong", succeeds=False)
 
 
 def test_a_stack_that_is_not_there_is_said_so(stack: LocalStack) -> None:

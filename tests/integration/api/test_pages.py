@@ -1,4 +1,4 @@
-"""Listings page by page, filtered, and what happens to what is too large for an answer."""
+"""Listings page by page, filtered, and answers that would be too large."""
 
 import base64
 from typing import Any
@@ -51,7 +51,7 @@ def talk(client: Client, path: str, *texts: str, name: str = "talk") -> str:
 
 @pytest.fixture
 def everything(client: Client, namespace: str) -> dict[str, str]:
-    """Seven of everything, and the path of the listing of each kind with the field that tells them apart."""
+    """Seven of everything, and the path of the listing of each kind with the field that identifies an entry."""
     path = deferred(client, namespace, *"abcdefg")
     for _ in range(6):
         deferred(client, namespace)
@@ -220,7 +220,7 @@ def test_a_state_of_more_than_5_mb_says_how_to_page(client: Client, namespace: s
     assert [len(part) for part in parts] == [17, 1]
 
 
-def test_a_page_ends_early_only_for_who_asked_for_pages(client: Client, namespace: str) -> None:
+def test_a_page_ends_early_only_when_pages_were_asked_for(client: Client, namespace: str) -> None:
     for _ in range(2):
         talk(client, deferred(client, namespace), *["x" * 290_000] * 10)
     listing = f"{NAMESPACE}/{namespace}/extended"
@@ -285,7 +285,7 @@ def test_reading_costs_few_calls(client: Client, namespace: str) -> None:
     assert made == ["BatchGetItem", "UpdateItem"]
 
 
-def test_who_reaches_few_namespaces_does_not_look_through_all(stack: LocalStack) -> None:
+def test_a_key_of_few_namespaces_does_not_read_all(stack: LocalStack) -> None:
     from chalicelib.domain import api_keys
 
     api_keys.put(stack.services, "exact", "two tenants'", ["one", "two"])

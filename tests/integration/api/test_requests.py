@@ -1,4 +1,4 @@
-"""What is asked wrongly: refused with the reason, never a 5xx, and never half a session."""
+"""Invalid requests are refused with the reason, never with a 5xx, and leave no part of a session."""
 
 import json
 from collections.abc import Callable
@@ -149,7 +149,7 @@ def test_nothing_has_an_empty_name(client: Client, method: str, path: str) -> No
     assert client.call(method, path).status == 404
 
 
-def test_a_body_that_nobody_asked_for_has_a_limit_too(client: Client, namespace: str) -> None:
+def test_an_unexpected_body_has_a_limit_too(client: Client, namespace: str) -> None:
     path = client.create(session(sleeper(), namespace=namespace, defer=True))
     answer = client.call("DELETE", path, b"x" * 1_100_000)
     assert (answer.status, "1000000" in answer.body["message"]) == (413, True)
@@ -406,7 +406,7 @@ def test_what_is_no_credential_is_refused(stack: LocalStack, headers: dict[str, 
     assert set(answer.body) == {"message"}
 
 
-def test_an_agent_of_another_runtime_is_told_the_runtimes_that_there_are(client: Client, namespace: str) -> None:
+def test_a_runtime_that_an_agent_lacks_is_refused_with_those_it_has(client: Client, namespace: str) -> None:
     request = session(
         {**agent("a", "sleeper"), "provider": {"type": "local", "runtime": "docker"}}, namespace=namespace
     )

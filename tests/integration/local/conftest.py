@@ -18,7 +18,7 @@ DEADLINE_S = 15.0
 
 
 def eventually(condition: Callable[[], Any], within_s: float = DEADLINE_S) -> Any:
-    """Return what a condition gives once that is true; fail when it does not become so."""
+    """Return a condition's result once it is true; fail when it does not become true in time."""
     deadline = time.monotonic() + within_s
     while not (value := condition()):
         assert time.monotonic() < deadline, "it did not happen"
@@ -101,7 +101,7 @@ class StandIns:
         return str(answer["tasks"][0]["taskArn"])
 
     def task_events(self, task: str, status: str) -> list[dict[str, Any]]:
-        """Return the events that told of a task's status."""
+        """Return the events that report a task's status."""
         return [
             event["detail"]
             for event in list(self.events)

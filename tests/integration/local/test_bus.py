@@ -154,7 +154,7 @@ def test_no_event_of_a_bus_sets_off_a_schedule(stand_ins: StandIns) -> None:
     assert calls == ["on_task_change"]
 
 
-def test_whoever_watches_sees_each_event_in_eventbridges_envelope(stand_ins: StandIns) -> None:
+def test_watchers_see_each_event_in_eventbridges_envelope(stand_ins: StandIns) -> None:
     put(stand_ins, "session_created", {"sessionId": "s"})
 
     [event] = [event for event in stand_ins.events if event["source"] == "atoll.sessions"]

@@ -41,7 +41,7 @@ def up(stand_ins: StandIns, agent: str = "agent") -> str:
     return str(eventually(lambda: stand_ins.lines(agent))[0])
 
 
-def test_a_process_is_started_told_of_and_heard(stand_ins: StandIns) -> None:
+def test_a_process_is_started_reported_and_its_output_is_read(stand_ins: StandIns) -> None:
     code = "import os; print('hello [bold]' + os.environ['GREETED']); print(os.getcwd())"
     definition = stand_ins.define(command=[sys.executable, "-c", code], workingDirectory="/")
 
@@ -99,7 +99,7 @@ def test_the_same_token_gives_the_same_task(stand_ins: StandIns) -> None:
     assert stand_ins.client("ecs").list_tasks(cluster="atoll-local")["taskArns"] == [first]
 
 
-def test_tasks_are_found_by_who_started_them(stand_ins: StandIns) -> None:
+def test_tasks_are_found_by_the_session_that_started_them(stand_ins: StandIns) -> None:
     definition = stand_ins.define(command=FOREVER)
     mine = stand_ins.run(definition, startedBy="s/0")
     stand_ins.run(definition, startedBy="s/1")
@@ -124,7 +124,7 @@ def test_stopping_ends_the_process_with_its_family(stand_ins: StandIns) -> None:
     eventually(lambda: not alive(child))
 
 
-def test_who_does_not_heed_sigterm_is_killed_after_the_grace(
+def test_a_process_that_ignores_sigterm_is_killed_after_the_grace(
     stand_ins: StandIns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("infra.local.ecs.containers.GRACE_S", 0.3)
@@ -155,7 +155,7 @@ def test_an_agent_sees_none_of_our_secrets(stand_ins: StandIns, monkeypatch: pyt
     assert not [name for name in names if name.startswith(("AWS_", "ATOLL_")) or "KEY" in name]
 
 
-def test_control_characters_of_an_agent_move_nobodys_cursor() -> None:
+def test_control_characters_of_an_agent_do_not_reach_the_terminal() -> None:
     from infra.local.console import agent_line
 
     shown = agent_line("a\x1b[2J", "red \x1b[31mtext\x1b[0m [bold]not bold[/] \x07\x1b]0;title\x07end").plain
@@ -163,7 +163,7 @@ def test_control_characters_of_an_agent_move_nobodys_cursor() -> None:
     assert "\x1b" not in shown
 
 
-def test_describing_tells_what_is_known(stand_ins: StandIns) -> None:
+def test_describing_returns_what_is_known(stand_ins: StandIns) -> None:
     ecs = stand_ins.client("ecs")
     task = stand_ins.run(stand_ins.define(command=FOREVER))
     eventually(lambda: stand_ins.task_events(task, "RUNNING"))

@@ -1,4 +1,4 @@
-"""The pause of whoever waits for a session."""
+"""The pause between two polls of a session's waiters."""
 
 import gc
 import threading
@@ -94,7 +94,7 @@ def test_a_burst_of_writes_is_one_wake_up_each_20_ms(stand_ins: StandIns) -> Non
     assert 2 <= wakes <= 26
 
 
-def test_nothing_is_kept_of_sessions_that_nobody_waits_for(stand_ins: StandIns) -> None:
+def test_nothing_is_kept_of_sessions_without_waiters(stand_ins: StandIns) -> None:
     for number in range(50):
         waited_s(stand_ins, f"s{number}", 0)
         write_item(stand_ins, f"s{number}")

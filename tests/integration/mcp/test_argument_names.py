@@ -22,12 +22,12 @@ def test_a_name_of_python_is_not_the_name_of_an_argument(
     here: World, tool: str, arguments: dict[str, object], missing: str
 ) -> None:
     thread = here.thread("ann", "bob")
-    given = {name: thread if value == "THREAD" else value for name, value in arguments.items()}
-    said = here.refusal("ann", tool, **given)
+    filled = {name: thread if value == "THREAD" else value for name, value in arguments.items()}
+    said = here.refusal("ann", tool, **filled)
     assert said.startswith(f"{missing}: ")
     assert "required" in said
 
 
-def test_an_optional_argument_by_its_name_in_python_is_not_heard(here: World) -> None:
+def test_an_optional_argument_by_its_name_in_python_is_ignored(here: World) -> None:
     answer = here.tool("ann", "coral_create_thread", threadName="t", participant_names=["bob"])
     assert answer["thread"]["participants"] == ["ann"]

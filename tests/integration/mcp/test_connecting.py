@@ -26,7 +26,7 @@ def test_the_first_request_connects_an_agent_once(here: World) -> None:
     assert [(event["type"], event["name"]) for event in told] == [("agent_connected", "ann")]
 
 
-def test_what_is_no_message_connects_nobody(here: World) -> None:
+def test_an_invalid_message_connects_no_agent(here: World) -> None:
     here.post("ann", b"{")
     assert agent(here, "ann").connected_at_ms is None
 

@@ -1,4 +1,4 @@
-"""Custom tools of a graph, called at a receiver that checks what it is sent."""
+"""Custom tools of a graph, called at a receiver that checks its requests."""
 
 import hashlib
 import hmac

@@ -29,13 +29,13 @@ TOOL = {
 }
 
 
-def call(here: World, arguments: dict[str, Any], given: dict[str, str]) -> tuple[int, Any]:
+def call(here: World, arguments: dict[str, Any], sent: dict[str, str]) -> tuple[int, Any]:
     """Call the tool; return the status and the error's code, or the result."""
     here.session("ann", session_id=OTHER, custom_tools=json.dumps({"weather": TOOL}))
     meta = {"io.modelcontextprotocol/protocolVersion": VERSION, "io.modelcontextprotocol/clientCapabilities": {}}
     params = {"name": "weather", "arguments": arguments, "_meta": meta}
     message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
-    headers = {"mcp-protocol-version": VERSION, "mcp-method": "tools/call", "mcp-name": "weather", **given}
+    headers = {"mcp-protocol-version": VERSION, "mcp-method": "tools/call", "mcp-name": "weather", **sent}
     answer = here.post("ann", message, headers, secret=here.secret("ann", OTHER))
     body = json.loads(answer.body)
     return answer.status, body["error"]["code"] if "error" in body else body["result"]
@@ -57,7 +57,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "given"),
+    ("arguments", "sent"),
     [
         ({}, {}),
         ({"free": "x"}, {"mcp-param-free": "anything: the schema asks for none"}),
@@ -72,15 +72,15 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     ],
 )
 def test_headers_that_say_what_the_arguments_say(
-    here: World, called: list[dict[str, Any]], arguments: dict[str, Any], given: dict[str, str]
+    here: World, called: list[dict[str, Any]], arguments: dict[str, Any], sent: dict[str, str]
 ) -> None:
-    status, result = call(here, arguments, given)
+    status, result = call(here, arguments, sent)
     assert (status, result["content"][0]["text"]) == (200, "sunny")
     assert called == [arguments]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "given"),
+    ("arguments", "sent"),
     [
         ({"city": "Rome"}, {}),
         ({}, {"mcp-param-city": "Rome"}),
@@ -99,7 +99,7 @@ def test_headers_that_say_what_the_arguments_say(
     ],
 )
 def test_headers_that_say_anything_else_are_refused_before_the_call(
-    here: World, called: list[dict[str, Any]], arguments: dict[str, Any], given: dict[str, str]
+    here: World, called: list[dict[str, Any]], arguments: dict[str, Any], sent: dict[str, str]
 ) -> None:
-    assert call(here, arguments, given) == (400, HEADER_MISMATCH)
+    assert call(here, arguments, sent) == (400, HEADER_MISMATCH)
     assert called == []

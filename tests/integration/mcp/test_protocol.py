@@ -29,8 +29,8 @@ def headers(method: str, name: str | None = None, version: str = V2026) -> dict[
     return found if name is None else {**found, "mcp-name": name}
 
 
-def ask(here: World, message: Any, given: dict[str, str] | None = None) -> tuple[int, Any]:
-    answer = here.post("ann", message, given)
+def ask(here: World, message: Any, sent: dict[str, str] | None = None) -> tuple[int, Any]:
+    answer = here.post("ann", message, sent)
     return answer.status, json.loads(answer.body) if answer.body else None
 
 
@@ -126,7 +126,7 @@ def test_a_call_of_the_stateless_era(here: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "given", "status", "code"),
+    ("message", "sent", "status", "code"),
     [
         (request("tools/list"), headers("tools/list"), 400, -32602),
         (request("tools/list", {"_meta": {}}), headers("tools/list"), 400, -32602),
@@ -150,13 +150,13 @@ def test_a_call_of_the_stateless_era(here: World) -> None:
     ],
 )
 def test_wrong_messages_of_the_stateless_era(
-    here: World, message: Any, given: dict[str, str], status: int, code: int
+    here: World, message: Any, sent: dict[str, str], status: int, code: int
 ) -> None:
-    found, answer = ask(here, message, given)
+    found, answer = ask(here, message, sent)
     assert (found, answer["error"]["code"]) == (status, code)
 
 
-def test_an_unsupported_version_is_told_what_is_served(here: World) -> None:
+def test_an_unsupported_version_is_refused_with_the_served_ones(here: World) -> None:
     message = modern("tools/list", version="2027-01-01")
     _, answer = ask(here, message, headers("tools/list", version="2027-01-01"))
     assert answer["error"]["data"] == {"supported": [V2026], "requested": "2027-01-01"}
@@ -169,8 +169,8 @@ def test_notifications_of_the_stateless_era_are_accepted(here: World) -> None:
 
 def test_the_version_that_has_batches_gets_them_answered(here: World) -> None:
     batch = [request("ping", id=1), {"jsonrpc": "2.0", "method": "notifications/initialized"}, request("nope", id="b")]
-    for given in ({}, {"mcp-protocol-version": "2025-03-26"}):
-        status, answers = ask(here, batch, given)
+    for sent in ({}, {"mcp-protocol-version": "2025-03-26"}):
+        status, answers = ask(here, batch, sent)
         assert status == 200
         assert [(answer["id"], "error" in answer) for answer in answers] == [(1, False), ("b", True)]
     assert ask(here, batch[1:2]) == (202, None)
@@ -185,7 +185,7 @@ def test_the_version_that_has_batches_gets_them_answered(here: World) -> None:
         ([request("ping")], "2025-06-18"),
     ],
 )
-def test_batches_that_are_none(here: World, batch: list[Any], version: str) -> None:
+def test_invalid_batches(here: World, batch: list[Any], version: str) -> None:
     status, answer = ask(here, batch, {"mcp-protocol-version": version})
     assert (status, answer["error"]["code"]) == (400, -32600)
 
@@ -199,7 +199,7 @@ def test_a_client_that_takes_only_events_gets_one(here: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "status"),
+    ("sent", "status"),
     [
         ({"accept": "text/html"}, 406),
         ({"accept": "*/*"}, 200),
@@ -208,8 +208,8 @@ def test_a_client_that_takes_only_events_gets_one(here: World) -> None:
         ({"content-type": "application/json; charset=utf-8"}, 200),
     ],
 )
-def test_headers_of_http(here: World, given: dict[str, str], status: int) -> None:
-    assert here.post("ann", request("ping"), given).status == status
+def test_headers_of_http(here: World, sent: dict[str, str], status: int) -> None:
+    assert here.post("ann", request("ping"), sent).status == status
 
 
 def test_a_body_beyond_the_limit_is_refused_with_it(here: World) -> None:
@@ -248,7 +248,7 @@ def test_a_secret_of_another_session_opens_nothing_here(here: World) -> None:
     assert thread in answer["result"]["structuredContent"]["error"]
 
 
-def test_what_fails_inside_is_told_to_nobody(here: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_internal_errors_are_not_disclosed(here: World, caplog: pytest.LogCaptureFixture) -> None:
     def fail(name: str, params: dict[str, Any]) -> None:
         if name == "UpdateItem":
             raise RuntimeError("inner detail")

@@ -52,8 +52,8 @@ async def reply(url: str, mode: str) -> list[str]:
 @pytest.mark.parametrize(("ann", "bob"), [("legacy", "legacy"), ("auto", "auto"), ("2026-07-28", "legacy")])
 def test_two_agents_talk(here: World, ann: str, bob: str) -> None:
     async def both(url: str) -> tuple[str, list[str]]:
-        doors = [f"{url}/mcp/v1/{here.secret(name)}/mcp" for name in ("ann", "bob")]
-        return await asyncio.gather(ask(doors[0], ann), reply(doors[1], bob))
+        urls = [f"{url}/mcp/v1/{here.secret(name)}/mcp" for name in ("ann", "bob")]
+        return await asyncio.gather(ask(urls[0], ann), reply(urls[1], bob))
 
     with serving(here) as url:
         answer, tools = asyncio.run(both(url))

@@ -19,7 +19,7 @@ def blocks(text: str) -> list[Any]:
     return [json.loads(found[1]) for found in re.findall(r"^(```+)json\n(.*?)\n\1$", text, re.DOTALL | re.MULTILINE)]
 
 
-def test_the_state_says_who_the_agent_is_whom_it_knows_and_what_was_said(here: World) -> None:
+def test_the_state_has_the_agent_its_links_and_what_was_said(here: World) -> None:
     thread = here.thread("ann", "bob", name="plans")
     here.send("ann", thread, "hello ``` bob")
     here.send("bob", thread, "hello ann")

@@ -1,4 +1,4 @@
-"""Threads against a model: whatever agents try in whatever order, the store says what a simple model says."""
+"""Threads against a model: for any calls of agents in any order, the store behaves like a simple model."""
 
 import dataclasses
 import threading
@@ -45,10 +45,10 @@ class Threads(RuleBasedStateMachine):
     def _actor(self, name: str) -> actors.Actor:
         return self.here.actor(name, self.session)
 
-    def _tried(self, call: Any, *given: Any) -> type[Exception] | None:
+    def _tried(self, call: Any, *arguments: Any) -> type[Exception] | None:
         self.here.services.clock.sleep(0.001)
         try:
-            call(self.here.services, *given)
+            call(self.here.services, *arguments)
         except errors.AtollError as error:
             return type(error)
         return None
@@ -175,7 +175,7 @@ def test_everybody_who_waits_is_woken_by_what_is_for_them(here: World) -> None:
     assert woken == {"bob hi bob": 3, "cem hi cem": 3}
 
 
-def test_an_update_whose_answer_was_lost_is_made_once_and_told(here: World) -> None:
+def test_an_update_whose_answer_was_lost_is_made_once_and_reported(here: World) -> None:
     """The SDK repeats a call that got no answer: the second time its condition fails, by its own doing."""
     thread = here.thread("ann", "bob")
     update_item = here.services.dynamodb.update_item
@@ -200,7 +200,7 @@ def test_an_update_whose_answer_was_lost_is_made_once_and_told(here: World) -> N
     ]
 
 
-def test_of_many_who_add_the_same_agent_one_does(here: World) -> None:
+def test_one_of_many_additions_of_the_same_agent_succeeds(here: World) -> None:
     thread = here.thread("ann", "bob")
 
     def add(number: int) -> bool:

@@ -62,11 +62,11 @@ def test_what_cannot_be_is_refused_by_name_and_limit(
     here: World, tool: str, arguments: dict[str, object], said: str
 ) -> None:
     thread = here.thread("ann", "bob")
-    given = {name: thread if value == "THREAD" else value for name, value in arguments.items()}
-    assert said in here.refusal("ann", tool, **given)
+    filled = {name: thread if value == "THREAD" else value for name, value in arguments.items()}
+    assert said in here.refusal("ann", tool, **filled)
 
 
-def test_who_takes_no_part_can_do_nothing_in_a_thread(here: World) -> None:
+def test_an_agent_outside_a_thread_can_do_nothing_in_it(here: World) -> None:
     thread = here.thread("ann", "bob")
     for tool, more in {
         "coral_send_message": {"content": "x"},
@@ -95,7 +95,7 @@ def test_a_closed_thread_takes_nothing_and_keeps_its_summary(here: World) -> Non
     assert view.state.to_wire()["summary"] == "all settled"
 
 
-def test_a_removed_participant_is_told_no_more(here: World) -> None:
+def test_a_removed_participant_gets_no_more_messages(here: World) -> None:
     thread = here.thread("ann", "bob", "cem")
     here.tool("ann", "coral_remove_participant", threadId=thread, participantName="bob")
     here.send("ann", thread, "without bob")
@@ -113,7 +113,7 @@ def test_messages_of_the_greatest_size_fit_whatever_they_are_made_of(here: World
     assert [message.text for message in threads.views(here.services, SESSION)[0].messages] == texts
 
 
-def test_groups_say_who_may_be_brought_into_a_thread(here: World) -> None:
+def test_groups_limit_which_agents_can_be_added_to_a_thread(here: World) -> None:
     session = "22222222-2222-4333-8444-555555555555"
     here.session("ann", "bob", "cem", groups=[["ann", "bob"], ["bob", "cem"]], session_id=session)
     from chalicelib.domain import errors, threads
@@ -124,7 +124,7 @@ def test_groups_say_who_may_be_brought_into_a_thread(here: World) -> None:
         threads.create(here.services, here.actor("ann", session), "strangers", ["cem"])
 
 
-def test_a_session_without_groups_keeps_nobody_apart(here: World) -> None:
+def test_a_session_without_groups_lets_all_agents_talk(here: World) -> None:
     session = "22222222-2222-4333-8444-555555555555"
     here.session("ann", "bob", groups=[], session_id=session)
     from chalicelib.domain import threads

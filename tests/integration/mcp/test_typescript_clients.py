@@ -41,9 +41,9 @@ def node() -> str:
 @pytest.mark.parametrize(("asking", "answering"), [("sdk", "sdk"), ("ai", "ai"), ("sdk", "ai")])
 def test_two_agents_talk(here: World, node: str, asking: str, answering: str) -> None:
     with serving(here) as url:
-        doors = [f"{url}/mcp/v1/{here.secret(name)}/mcp" for name in ("ann", "bob")]
+        urls = [f"{url}/mcp/v1/{here.secret(name)}/mcp" for name in ("ann", "bob")]
         talk = subprocess.run(
-            [node, "talk.mjs", asking, doors[0], answering, doors[1]],
+            [node, "talk.mjs", asking, urls[0], answering, urls[1]],
             cwd=CLIENTS,
             check=False,
             capture_output=True,
@@ -52,7 +52,7 @@ def test_two_agents_talk(here: World, node: str, asking: str, answering: str) ->
         )
     assert talk.returncode == 0, talk.stderr
     said = json.loads(talk.stdout)
-    assert (said["ann"]["told"], said["bob"]["told"]) == ("4", "2 + 2?")
+    assert (said["ann"]["received"], said["bob"]["received"]) == ("4", "2 + 2?")
     assert said["ann"]["sawItsQuestion"]
     assert "nope" in said["bob"]["refused"]
     assert len(said["ann"]["tools"]) == len(said["bob"]["tools"]) == 8

@@ -86,7 +86,7 @@ def test_options_are_in_the_environment_and_in_files(client: Client, report: Pat
     eventually(lambda: not any(path.exists() for path in paths), what="the files are gone")
 
 
-def test_an_option_that_is_not_given_is_not_there(client: Client, report: Path) -> None:
+def test_an_option_without_value_and_default_is_absent(client: Client, report: Path) -> None:
     client.create(session(reporter(report), namespace="options"))
     seen = found(report)
     assert "FLAG" not in seen["environment"]
@@ -108,9 +108,7 @@ def test_options_are_never_returned(client: Client, report: Path) -> None:
     client.call("DELETE", path)
 
 
-def test_files_are_for_whoever_has_the_secret_while_the_session_lives(
-    stack: LocalStack, client: Client, report: Path
-) -> None:
+def test_files_need_the_secret_of_a_session_that_has_not_ended(stack: LocalStack, client: Client, report: Path) -> None:
     path = client.create(session(reporter(report, WAIT=("bool", True)), namespace="options"))
     secret = found(report)["environment"]["CORAL_AGENT_SECRET"]
     where = "/api/v1/agent/options"

@@ -152,7 +152,7 @@ def test_an_agent_that_was_replaced_runs_as_it_is_now(client: Client, name: str)
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "told"),
+    ("path", "body", "message"),
     [
         ("other/1.0.0", toml("name"), "the path names other 1.0.0"),
         ("name/2.0.0", toml("name"), "the path names name 2.0.0"),
@@ -167,10 +167,10 @@ def test_an_agent_that_was_replaced_runs_as_it_is_now(client: Client, name: str)
         ("NAME/1.0.0", toml("NAME"), "agent.name"),
     ],
 )
-def test_what_breaks_a_rule_is_refused(client: Client, path: str, body: bytes, told: str) -> None:
+def test_what_breaks_a_rule_is_refused(client: Client, path: str, body: bytes, message: str) -> None:
     answer = client.call("PUT", f"{REGISTRY}/local/{path}", body, TOML)
     assert answer.status == 400
-    assert told in answer.body["message"]
+    assert message in answer.body["message"]
     assert versions(client, "name") == []
 
 
@@ -182,7 +182,7 @@ def test_a_definition_has_at_most_380_kb(client: Client, name: str) -> None:
     assert client.call("PUT", f"{REGISTRY}/local/{name}/1.0.0", b"#" * 1_000_001, TOML).status == 413
 
 
-def test_the_default_of_a_secret_option_is_not_told_but_used(client: Client, name: str) -> None:
+def test_the_default_of_a_secret_option_is_used_and_not_shown(client: Client, name: str) -> None:
     more = '[options.SECRET]\ntype = "string"\nsecret = true\ndefault = "hunter2"\nrequired = true'
     path = f"{REGISTRY}/local/{name}/1.0.0"
     assert "hunter2" not in str(client.call("PUT", path, toml(name, more=more), TOML))

@@ -1,4 +1,4 @@
-"""Receivers of webhooks on this machine: real sockets, answers as told."""
+"""Receivers of webhooks on this machine: real sockets, answers that a test sets."""
 
 import socket
 import threading
@@ -79,7 +79,7 @@ def receiving(wrap: Callable[[socket.socket], socket.socket] = lambda plain: pla
 
 @contextmanager
 def dripping(first: bytes, drop: bytes, *, every_s: float = 0.05) -> Iterator[int]:
-    """Run a server that sends ``first`` to whoever connects, then ``drop`` again and again; yields its port."""
+    """Run a server that sends ``first`` to each client, then ``drop`` again and again; yields its port."""
     listener = socket.create_server(("127.0.0.1", 0))
     over = threading.Event()
 

@@ -122,7 +122,7 @@ def test_a_receiver_that_is_down_at_first_gets_the_same_bytes_later(
         assert int(received.headers["webhook-timestamp"]) * 1000 <= clock.now_ms()
 
 
-def test_it_is_given_up_after_ten_attempts_in_about_three_days(
+def test_it_fails_after_ten_attempts_in_about_three_days(
     services: Services, receiver: Receiver, clock: HeldClock
 ) -> None:
     for _ in range(20):
@@ -202,16 +202,16 @@ def test_a_failing_receiver_never_delays_another(
 
 
 def test_a_receiver_has_ten_seconds(services: Services, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    given: list[float] = []
+    timeouts: list[float] = []
 
     def out_of_time(*_: object, timeout_s: float, **__: object) -> None:
-        given.append(timeout_s)
+        timeouts.append(timeout_s)
         raise CallFailed("no complete answer within 10 s")
 
     monkeypatch.setattr(services.http, "post", out_of_time)
     freeze(services, receiver.url)
     assert attempt(services).state == "retry"
-    assert given == [10.0]
+    assert timeouts == [10.0]
 
 
 # Twice, late, and crashed in between
@@ -403,7 +403,7 @@ def test_of_many_attempts_the_latest_are_kept_beside_the_largest_body(
     assert [made.time_ms for made in kept] == [*range(1, KEPT_ATTEMPTS), clock.now_ms()]
 
 
-def test_a_delivery_that_nobody_is_at_is_taken_over_where_its_schedule_was(
+def test_a_delivery_without_an_execution_is_resumed_where_its_schedule_was(
     services: Services, receiver: Receiver, clock: HeldClock
 ) -> None:
     receiver.answer(500)

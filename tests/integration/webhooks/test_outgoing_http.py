@@ -1,4 +1,4 @@
-"""Outgoing calls over real sockets: whom they refuse, what TLS checks, and that nothing outlasts the deadline."""
+"""Outgoing calls over real sockets: refused addresses, what TLS checks, and that nothing outlasts the deadline."""
 
 import datetime
 import socket
@@ -29,7 +29,7 @@ def at(*addresses: str) -> OutgoingHttp:
     return OutgoingHttp(allow_private=True, resolver=lambda host, port: addresses)
 
 
-# Whom it calls
+# Which addresses it calls
 
 
 def test_a_body_arrives_as_it_is_and_the_answer_comes_back() -> None:
@@ -151,7 +151,7 @@ def test_an_answer_that_never_ends_is_cut_and_counts() -> None:
         assert post(at("127.0.0.1"), f"http://big.test:{port}/").truncated
 
 
-def test_a_receiver_that_answers_and_hangs_up_before_it_has_read_everything_is_heard() -> None:
+def test_the_answer_of_a_receiver_that_hangs_up_before_it_has_read_everything_counts() -> None:
     listener = socket.create_server(("127.0.0.1", 0))
 
     def answer_early() -> None:

@@ -54,11 +54,11 @@ def test_a_receiver_that_is_down_gets_it_later_once(stack: LocalStack, receiver:
     assert len(receiver.received) == 3
 
 
-def test_what_was_given_up_is_sent_again_by_the_stream(stack: LocalStack, receiver: Receiver) -> None:
+def test_a_failed_delivery_is_sent_again_by_the_stream(stack: LocalStack, receiver: Receiver) -> None:
     for _ in range(3):
         receiver.answer(500)
     freeze(stack, receiver.url, "again")
-    until(lambda: state(stack, "again") == ("failed", 1, 3), "it is given up")
+    until(lambda: state(stack, "again") == ("failed", 1, 3), "it fails")
     asked.resend(stack.services, "demo", "again")
     until(lambda: state(stack, "again") == ("delivered", 2, 4), "the second round delivers")
 

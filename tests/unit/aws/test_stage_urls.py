@@ -1,4 +1,4 @@
-"""The URLs that agents are told: read at run time, believed for a minute, counted without being read."""
+"""The stage's URLs for agents: read at run time, cached for a minute, measured without being read."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What ECS says to `RunTask`, and what Atoll makes of it."""
+"""ECS's answers to `RunTask`, and how Atoll maps them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -37,7 +37,7 @@ def test_a_conflict_with_no_task_is_refused(ecs: Stubber) -> None:
         run(ecs)
 
 
-def test_what_no_repetition_mends_is_refused(ecs: Stubber) -> None:
+def test_what_a_retry_cannot_repair_is_refused(ecs: Stubber) -> None:
     ecs.add_client_error("run_task", "InvalidParameterException", "No such subnet.")
     with pytest.raises(TaskRefused, match="No such subnet"):
         run(ecs)

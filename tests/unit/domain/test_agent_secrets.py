@@ -1,4 +1,4 @@
-"""Agent secrets: what they say, and that nothing else passes for one."""
+"""Agent secrets: the names in them, and that no other text is accepted."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +11,7 @@ NAMES = st.text(min_size=1, max_size=64).filter(
 
 
 @given(NAMES, NAMES, NAMES)
-def test_a_secret_names_whom_it_was_made_for(namespace: str, session_id: str, agent: str) -> None:
+def test_a_secret_names_its_agent(namespace: str, session_id: str, agent: str) -> None:
     secret = agent_secrets.mint("key", namespace, session_id, agent)
     assert agent_secrets.parse(secret) == (namespace, session_id, agent)
     assert agent_secrets.matches(secret, agent_secrets.hash_of(secret))
@@ -41,6 +41,6 @@ def test_any_other_text_is_no_secret(text: str) -> None:
     assert agent_secrets.parse(text) is None
 
 
-def test_text_that_is_nearly_a_secret_is_none() -> None:
+def test_text_that_is_nearly_a_secret_is_refused() -> None:
     for text in ("", ".", "e30.x", "WyJhIl0.x", "WzEsMiwzXQ.x", "WyIiLCIiLCIiXQ.x", "a" * 5000 + ".x", "é.x"):
         assert agent_secrets.parse(text) is None

@@ -1,4 +1,4 @@
-"""The Amazon States Language: what is refused when a machine is created, and what its parts give."""
+"""The Amazon States Language: refused definitions, and the values of paths, templates and rules."""
 
 import copy
 import json

@@ -146,10 +146,10 @@ def test_either_screen_shows_the_session(is_terminal: bool) -> None:
     with screen_for(console) as screen:
         for at_s, seen in ((0.1, state("executed", {"type": "waiting"}, 1)), (4.0, None)):
             for event in observed.take(seen, at_s):
-                screen.tell(event)
+                screen.show(event)
             screen.draw(observed)
         for event in observed.take_deliveries([delivery(report())], 4.1):
-            screen.tell(event)
+            screen.show(event)
         screen.draw(observed)
     shown = out.getvalue()
     for text in (

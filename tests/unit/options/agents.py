@@ -32,12 +32,12 @@ f64s = st.floats(allow_nan=False, allow_infinity=False)
 
 
 def read(kind: str, value: Any) -> Any:
-    """Read a value as the body of a request gives it."""
+    """Read a value from the body of a request."""
     return _value.validate_python({"type": kind, "value": value})
 
 
 def agent(option: str, more: str = "") -> RegistryAgent:
-    """An agent whose option ``X`` has the given keys, in TOML."""
+    """An agent whose option ``X`` has these keys, in TOML."""
     return agent_files.parse(
         f"""
         edition = 4
@@ -53,14 +53,14 @@ def agent(option: str, more: str = "") -> RegistryAgent:
     )
 
 
-def resolved(option: str, *given: Any, more: str = "") -> options.ResolvedOptions:
+def resolved(option: str, *values: Any, more: str = "") -> options.ResolvedOptions:
     """What a session's agent gets for ``X``, stored and read again as a launch does."""
-    made = options.resolve(agent(option, more), "worker", {"X": given[0]} if given else {})
+    made = options.resolve(agent(option, more), "worker", {"X": values[0]} if values else {})
     return options.ResolvedOptions.from_json(made.to_json())
 
 
 def scalars(scalar: str) -> st.SearchStrategy[Any]:
-    """Values of a type as a request may give them."""
+    """Values of a type as a request may have them."""
     if scalar in RANGES:
         numbers = st.integers(*RANGES[scalar])
         return numbers | numbers.map(str) if scalar == "u64" else numbers

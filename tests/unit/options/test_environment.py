@@ -100,7 +100,7 @@ def test_no_shorter_text_reads_as_the_same_f32(number: float) -> None:
             continue
 
 
-def test_what_is_given_in_files_is_in_the_archive() -> None:
+def test_options_in_files_are_in_the_archive() -> None:
     made = resolved(
         'type = "list[string]"\ntransport = "fs"',
         read("list[string]", ["a", "", "c"]),
@@ -124,8 +124,8 @@ def test_8192_bytes_of_overrides_are_taken_and_one_more_is_not(first: dict[str, 
     environment["A"] += "x"
     with pytest.raises(BadRequest) as caught:
         options.check_overrides_size("worker", environment, first)
-    told = str(caught.value)
-    assert "'worker' takes 8193 bytes" in told
-    assert "ECS allows 8192" in told
-    assert f"A ({len(environment['A'])} bytes), B (100 bytes), SMALL (1 bytes)" in told
-    assert "xx" not in told
+    message = str(caught.value)
+    assert "'worker' takes 8193 bytes" in message
+    assert "ECS allows 8192" in message
+    assert f"A ({len(environment['A'])} bytes), B (100 bytes), SMALL (1 bytes)" in message
+    assert "xx" not in message

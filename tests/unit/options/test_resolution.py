@@ -1,4 +1,4 @@
-"""Matching what a request gives with what an agent's definition asks for."""
+"""Matching a request's values with the options of an agent's definition."""
 
 import json
 import time
@@ -19,9 +19,9 @@ def example(kind: str) -> object:
     return [value] if kind.startswith("list[") else value
 
 
-def refusal(option: str, *given: object, more: str = "") -> str:
+def refusal(option: str, *values: object, more: str = "") -> str:
     with pytest.raises(BadRequest) as caught:
-        resolved(option, *given, more=more)
+        resolved(option, *values, more=more)
     assert "'X'" in str(caught.value)
     assert "'worker'" in str(caught.value)
     return str(caught.value)
@@ -40,13 +40,13 @@ def test_a_value_of_another_type_is_refused(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", TYPES)
-def test_a_required_option_must_be_given(kind: str) -> None:
+def test_a_required_option_must_have_a_value(kind: str) -> None:
     assert "is required" in refusal(f'type = "{kind}"\nrequired = true')
     assert len(resolved(f'type = "{kind}"\nrequired = true', read(kind, example(kind)))) == 1
 
 
 @pytest.mark.parametrize("kind", TYPES)
-def test_a_default_fills_what_is_not_given_and_gives_way_to_what_is(kind: str) -> None:
+def test_a_default_fills_a_missing_value_and_yields_to_one(kind: str) -> None:
     default = {"true": "true"}.get(str(example(kind)).lower()) or repr(example(kind))
     option = f'type = "{kind}"\nrequired = true\ndefault = {default}'
     assert resolved(option) == resolved(f'type = "{kind}"', read(kind, example(kind)))
@@ -62,7 +62,7 @@ def test_without_default_and_value_there_is_nothing_but_a_list_is_empty(kind: st
 
 @pytest.mark.parametrize("kind", TYPES)
 @given(data=st.data())
-def test_what_is_stored_is_what_was_given(kind: str, data: st.DataObject) -> None:
+def test_what_is_stored_is_what_was_sent(kind: str, data: st.DataObject) -> None:
     value = read(
         kind, data.draw(values(kind).filter(lambda value: "\0" not in str(value) and "\\x00" not in str(value)))
     )
@@ -130,7 +130,7 @@ def test_many_values_take_no_longer_together() -> None:
     assert time.monotonic() - started < 5
 
 
-def test_a_regex_that_is_none_is_refused_when_the_agent_is_registered() -> None:
+def test_an_invalid_regex_is_refused_when_the_agent_is_registered() -> None:
     with pytest.raises(BadRequest, match=r"options\.X\.validation\.regex"):
         agent('type = "string"\nvalidation.regex = "("')
 
@@ -220,12 +220,12 @@ def test_the_environment_cannot_carry_nul_but_base64_and_files_can() -> None:
     ],
 )
 @pytest.mark.parametrize("kind", ["string", "list[string]"])
-def test_a_secret_is_never_told(kind: str, rule: str) -> None:
+def test_a_secret_is_never_message(kind: str, rule: str) -> None:
     secret = "hunter2\0" if not rule else "hunter2"
     value = read(kind, [secret] if kind.startswith("list[") else secret)
-    told = refusal(f'type = "{kind}"\nsecret = true\n{rule}', value)
-    assert "hunter2" not in told
-    assert "swordfish" not in told
+    message = refusal(f'type = "{kind}"\nsecret = true\n{rule}', value)
+    assert "hunter2" not in message
+    assert "swordfish" not in message
     assert "hunter2" not in repr(options.ResolvedOption(kind, value.value))
 
 

@@ -1,4 +1,4 @@
-"""Values of a request: which are taken, and which are not."""
+"""Values of a request: which are accepted, and which are refused."""
 
 import base64
 import contextlib
@@ -34,7 +34,7 @@ def test_a_value_is_written_as_it_can_be_read_again(kind: str, data: st.DataObje
 
 @pytest.mark.parametrize("kind", TYPES)
 @given(value=json_values)
-def test_whatever_is_given_is_taken_or_refused(kind: str, value: Any) -> None:
+def test_every_value_is_accepted_or_refused(kind: str, value: Any) -> None:
     with contextlib.suppress(ValidationError):
         assert read(kind, value).type == kind
 
@@ -109,10 +109,10 @@ def test_other_types_are_refused(kind: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", TYPES)
-def test_no_error_tells_the_value(kind: str) -> None:
+def test_no_error_contains_the_value(kind: str) -> None:
     for value in ("hunter2\ud800", ["hunter2\ud800"], {"hunter2": 1}, [["hunter2"]], "hunter2 "):
         try:
             read(kind, value)
         except ValidationError as error:
-            told = [(fault["loc"], fault["msg"]) for fault in error.errors()]
-            assert "hunter2" not in str(told)
+            reported = [(fault["loc"], fault["msg"]) for fault in error.errors()]
+            assert "hunter2" not in str(reported)

@@ -54,7 +54,7 @@ def test_the_smallest_file() -> None:
     }
 
 
-def test_a_full_file_and_keys_that_nobody_knows() -> None:
+def test_a_full_file_and_unknown_keys() -> None:
     agent = agent_files.parse(
         """
         edition = 3
@@ -124,8 +124,8 @@ def test_texts_are_measured_in_bytes_of_utf_8(key: str, letter: str) -> None:
     limit = {"description": 1024, "summary": 256, "readme": 4096}[key]
     size = len(letter.encode())
     assert agent_files.parse(agent_with(key, f'"{letter * (limit // size)}"'))
-    told = refusal(agent_with(key, f'"{letter * (limit // size + 1)}"'))
-    assert f"agent.{key} has {limit + size} bytes: 1 to {limit} are allowed" in told
+    message = refusal(agent_with(key, f'"{letter * (limit // size + 1)}"'))
+    assert f"agent.{key} has {limit + size} bytes: 1 to {limit} are allowed" in message
     assert f"agent.{key} has 0 bytes" in refusal(agent_with(key, '""'))
 
 
@@ -177,8 +177,8 @@ def test_links() -> None:
 
 def test_images() -> None:
     assert agent_files.parse(toml(runtimes__docker=f'image = "{"x" * 512}"'))
-    told = refusal(toml(runtimes__docker=f'image = "{"x" * 513}"'))
-    assert "runtimes.docker.image has 513 bytes: 1 to 512 are allowed" in told
+    message = refusal(toml(runtimes__docker=f'image = "{"x" * 513}"'))
+    assert "runtimes.docker.image has 513 bytes: 1 to 512 are allowed" in message
     assert "runtimes.docker.image has 0 bytes" in refusal(toml(runtimes__docker='image = ""'))
 
 
@@ -191,8 +191,8 @@ def test_commands_have_2_kib_together(table: str, key: str, rest: str) -> None:
         return toml(**{table: f"{rest}\n{key} = {parts}"})
 
     assert agent_files.parse(text(["é" * 512, "x" * 1024]))
-    told = refusal(text(["é" * 512, "x" * 1025]))
-    assert f"{table}.{key} has 2049 bytes together: at most 2048 are allowed" in told
+    message = refusal(text(["é" * 512, "x" * 1025]))
+    assert f"{table}.{key} has 2049 bytes together: at most 2048 are allowed" in message
     assert agent_files.parse(text(["x"] * 1024))
     assert f"{table}.{key} has 1025 entries: at most 1024 are allowed" in refusal(text([""] * 1025))
     assert f"{table}.{key}.0 must not have a NUL" in refusal(toml(**{table: f'{rest}\n{key} = ["\\u0000"]'}))
@@ -292,12 +292,12 @@ class TestFiles:
         "path", ['"nothing.txt"', '"../secret"', '"/etc/passwd"', "1", '"."', '"blob.bin"', '"a\\u0000b"']
     )
     def test_that_cannot_be_read_are_named(self, folder: Path, path: str) -> None:
-        told = refusal(toml(options__S=f'type = "string"\ndefault = {{ type = "file", path = {path} }}'), folder)
-        assert "options.S.default" in told
+        message = refusal(toml(options__S=f'type = "string"\ndefault = {{ type = "file", path = {path} }}'), folder)
+        assert "options.S.default" in message
 
     def test_of_a_text_without_a_folder_are_refused(self) -> None:
-        told = refusal(toml(options__S='type = "string"\ndefault = { type = "file", path = "/etc/passwd" }'))
-        assert "there is no folder" in told
+        message = refusal(toml(options__S='type = "string"\ndefault = { type = "file", path = "/etc/passwd" }'))
+        assert "there is no folder" in message
 
     def test_that_are_too_large_are_refused(self, folder: Path) -> None:
         (folder / "large").write_bytes(b"x" * 380_001)

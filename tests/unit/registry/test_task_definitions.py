@@ -58,7 +58,7 @@ def test_a_docker_runtime_is_one_container_on_fargate() -> None:
     assert "environment" not in container
 
 
-def test_an_image_keeps_its_own_command_when_none_is_given() -> None:
+def test_an_image_keeps_its_own_command_without_another() -> None:
     [container] = definition('[runtimes.docker]\nimage = "i"')["containerDefinitions"]
     assert "command" not in container
 
@@ -105,7 +105,7 @@ def test_size_and_roles_are_settings() -> None:
     assert (made["executionRoleArn"], made["taskRoleArn"]) == ("arn:aws:iam::1:role/e", "arn:aws:iam::1:role/t")
 
 
-def test_a_definition_is_told_by_all_that_it_is_made_of() -> None:
+def test_a_definitions_digest_covers_everything_in_its_request() -> None:
     """Memory that was raised, or another region: an agent that was launched before gets a definition of its own."""
     text = '[runtimes.docker]\nimage = "i:1"'
     record = RegistryAgentRecord(

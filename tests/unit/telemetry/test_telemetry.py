@@ -11,9 +11,9 @@ ROOT = Path(__file__).parents[3]
 
 def written(program: str, **environment: str) -> list[dict[str, Any]]:
     """Run a program as a Lambda would and return the lines that it writes."""
-    told = {"AWS_LAMBDA_FUNCTION_NAME": "atoll-dev-run_agents", "ATOLL_STAGE": "dev", **environment}
+    environ = {"AWS_LAMBDA_FUNCTION_NAME": "atoll-dev-run_agents", "ATOLL_STAGE": "dev", **environment}
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, env=told, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program], cwd=ROOT, env=environ, capture_output=True, text=True, check=True
     )
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -54,8 +54,8 @@ def test_metrics_are_lines_in_cloudwatchs_format() -> None:
         "telemetry.count('SessionsClosed', reason='ttl')\n"
         "telemetry.measure('TimeToRunning', 1200)\n"
     )
-    [told] = closed["_aws"]["CloudWatchMetrics"]
-    assert (told["Namespace"], sorted(told["Dimensions"][0])) == ("Atoll", ["reason", "stage"])
+    [metrics] = closed["_aws"]["CloudWatchMetrics"]
+    assert (metrics["Namespace"], sorted(metrics["Dimensions"][0])) == ("Atoll", ["reason", "stage"])
     assert (closed["stage"], closed["reason"], closed["SessionsClosed"]) == ("dev", "ttl", [1])
     assert running["_aws"]["CloudWatchMetrics"][0]["Metrics"] == [{"Name": "TimeToRunning", "Unit": "Milliseconds"}]
 

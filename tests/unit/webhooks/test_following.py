@@ -30,7 +30,7 @@ def test_anything_else_is_tried_again(status: int | None) -> None:
     assert follow(result(status), 1, SCHEDULE_S, 0) == ("pending", NOW_MS + 5_000)
 
 
-def test_the_schedule_is_that_of_standard_webhooks_and_then_it_is_given_up() -> None:
+def test_the_schedule_is_that_of_standard_webhooks_and_then_it_fails() -> None:
     pauses_s = []
     for tries in range(1, 10):
         state, next_ms = follow(result(500), tries, SCHEDULE_S, 0)

@@ -18,7 +18,7 @@ BODY = '{"text":"naïve ☃"}'.encode()
 
 
 def whsec(secret: str) -> str:
-    """What a receiver gives its Standard Webhooks library."""
+    """The key as a receiver's Standard Webhooks library takes it."""
     return "whsec_" + base64.b64encode(secret.encode()).decode()
 
 

@@ -280,7 +280,7 @@ def test_it_stops_at_once_and_gives_its_port_back(server: Gateway, app: Chalice,
     again.stop()
 
 
-def test_whoever_waits_when_it_stops_is_told_so(server: Gateway, open_connection: Open) -> None:
+def test_waiters_get_an_answer_when_the_stack_stops(server: Gateway, open_connection: Open) -> None:
     stopping, entered = threading.Event(), threading.Event()
     app = Chalice(app_name="atoll")
 

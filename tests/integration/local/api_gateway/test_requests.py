@@ -93,7 +93,7 @@ def test_a_hundred_requests_may_wait_at_once(
     assert [json.loads(connection.getresponse().read()) for connection in connections] == [{"waited": True}] * 100
 
 
-def test_a_client_that_goes_away_disturbs_nobody(
+def test_a_client_that_disconnects_disturbs_no_other(
     connect: Connect,
     ask: Ask,
     release: threading.Event,

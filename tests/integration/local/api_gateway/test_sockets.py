@@ -17,7 +17,7 @@ KEY = {"Authorization": "Bearer dev"}
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-    """Refuse who has no key before the upgrade; send everybody else his own words back."""
+    """Refuse clients without a key before the upgrade; echo the messages of others."""
     await receive()
     if (b"authorization", b"Bearer dev") not in scope["headers"]:
         await send({"type": "websocket.http.response.start", "status": 401, "headers": [(b"x-why", b"no key")]})

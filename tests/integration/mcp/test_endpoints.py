@@ -1,4 +1,4 @@
-"""The doors to one implementation of threads: the puppet API, MCP behind API Gateway, MCP behind a Function URL."""
+"""The endpoints of one implementation of threads: the puppet API, MCP behind API Gateway, MCP behind a Function URL."""
 
 import base64
 import json
@@ -73,8 +73,8 @@ def test_what_a_puppet_cannot_do(
 ) -> None:
     ids = {"OPEN": here.thread("ann", "bob"), "CLOSED": here.thread("ann", "bob")}
     here.tool("ann", "coral_close_thread", threadId=ids["CLOSED"], summary="")
-    given = {name: ids.get(value, value) if isinstance(value, str) else value for name, value in body.items()}
-    answer = puppet(client, method, path, given)
+    sent = {name: ids.get(value, value) if isinstance(value, str) else value for name, value in body.items()}
+    answer = puppet(client, method, path, sent)
     assert (answer.status_code, list(answer.json_body)) == (status, ["message"])
 
 
@@ -111,8 +111,8 @@ def test_a_puppet_needs_a_key(here: World, client: Client) -> None:
 
 
 def gateway(here: World, client: Client, method: str, body: bytes = b"", **headers: str) -> Any:
-    given = {"Content-Type": "application/json", **headers}
-    return client.http.request(method, f"/mcp/v1/{here.secret('ann')}/mcp", headers=given, body=body)
+    sent = {"Content-Type": "application/json", **headers}
+    return client.http.request(method, f"/mcp/v1/{here.secret('ann')}/mcp", headers=sent, body=body)
 
 
 def test_mcp_behind_api_gateway(here: World, client: Client) -> None:
