@@ -199,7 +199,7 @@ def _answers(stack: LocalStack) -> Timed:
 def _first(stack: LocalStack, session: str, kind: str) -> float:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        for entry in stack.services.log.since(session, 0):
+        for entry in stack.services.log.read(session):
             if entry.event["type"] == kind:
                 return entry.at_ms
         time.sleep(0.01)
