@@ -18,8 +18,8 @@ LIMITS = {
     "close": 2,
     "MCP call without a thread": 1,
     "send a message": 3,
-    "a wait that is answered at once": 4,
-    "an idle wait of 25 s": 80,
+    "a wait that is answered at once": 3,
+    "an idle wait of 25 s": 70,
 }
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.calls import NAMESPACE, SESSION
+from bench.filling import fill
 from bench.scene import Scene, scene
 from chalicelib.store.sessions import SessionRecord
 from chalicelib.store.threads import ThreadRecord
@@ -165,15 +166,12 @@ class _Session:
                 created_at_ms=now_ms,
                 expires_at=now_ms // 1000 + 10**6,
                 participants=set(names),
-                message_count=messages,
             )
         )
         self._say(names[0], messages, now_ms)
 
     def _say(self, sender: str, messages: int, now_ms: int) -> None:
-        table, items = self._here.services.log._table, list[Any]()
-        table.put = lambda item, **_: bool(items.append(item)) or True  # type: ignore[method-assign, func-returns-value]
-        for number in range(messages):
+        def event(number: int) -> dict[str, Any]:
             message = {
                 "id": f"m{number}",
                 "threadId": self._thread,
@@ -182,12 +180,9 @@ class _Session:
                 "mentionNames": [],
                 "timestamp": "2026-01-01T00:00:00.000Z",
             }
-            event = {"type": "thread_message_sent", "timestamp": message["timestamp"], "message": message}
-            self._here.services.log.append(
-                self.id, event, at_ms=now_ms, expires_at=now_ms // 1000 + 10**6, seq=number + 1
-            )
-        del table.put
-        table.write_all(items)
+            return {"type": "thread_message_sent", "timestamp": message["timestamp"], "message": message}
+
+        fill(self._here.services, self.id, map(event, range(messages)), expires_at=now_ms // 1000 + 10**6)
 
     def send(self) -> Any:
         """Send one more message."""

@@ -6,7 +6,6 @@ The stack runs in this process and the agents are threads of another one, over H
 programs of their own. Exits with 1 when a number is missed.
 """
 
-import dataclasses
 import http.client
 import json
 import multiprocessing
@@ -22,6 +21,7 @@ from urllib.parse import urlsplit
 from rich.console import Console
 from rich.table import Table
 
+from bench.filling import fill
 from chalicelib.domain import actors, agent_secrets, threads
 from chalicelib.services import Services
 from chalicelib.store.agents import AgentRecord
@@ -37,7 +37,10 @@ MESSAGES_EACH = 4
 LONG_THREAD = 10_000
 SAMPLES = 40
 
+STEADY_SENDERS, STEADY_S = 20, 5
+
 #: The numbers that are promised.
+LEAST_RATE, LEAST_SHARE = 150, 0.5
 MOST_WAKE_S = 1.0
 MEDIAN_WAKE_S = 0.150
 MOST_COST = 1.5
@@ -69,7 +72,7 @@ class Agent:
         return result["structuredContent"]
 
 
-def wait_together(doors: list[str], results: Any) -> None:
+def wait_together(endpoints: list[str], results: Any) -> None:
     """Have an agent at each door wait for a mention; put what it got and when (epoch s) into the queue."""
 
     def wait(door: str) -> tuple[str, float]:
@@ -77,19 +80,34 @@ def wait_together(doors: list[str], results: Any) -> None:
         got = agent.call("coral_wait_for_mention", currentUnixTime=time.time_ns() // 1_000_000, maxWaitMs=60_000)
         return (got["message"]["text"] if "message" in got else "", time.time())
 
-    with ThreadPoolExecutor(len(doors)) as pool:
-        results.put(list(pool.map(wait, doors)))
+    with ThreadPoolExecutor(len(endpoints)) as pool:
+        results.put(list(pool.map(wait, endpoints)))
 
 
-def send_together(doors: list[str], thread: str, each: int, results: Any) -> None:
+def send_together(endpoints: list[str], thread: str, each: int, results: Any) -> None:
     """Have an agent at each door send so many messages to one thread; put the number of acknowledged ones."""
 
     def send(door: str) -> int:
         agent = Agent(door)
         return sum("message" in agent.call("coral_send_message", threadId=thread, content="x") for _ in range(each))
 
-    with ThreadPoolExecutor(len(doors)) as pool:
-        results.put(sum(pool.map(send, doors)))
+    with ThreadPoolExecutor(len(endpoints)) as pool:
+        results.put(sum(pool.map(send, endpoints)))
+
+
+def send_for_a_while(endpoints: list[str], thread: str, duration_s: float, results: Any) -> None:
+    """Have an agent at each door send to one thread for so long; put how many each sent."""
+    end_s = time.monotonic() + duration_s
+
+    def send(door: str) -> int:
+        agent, sent = Agent(door), 0
+        while time.monotonic() < end_s:
+            agent.call("coral_send_message", threadId=thread, content="x")
+            sent += 1
+        return sent
+
+    with ThreadPoolExecutor(len(endpoints)) as pool:
+        results.put(list(pool.map(send, endpoints)))
 
 
 class Session:
@@ -103,7 +121,7 @@ class Session:
         expires_at = now_ms // 1000 + 3600
         key = "bench"
         self.secrets = {name: agent_secrets.mint(key, NAMESPACE, self.id, name) for name in self.names}
-        self.doors = {name: f"{stack.url}/mcp/v1/{secret}/mcp" for name, secret in self.secrets.items()}
+        self.endpoints = {name: f"{stack.url}/mcp/v1/{secret}/mcp" for name, secret in self.secrets.items()}
         self.services.namespaces.create(NamespaceRecord(name=NAMESPACE, created_at_ms=now_ms))
         self.services.agents.create_all([self._agent(name, now_ms, expires_at) for name in self.names], {})
         self.services.sessions.create(
@@ -151,12 +169,12 @@ def wakes(stack: LocalStack) -> list[float]:
     thread = threads.create(session.services, session.actor(sender), "all", others)
     context = multiprocessing.get_context("spawn")
     results = context.Queue()
-    child = context.Process(target=wait_together, args=([session.doors[name] for name in others], results))
+    child = context.Process(target=wait_together, args=([session.endpoints[name] for name in others], results))
     child.start()
     while session.waiting() < WAITING:
         time.sleep(0.2)
     time.sleep(1)
-    agent = Agent(session.doors[sender])
+    agent = Agent(session.endpoints[sender])
     sent = {}
     for name in others:
         sent[name] = time.time()
@@ -174,7 +192,7 @@ def sending(stack: LocalStack) -> tuple[float, float]:
     actor = session.actor(one)
     short, long = (threads.create(session.services, actor, name, [two]) for name in ("short", "long"))
     _fill(session, long.id, LONG_THREAD)
-    agent = Agent(session.doors[one])
+    agent = Agent(session.endpoints[one])
 
     def once(thread: str) -> float:
         started = time.perf_counter()
@@ -187,36 +205,50 @@ def sending(stack: LocalStack) -> tuple[float, float]:
 
 def _fill(session: Session, thread: str, messages: int) -> None:
     """Have a thread hold so many messages, without sending each of them."""
-    table, items = session.services.log._table, list[Any]()
-    table.put = lambda item, **_: bool(items.append(item)) or True  # type: ignore[method-assign, func-returns-value]
-    one = session.names[0]
-    for number in range(messages):
-        now_ms = session.services.clock.now_ms()
+    now_ms = session.services.clock.now_ms()
+
+    def event(number: int) -> dict[str, Any]:
         message = SessionThreadMessage(
-            id=str(number), thread_id=thread, text="x", sender_name=one, mention_names=[], timestamp=now_ms
+            id=str(number),
+            thread_id=thread,
+            text="x",
+            sender_name=session.names[0],
+            mention_names=[],
+            timestamp=now_ms,
         )
-        event = ThreadMessageSent(timestamp=now_ms, message=message).to_wire()
-        session.services.log.append(session.id, event, at_ms=now_ms, expires_at=now_ms // 1000 + 3600, seq=number + 1)
-    del table.put
-    table.write_all(items)
-    record = session.services.threads.find(session.id, thread)
-    assert record is not None
-    session.services.threads._table.put(dataclasses.replace(record, message_count=messages).to_item())
+        return ThreadMessageSent(timestamp=now_ms, message=message).to_wire()
+
+    fill(session.services, session.id, map(event, range(messages)), expires_at=now_ms // 1000 + 3600)
 
 
-def crowd(stack: LocalStack) -> tuple[int, list[int]]:
-    """Have many agents send to one thread at once; return how many were acknowledged, and every ``seq`` there is."""
+def crowd(stack: LocalStack) -> tuple[int, list[str], bool]:
+    """Have many agents send at once; return how many were acknowledged, all ids, and whether there is no hole."""
     session = Session(stack, SENDERS)
     thread = threads.create(session.services, session.actor(session.names[0]), "crowd", session.names[1:])
     context = multiprocessing.get_context("spawn")
     results = context.Queue()
-    doors = list(session.doors.values())
-    child = context.Process(target=send_together, args=(doors, thread.id, MESSAGES_EACH, results))
+    endpoints = list(session.endpoints.values())
+    child = context.Process(target=send_together, args=(endpoints, thread.id, MESSAGES_EACH, results))
     child.start()
     acknowledged = results.get(timeout=120)
     child.join()
-    entries = session.services.log.since(session.id, 0)
-    return acknowledged, sorted(entry.seq or 0 for entry in entries if entry.event["type"] == "thread_message_sent")
+    entries = list(session.services.log.read(session.id))
+    sent = [entry.event["message"]["id"] for entry in entries if entry.event["type"] == "thread_message_sent"]
+    return acknowledged, sent, [entry.position for entry in entries] == list(range(1, len(entries) + 1))
+
+
+def steadily(stack: LocalStack) -> list[int]:
+    """Have some agents send to one thread for a while; return how many messages each sent a second."""
+    session = Session(stack, STEADY_SENDERS)
+    thread = threads.create(session.services, session.actor(session.names[0]), "steady", session.names[1:])
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    endpoints = list(session.endpoints.values())
+    child = context.Process(target=send_for_a_while, args=(endpoints, thread.id, STEADY_S, results))
+    child.start()
+    sent: list[int] = results.get(timeout=120)
+    child.join()
+    return sent
 
 
 def main() -> int:
@@ -245,11 +277,17 @@ def measured(stack: LocalStack, note: Callable[[str, str, str, bool], None]) -> 
     seen = f"{empty_s * 1000:.1f} ms / {long_s * 1000:.1f} ms"
     what = f"sending to an empty thread / to one of {LONG_THREAD} messages"
     note(what, seen, f"a factor ≤ {MOST_COST}", long_s <= MOST_COST * empty_s)
-    acknowledged, places = crowd(stack)
-    wanted = list(range(1, SENDERS * MESSAGES_EACH + 1))
+    acknowledged, sent, whole = crowd(stack)
+    wanted = SENDERS * MESSAGES_EACH
     what = f"{SENDERS} senders at once, {MESSAGES_EACH} messages each"
-    seen = f"{acknowledged} acknowledged, places 1 to {places[-1]}"
-    note(what, seen, "all, without a hole", acknowledged == len(wanted) and places == wanted)
+    seen = f"{acknowledged} acknowledged, {len(set(sent))} in the log, {'no hole' if whole else 'with a hole'}"
+    note(what, seen, "all, without a hole", acknowledged == len(set(sent)) == wanted and whole)
+    each = steadily(stack)
+    rate, least = sum(each) / STEADY_S, min(each) / max(each)
+    what = f"{STEADY_SENDERS} senders for {STEADY_S} s: messages a second"
+    note(what, f"{rate:.0f}", f"≥ {LEAST_RATE}", rate >= LEAST_RATE)
+    what = "the slowest of them against the quickest"
+    note(what, f"{least:.2f}", f"≥ {LEAST_SHARE}", least >= LEAST_SHARE)
 
 
 if __name__ == "__main__":

@@ -145,7 +145,7 @@ def serve() -> None:
             arguments = {"threadId": thread.id, "content": "x" * 100, "mentions": [two]}
             message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call"}
             message |= {"params": {"name": "coral_send_message", "arguments": arguments}}
-            path = session.doors[one].removeprefix(stack.url)
+            path = session.endpoints[one].removeprefix(stack.url)
             sends.append(_request("POST", path, message, Accept="application/json"))
             reads.append(_request("GET", f"/api/v1/local/session/{talking.NAMESPACE}/{session.id}", **key))
         create = {

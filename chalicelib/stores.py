@@ -4,7 +4,7 @@ Code that answers a request makes no AWS call but DynamoDB's (docs/architecture.
 service, so mypy refuses one in `domain`, `api` and `mcp`; reactions take `Services`, which adds them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,8 +25,15 @@ if TYPE_CHECKING:
 
     from chalicelib.store.claims import Claims
     from chalicelib.store.deliveries import Deliveries
+    from chalicelib.store.message_counts import MessageCounts
     from chalicelib.store.registry import Registry
     from chalicelib.store.threads import Threads
+
+
+#: Pauses between two looks of who waits: a message usually comes soon, and an idle wait of 25 s makes at most 70 calls.
+FIRST_PAUSE_S = 0.05
+PAUSE_GROWTH = 1.25
+LONGEST_PAUSE_S = 0.45
 
 
 class Watch(Protocol):
@@ -82,6 +89,21 @@ class Stores:
         """
         return TimedWatch(self.clock)
 
+    def looks(
+        self, session_id: str, end_ms: int, cares: Callable[[dict[str, Any]], bool] | None = None
+    ) -> Iterator[None]:
+        """Yield for each look that whoever waits takes at a session until a time (epoch ms), the last one then."""
+        watch = self.watch(session_id, cares)
+        pause_s = FIRST_PAUSE_S
+        while True:
+            watch.arm()
+            yield
+            left_ms = end_ms - self.clock.now_ms()
+            if left_ms <= 0:
+                return
+            watch.wait(pause_s, left_ms / 1000)
+            pause_s = min(pause_s * PAUSE_GROWTH, LONGEST_PAUSE_S)
+
     @cached_property
     def dynamodb(self) -> "DynamoDBClient":
         """DynamoDB, of which the stores are made."""
@@ -120,6 +142,13 @@ class Stores:
     def log(self) -> Log:
         """Session logs."""
         return Log(self.table("session-items"))
+
+    @cached_property
+    def message_counts(self) -> "MessageCounts":
+        """How many messages threads have."""
+        from chalicelib.store.message_counts import MessageCounts
+
+        return MessageCounts(self.table("session-items"))
 
     @cached_property
     def claims(self) -> "Claims":

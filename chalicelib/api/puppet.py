@@ -51,7 +51,7 @@ def puppet_close_thread(namespace: str, session_id: str, agent_name: str, body: 
 @route(routes, "POST", f"{_AGENT}/thread/message")
 def puppet_send_message(namespace: str, session_id: str, agent_name: str, body: SendMessageInput) -> SendMessageOutput:
     """Send a message."""
-    actor = actors.by_name(current(), namespace, session_id, agent_name)
+    actor = actors.by_name(current(), namespace, session_id, agent_name, body.thread_id)
     message = threads.send(current(), actor, body.thread_id, body.content, body.mentions)
     return SendMessageOutput(status="Message sent", message=message)
 

@@ -32,10 +32,10 @@ def list_agents(namespace: str, session_id: str, paging: Paging) -> Page[Session
 def list_threads(namespace: str, session_id: str, paging: Paging) -> Page[SessionThreadOverview]:
     """List the threads of a session without their messages."""
     stores = current()
-    sessions.read(stores, namespace, session_id)
+    _, session = sessions.read(stores, namespace, session_id)
     return paging.page(
         stores.threads.page(session_id, start=paging.start, limit=paging.read_limit),
-        threads.overview,
+        threads.overviews(stores, session),
         position=lambda thread: thread.thread_id,
     )
 
@@ -44,17 +44,17 @@ def list_threads(namespace: str, session_id: str, paging: Paging) -> Page[Sessio
 def get_thread(namespace: str, session_id: str, thread_id: str) -> SessionThreadOverview:
     """Return a thread of a session without its messages."""
     stores = current()
-    sessions.read(stores, namespace, session_id)
-    return threads.overview(threads.find(stores, session_id, thread_id))
+    _, session = sessions.read(stores, namespace, session_id)
+    return threads.overviews(stores, session)(threads.find(stores, session_id, thread_id))
 
 
 @route(routes, "GET", f"{_SESSION}/thread/{{threadId}}/message", filtered=False)
 def list_messages(namespace: str, session_id: str, thread_id: str, paging: Paging) -> Page[SessionThreadMessage]:
     """List the messages of a thread in the order in which they were written; a closed thread has none."""
     stores = current()
-    sessions.read(stores, namespace, session_id)
+    _, session = sessions.read(stores, namespace, session_id)
     return paging.page(
-        threads.messages(stores, threads.find(stores, session_id, thread_id), paging.start),
+        threads.messages(stores, session, threads.find(stores, session_id, thread_id), paging.start),
         lambda passed: passed[1],
         position=lambda passed: passed[0],
     )

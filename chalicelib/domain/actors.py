@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from chalicelib.domain import agent_secrets
 from chalicelib.domain.errors import BadRequest, Conflict, NotFound, Unauthorized
 from chalicelib.store.agents import AgentRecord
+from chalicelib.store.log import Ticket
 from chalicelib.store.sessions import SessionRecord
+from chalicelib.store.threads import ThreadRecord
 from chalicelib.wire.events import AgentConnected
 
 if TYPE_CHECKING:
@@ -15,11 +17,24 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+class Beside(NamedTuple):
+    """What is to be read in one call with an agent, because the request is about it."""
+
+    thread_id: str | None = None
+    #: The head of the session's log.
+    head: bool = False
+
+
+ALONE = Beside()
+
+
 class Actor(NamedTuple):
-    """An agent in its session, as both were when the request came."""
+    """An agent in its session, as both were when the request came, and what was read `Beside` them."""
 
     session: SessionRecord
     agent: AgentRecord
+    thread: ThreadRecord | None = None
+    head: Ticket | None = None
 
     @property
     def name(self) -> str:
@@ -32,8 +47,8 @@ class Actor(NamedTuple):
         return self.session.session_id
 
 
-def by_secret(stores: "Stores", secret: str) -> Actor:
-    """Return the agent that a secret belongs to; one DynamoDB call.
+def by_secret(stores: "Stores", secret: str, beside: Beside = ALONE) -> Actor:
+    """Return whom a secret proves; one DynamoDB call.
 
     Raises `Unauthorized` for anything but the secret of an agent of an executed session. The message does
     not say which part was wrong.
@@ -41,19 +56,19 @@ def by_secret(stores: "Stores", secret: str) -> Actor:
     identity = agent_secrets.parse(secret)
     if identity is None:
         raise Unauthorized("the agent secret is not valid")
-    session, agent = stores.reads.agent(*identity)
+    session, agent, thread, head = stores.reads.agent(*identity, beside.thread_id, head=beside.head)
     valid = agent_secrets.matches(secret, agent.secret_hash if agent else None)
     if not valid or session is None or agent is None or session.status != "executed":
         raise Unauthorized("the agent secret is not valid")
-    return Actor(session, agent)
+    return Actor(session, agent, thread, head)
 
 
-def by_name(stores: "Stores", namespace: str, session_id: str, name: str) -> Actor:
-    """Return the agent that a user of the puppet API names, connected or not; one DynamoDB call.
+def by_name(stores: "Stores", namespace: str, session_id: str, name: str, thread_id: str | None = None) -> Actor:
+    """Return an agent in whose place a user acts, connected or not; one DynamoDB call, which reads a thread with it.
 
     Raises `NotFound` when namespace, session or agent is not there, `BadRequest` when the session is closing.
     """
-    space, session, agent = stores.reads.agent_in_namespace(namespace, session_id, name)
+    space, session, agent, thread = stores.reads.agent_in_namespace(namespace, session_id, name, thread_id)
     if space is None or space.forced:
         raise NotFound.of_namespace(namespace)
     if session is None:
@@ -62,7 +77,7 @@ def by_name(stores: "Stores", namespace: str, session_id: str, name: str) -> Act
         raise NotFound(f"there is no agent {name!r} in the session {session_id!r}")
     if session.status == "closing":
         raise BadRequest(f"the session {session_id!r} is closing")
-    return Actor(session, agent)
+    return Actor(session, agent, thread)
 
 
 def connect(stores: "Stores", actor: Actor) -> bool:
@@ -71,14 +86,9 @@ def connect(stores: "Stores", actor: Actor) -> bool:
         return False
     now_ms = stores.clock.now_ms()
     event = AgentConnected(timestamp=now_ms, name=actor.name).to_wire()
-    # Appended before the agent's record says so: after a crash in between, the next request appends the same entry.
-    stores.log.append(
-        actor.session_id,
-        event,
-        at_ms=now_ms,
-        expires_at=actor.agent.expires_at,
-        entry_id=f"agent_connected-{actor.agent.position}",
-    )
+    # Appended before it is noted: when that is cut off, the next request appends it again, as the same entry.
+    entry_id = f"agent_connected-{actor.agent.position}"
+    stores.log.append_once(actor.session_id, event, entry_id=entry_id, expires_at=actor.agent.expires_at)
     return stores.agents.connect(actor.session_id, actor.name, now_ms=now_ms)
 
 

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from chalicelib.domain.actors import Actor
-from chalicelib.domain.waits import FIRST_PAUSE_S, LONGEST_PAUSE_S, PAUSE_GROWTH
 from chalicelib.store.agents import AgentRecord
 from chalicelib.wire.threads import MAX_WAIT_MS
 
@@ -17,18 +16,8 @@ def wait_for_blocking(stores: "Stores", actor: Actor, deadline_ms: int) -> bool:
     An agent that has stopped is not waited for: it will not connect any more.
     """
     end_ms = min(deadline_ms, stores.clock.now_ms() + MAX_WAIT_MS)
-    watch = stores.watch(actor.session_id)
-    pause_s = FIRST_PAUSE_S
-    while True:
-        watch.arm()
-        agents = stores.agents.of_session(actor.session_id)
-        if not missing(agents, actor.name):
-            return True
-        remaining_ms = end_ms - stores.clock.now_ms()
-        if remaining_ms <= 0:
-            return False
-        watch.wait(pause_s, remaining_ms / 1000)
-        pause_s = min(pause_s * PAUSE_GROWTH, LONGEST_PAUSE_S)
+    looks = stores.looks(actor.session_id, end_ms)
+    return any(not missing(stores.agents.of_session(actor.session_id), actor.name) for _ in looks)
 
 
 def missing(agents: list[AgentRecord], name: str) -> list[str]:
@@ -37,10 +26,9 @@ def missing(agents: list[AgentRecord], name: str) -> list[str]:
     reached, front = {name}, [name]
     while front:
         agent = by_name.get(front.pop())
-        for link in agent.links if agent else ():
-            if link not in reached:
-                reached.add(link)
-                front.append(link)
+        new = [link for link in (agent.links if agent else ()) if link not in reached]
+        reached.update(new)
+        front += new
     return [
         agent.name
         for agent in agents

@@ -181,7 +181,7 @@ def extended_state_of(
     return SessionStateExtended(
         base=state_of(record, now_ms),
         agents=[agents.state_of(agent, now_ms) for agent in stores.agents.of_session(record.session_id)],
-        threads=threads.views(stores, record.session_id, at_most_bytes=at_most_bytes),
+        threads=threads.views(stores, record.session_id, live=threads.is_live(record), at_most_bytes=at_most_bytes),
     )
 
 

@@ -1,16 +1,21 @@
-"""Threads: agents talk in them, by their tools or by the puppet API. One implementation for both doors.
+"""Threads: agents talk in them, by their tools or by the puppet API. One implementation for both.
 
-Each change is one conditional update of the thread, then one entry of the session's log, from which waiting agents
-learn of it. A crash between the two loses nothing that was acknowledged.
+Who takes part in a thread, and its end, are each one conditional update of the thread, then one entry of the session's
+log, from which waiting agents learn of it. A crash between the two loses nothing that was acknowledged. A message is an
+entry of the log alone: whether it may be sent is judged on the thread as it was read for it.
 """
 
 import uuid
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from typing import TYPE_CHECKING, NoReturn
 
 from chalicelib.domain.actors import Actor
 from chalicelib.domain.errors import BadRequest, NotFound, TooLarge
-from chalicelib.store.log import WRITE_LIMIT_MS, LogEntry
+from chalicelib.store.log import LogEntry, Ticket
+from chalicelib.store.message_counts import Counted
+from chalicelib.store.sessions import SessionRecord
 from chalicelib.store.threads import ThreadRecord
 from chalicelib.wire.events import (
     SessionEvent,
@@ -31,6 +36,9 @@ from chalicelib.wire.threads import (
 if TYPE_CHECKING:
     from chalicelib.stores import Stores
 
+#: How many entries are counted anew each time rather than kept.
+COUNTED_ANEW = 500
+
 
 def create(stores: "Stores", actor: Actor, name: str, participants: Iterable[str]) -> SessionThread:
     """Open a thread with its creator and these agents in it.
@@ -40,18 +48,20 @@ def create(stores: "Stores", actor: Actor, name: str, participants: Iterable[str
     """
     others = [other for other in participants if other != actor.name]
     _check_reachable(stores, actor, others)
+    ticket = stores.log.draw(actor.session_id, expires_at=actor.agent.expires_at)
     record = ThreadRecord(
         session_id=actor.session_id,
         thread_id=str(uuid.uuid4()),
         name=name,
         creator_name=actor.name,
-        created_at_ms=stores.clock.now_ms(),
+        created_at_ms=ticket.stamp_ms,
         expires_at=actor.agent.expires_at,
         participants={actor.name, *others},
+        log_position=ticket.position,
     )
     stores.threads.create(record)
     thread = view(record)
-    _tell(stores, actor, ThreadCreated(timestamp=record.created_at_ms, thread=thread), seq=0)
+    _append(stores, actor, lambda stamp_ms: ThreadCreated(timestamp=stamp_ms, thread=thread), ticket)
     return thread
 
 
@@ -67,7 +77,7 @@ def close(stores: "Stores", actor: Actor, thread_id: str, summary: str) -> None:
         _check_open(thread)
         _check_takes_part(thread, actor.name)
         _raced(thread)
-    _tell(stores, actor, ThreadClosed(timestamp=now_ms, thread_id=thread_id, summary=summary), seq=thread.change_count)
+    _append(stores, actor, lambda stamp_ms: ThreadClosed(timestamp=stamp_ms, thread_id=thread_id, summary=summary))
 
 
 def add_participant(stores: "Stores", actor: Actor, thread_id: str, name: str) -> None:
@@ -76,7 +86,6 @@ def add_participant(stores: "Stores", actor: Actor, thread_id: str, name: str) -
     Raises `NotFound` for an unknown thread or agent, `BadRequest` for anything else that is against it.
     """
     _check_reachable(stores, actor, [name])
-    now_ms = stores.clock.now_ms()
     change = stores.threads.add(actor.session_id, thread_id, requester=actor.name, name=name)
     thread = _existing(change.thread, thread_id)
     if not change.made:
@@ -85,12 +94,7 @@ def add_participant(stores: "Stores", actor: Actor, thread_id: str, name: str) -
         if name in thread.participants:
             raise BadRequest(f"the agent {name!r} takes part in the thread {thread_id!r} already")
         _raced(thread)
-    _tell(
-        stores,
-        actor,
-        ThreadParticipantAdded(timestamp=now_ms, thread_id=thread_id, name=name),
-        seq=thread.change_count,
-    )
+    _append(stores, actor, lambda stamp_ms: ThreadParticipantAdded(timestamp=stamp_ms, thread_id=thread_id, name=name))
 
 
 def remove_participant(stores: "Stores", actor: Actor, thread_id: str, name: str) -> None:
@@ -98,7 +102,6 @@ def remove_participant(stores: "Stores", actor: Actor, thread_id: str, name: str
 
     Raises `NotFound` for an unknown thread, `BadRequest` for anything else that is against it.
     """
-    now_ms = stores.clock.now_ms()
     change = stores.threads.remove(actor.session_id, thread_id, requester=actor.name, name=name)
     thread = _existing(change.thread, thread_id)
     if not change.made:
@@ -106,11 +109,8 @@ def remove_participant(stores: "Stores", actor: Actor, thread_id: str, name: str
         _check_takes_part(thread, actor.name)
         _check_takes_part(thread, name)
         _raced(thread)
-    _tell(
-        stores,
-        actor,
-        ThreadParticipantRemoved(timestamp=now_ms, thread_id=thread_id, name=name),
-        seq=thread.change_count,
+    _append(
+        stores, actor, lambda stamp_ms: ThreadParticipantRemoved(timestamp=stamp_ms, thread_id=thread_id, name=name)
     )
 
 
@@ -122,37 +122,52 @@ def send(stores: "Stores", actor: Actor, thread_id: str, content: str, mentions:
     """
     if actor.name in mentions:
         raise BadRequest(f"the agent {actor.name!r} cannot mention itself")
-    change = stores.threads.take_place(actor.session_id, thread_id, sender=actor.name, mentions=mentions)
-    thread = _existing(change.thread, thread_id)
-    if not change.made:
-        _check_open(thread)
-        _check_takes_part(thread, actor.name)
-        absent = [name for name in mentions if name not in thread.participants]
-        if absent:
-            raise NotFound(f"not in the thread {thread_id!r}, so not to be mentioned: {_listed(absent)}")
-        _raced(thread)
+    thread = _existing(_read_for(stores, actor, thread_id), thread_id)
+    _check_open(thread)
+    _check_takes_part(thread, actor.name)
+    absent = [name for name in mentions if name not in thread.participants]
+    if absent:
+        raise NotFound(f"not in the thread {thread_id!r}, so not to be mentioned: {_listed(absent)}")
     message = SessionThreadMessage(
         id=str(uuid.uuid4()),
         thread_id=thread_id,
         text=content,
         sender_name=actor.name,
         mention_names=mentions,
-        timestamp=stores.clock.now_ms(),  # now, not before the update: the shorter ago, the fewer readers are past it
+        timestamp=0,
     )
-    _tell(stores, actor, ThreadMessageSent(timestamp=message.timestamp, message=message), seq=thread.message_count)
-    return message
+
+    def told(stamp_ms: int) -> ThreadMessageSent:
+        return ThreadMessageSent(timestamp=stamp_ms, message=message.model_copy(update={"timestamp": stamp_ms}))
+
+    return message.model_copy(update={"timestamp": _append(stores, actor, told).stamp_ms})
 
 
-def views(stores: "Stores", session_id: str, *, at_most_bytes: int | None = None) -> list[SessionThread]:
-    """Return all threads of a session, oldest first, each with its messages in the order of the thread.
+def _read_for(stores: "Stores", actor: Actor, thread_id: str) -> ThreadRecord | None:
+    # An agent's first request may have waited for others after it was read.
+    fresh = actor.agent.connected_at_ms is not None or not actor.agent.blocking
+    if fresh and actor.thread is not None and actor.thread.thread_id == thread_id:
+        return actor.thread
+    return stores.threads.find(actor.session_id, thread_id)
+
+
+def views(
+    stores: "Stores", session_id: str, *, live: bool = True, at_most_bytes: int | None = None
+) -> list[SessionThread]:
+    """Return all threads of a session, oldest first, each with its messages in the order of the log.
 
     Raises `TooLarge` as soon as the messages have more than ``at_most_bytes``.
     """
     records = stores.threads.of_session(session_id)
-    if not any(record.state == "open" and record.message_count for record in records):
+    if not any(record.state == "open" for record in records):
         return [view(record) for record in records]
-    entries = stores.log.since(session_id, 0)
+    entries = stores.log.read(session_id, live=live)
     return with_messages(records, entries if at_most_bytes is None else _bounded(entries, records, at_most_bytes))
+
+
+def is_live(session: SessionRecord) -> bool:
+    """Tell whether the log of a session still grows by what its agents do."""
+    return session.status != "closing"
 
 
 def _bounded(entries: Iterable[LogEntry], records: list[ThreadRecord], at_most_bytes: int) -> Iterator[LogEntry]:
@@ -175,51 +190,55 @@ def find(stores: "Stores", session_id: str, thread_id: str) -> ThreadRecord:
 
 
 def messages(
-    stores: "Stores", thread: ThreadRecord, start: str | None
+    stores: "Stores", session: SessionRecord, thread: ThreadRecord, start: str | None
 ) -> Iterator[tuple[str, SessionThreadMessage | None]]:
-    """Read a thread's messages in the order in which they were written, each once, from behind a position on.
+    """Read a thread's messages in the order of the log, from behind a position on.
 
     Gives each entry of the log that it passes, with its position: a message of the thread or ``None``. A closed
-    thread has none.
+    thread has none. Raises `BadRequest` for a ``start`` that is not a position.
     """
+    if start is not None and not start.isdecimal():
+        raise BadRequest("cursor: it was given by an earlier version of this listing")
     if thread.state != "open":
         return
-    for entry in stores.log.behind(thread.session_id, start):
-        event = entry.event
-        if event["type"] != "thread_message_sent" or event["message"]["threadId"] != thread.thread_id:
-            yield entry.position, None
-            continue
-        message = SessionThreadMessage.model_validate(event["message"])
-        yield entry.position, None if _told_before(stores, thread, entry, message) else message
-
-
-def _told_before(stores: "Stores", thread: ThreadRecord, entry: LogEntry, message: SessionThreadMessage) -> bool:
-    """Tell whether an entry is the copy of an earlier one: a writer repeats what took it too long (`store.log`)."""
-    if entry.at_ms - message.timestamp <= WRITE_LIMIT_MS:
-        return False
-    for earlier in stores.log.since(thread.session_id, message.timestamp):
-        if earlier.at_ms >= entry.at_ms:
-            return False
-        if earlier.id == entry.id:
-            return True
-    return False
+    for entry in stores.log.read(session.session_id, int(start or 0) + 1, live=is_live(session)):
+        message = entry.event["message"] if entry.event["type"] == "thread_message_sent" else None
+        wanted = message is not None and message["threadId"] == thread.thread_id
+        yield str(entry.position), SessionThreadMessage.model_validate(message) if wanted else None
 
 
 def with_messages(records: list[ThreadRecord], entries: Iterable[LogEntry]) -> list[SessionThread]:
     """Put the messages among these entries of the log into their threads; closed threads show none."""
-    found: dict[str, dict[str, tuple[int, SessionThreadMessage]]] = {
-        record.thread_id: {} for record in records if record.state == "open"
+    found: dict[str, list[SessionThreadMessage]] = {
+        record.thread_id: [] for record in records if record.state == "open"
     }
     for entry in entries:
+        if entry.event["type"] == "thread_message_sent" and entry.event["message"]["threadId"] in found:
+            message = SessionThreadMessage.model_validate(entry.event["message"])
+            found[message.thread_id].append(message)
+    return [view(record, found.get(record.thread_id, [])) for record in records]
+
+
+def message_counts(stores: "Stores", session: SessionRecord) -> dict[str, int]:
+    """Count the messages of each thread of a session, going on from where somebody counted last."""
+    kept = stores.message_counts.find(session.session_id)
+    counts, position = Counter(kept.by_thread), kept.position
+    for entry in stores.log.read(session.session_id, position + 1, live=is_live(session)):
+        position = entry.position
         if entry.event["type"] == "thread_message_sent":
-            message = entry.event["message"]
-            if message["threadId"] in found:
-                found[message["threadId"]][entry.id] = (entry.seq or 0, SessionThreadMessage.model_validate(message))
-    in_order = {thread: sorted(places.values(), key=lambda place: place[0]) for thread, places in found.items()}
-    return [view(record, [message for _, message in in_order.get(record.thread_id, [])]) for record in records]
+            counts[entry.event["message"]["threadId"]] += 1
+    if is_live(session) and position - kept.position > COUNTED_ANEW:
+        stores.message_counts.keep(session.session_id, Counted(position, counts), expires_at=session.expires_at)
+    return counts
 
 
-def overview(record: ThreadRecord) -> SessionThreadOverview:
+def overviews(stores: "Stores", session: SessionRecord) -> Callable[[ThreadRecord], SessionThreadOverview]:
+    """Return what makes overviews of a session's threads; the messages are counted for the first open one."""
+    counts = cache(lambda: message_counts(stores, session))
+    return lambda record: _overview(record, counts().get(record.thread_id, 0) if record.state == "open" else 0)
+
+
+def _overview(record: ThreadRecord, message_count: int) -> SessionThreadOverview:
     """Return a thread without its messages. A closed one has none left."""
     whole = view(record)
     return SessionThreadOverview(
@@ -227,7 +246,7 @@ def overview(record: ThreadRecord) -> SessionThreadOverview:
         name=whole.name,
         creator_name=whole.creator_name,
         participants=whole.participants,
-        message_count=record.message_count if record.state == "open" else 0,
+        message_count=message_count,
         state=whole.state,
         timestamp=whole.timestamp,
     )
@@ -248,9 +267,14 @@ def view(record: ThreadRecord, messages: Iterable[SessionThreadMessage] = ()) ->
     )
 
 
-def _tell(stores: "Stores", actor: Actor, event: SessionEvent, *, seq: int) -> None:
-    stores.log.append(
-        actor.session_id, event.to_wire(), at_ms=event.timestamp, expires_at=actor.agent.expires_at, seq=seq
+def _append(
+    stores: "Stores", actor: Actor, told: Callable[[int], SessionEvent], ticket: Ticket | None = None
+) -> LogEntry:
+    return stores.log.append(
+        actor.session_id,
+        lambda stamp_ms: told(stamp_ms).to_wire(),
+        expires_at=actor.agent.expires_at,
+        ticket=ticket,
     )
 
 

@@ -15,7 +15,7 @@ from mcp_types import INVALID_REQUEST
 from chalicelib import telemetry
 from chalicelib.aws.errors import is_transient
 from chalicelib.domain import actors, errors, waits
-from chalicelib.mcp import envelope, methods, protocol, resumption
+from chalicelib.mcp import envelope, methods, protocol, resumption, tools
 from chalicelib.mcp.protocol import Message, ProtocolError
 from chalicelib.wire.base import RouteException
 
@@ -69,7 +69,7 @@ def handle(stores: "Stores", request: Request) -> Response:
 
 
 def _handle(stores: "Stores", request: Request) -> Response:
-    actor = actors.by_secret(stores, request.secret)
+    actor = actors.by_secret(stores, request.secret, tools.read_beside(request.body))
     if request.method == "DELETE":  # there is no session of the transport that could end
         return Response(200)
     with telemetry.about(namespace=actor.session.namespace, session=actor.session_id, agent=actor.name):

@@ -1,6 +1,8 @@
 """The two resources: how to use the tools that an agent has, and the state of things as it sees them."""
 
 import json
+from collections.abc import Iterator
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from mcp_types import Resource
@@ -105,9 +107,12 @@ def instruction(agent: AgentRecord) -> str:
 def state(stores: "Stores", actor: Actor) -> str:
     """Tell an agent who it is, the time, whom it knows, and what its threads hold."""
     now_ms = stores.clock.now_ms()
+    # The log first, and then the threads: a wait from the time below on begins behind all that is shown here.
+    entries = stores.log.latest_first(actor.session_id)
+    newest = list(islice(entries, 1))
     known = [other for other in stores.agents.of_session(actor.session_id) if other.name in actor.agent.links]
     mine = [thread for thread in stores.threads.of_session(actor.session_id) if actor.name in thread.participants]
-    shown, notes = _threads(stores, actor, mine)
+    shown, notes = _threads(stores, actor, mine, chain(newest, entries))
     return "\n\n".join(
         [
             "# State",
@@ -116,7 +121,7 @@ def state(stores: "Stores", actor: Actor) -> str:
                 {
                     "name": actor.name,
                     "session": actor.session_id,
-                    "currentUnixTime": now_ms,
+                    "currentUnixTime": newest[0].stamp_ms + 1 if newest else now_ms,
                     "time": iso_from_ms(now_ms),
                 }
             ),
@@ -138,19 +143,23 @@ def state(stores: "Stores", actor: Actor) -> str:
     )
 
 
-def _threads(stores: "Stores", actor: Actor, mine: list[ThreadRecord]) -> tuple[list[dict[str, Any]], list[str]]:
+def _threads(
+    stores: "Stores", actor: Actor, mine: list[ThreadRecord], entries: Iterator[LogEntry]
+) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the agent's latest threads with their latest messages, and what is to be said of those left out."""
     notes = []
     latest = _latest_threads(mine)
     if len(latest) < len(mine):
         notes.append(f"Of your {len(mine)} threads the {len(latest)} latest are shown.")
         mine = latest
-    expected = sum(thread.message_count for thread in mine if thread.state == "open")
-    entries = _latest_messages(stores, actor.session_id, mine) if expected else []
-    views = [_view(view) for view in threads.with_messages(mine, reversed(entries))]
-    found = sum(len(view["messages"]) for view in views)
-    if found < expected:
-        notes.append(f"Of {expected} messages the {found} latest are shown.")
+    wanted = {thread.thread_id for thread in mine if thread.state == "open"}
+    found, whole = _latest_messages(entries, wanted) if wanted else ([], True)
+    views = [_view(view) for view in threads.with_messages(mine, reversed(found))]
+    if not whole:
+        counts = threads.message_counts(stores, actor.session)
+        there = sum(counts.get(thread, 0) for thread in wanted)
+        if there > len(found):
+            notes.append(f"Of {there} messages the {len(found)} latest are shown.")
     return views, notes
 
 
@@ -185,21 +194,22 @@ def _size(value: Any) -> int:
     return len(json.dumps(value, ensure_ascii=False, indent=2).encode())
 
 
-def _latest_messages(stores: "Stores", session_id: str, mine: list[ThreadRecord]) -> list[LogEntry]:
-    wanted = {thread.thread_id for thread in mine if thread.state == "open"}
+def _latest_messages(entries: Iterator[LogEntry], wanted: set[str]) -> tuple[list[LogEntry], bool]:
+    """Return the latest messages of some threads, latest first, and whether these are all."""
     found: list[LogEntry] = []
     left = STATE_BYTES
-    for looked, entry in enumerate(stores.log.latest_first(session_id, page=500)):
-        if looked >= _LOOKED_THROUGH or left <= 0:
-            break
-        message = entry.event.get("message")
-        if entry.event["type"] != "thread_message_sent" or not message or message["threadId"] not in wanted:
+    for looked, entry in enumerate(entries):
+        if looked >= _LOOKED_THROUGH:
+            return found, False
+        if entry.event["type"] != "thread_message_sent" or entry.event["message"]["threadId"] not in wanted:
             continue
+        message = entry.event["message"]
         message["text"] = _cut(message["text"])
         left -= _size(message)
-        if left > 0:
-            found.append(entry)
-    return found
+        if left <= 0:
+            return found, False
+        found.append(entry)
+    return found, True
 
 
 def _block(value: Any) -> str:

@@ -6,6 +6,7 @@ A tool is a wire model that it takes, one that it answers, and a domain function
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
@@ -37,10 +38,12 @@ class Invocation:
     hold_ms: int | None
 
     def terms(self, given: wire.WaitInput) -> waits.Terms:
-        """Return what a wait was asked for; it is shorter where the door closes earlier."""
-        left_ms = max(0, self.deadline_ms - self.stores.clock.now_ms())
-        wanted_ms = given.max_wait_ms if self.hold_ms is not None else min(given.max_wait_ms, left_ms)
-        return waits.Terms(from_ms=given.current_unix_time, max_wait_ms=wanted_ms, hold_ms=self.hold_ms)
+        """Return from when on, and until when, it is waited: a wait that is held to its end ends with the request."""
+        now_ms = self.stores.clock.now_ms()
+        asked_ms = now_ms + min(given.max_wait_ms, wire.MAX_WAIT_MS)
+        if self.hold_ms is None:
+            return waits.Terms(from_ms=given.current_unix_time, deadline_ms=min(asked_ms, self.deadline_ms))
+        return waits.Terms(from_ms=given.current_unix_time, deadline_ms=asked_ms, hold_until_ms=now_ms + self.hold_ms)
 
 
 def _create_thread(at: Invocation, given: wire.CreateThreadInput) -> WireModel:
@@ -180,6 +183,18 @@ CORAL_TOOLS = [
         plugin="close_session_tool",
     ),
 ]
+
+
+_THREAD_ID = re.compile(rb'"threadId"\s*:\s*"([^"\\]{1,256})"')
+
+
+def read_beside(body: bytes) -> actors.Beside:
+    """Return what a request seems to need besides its agent, so that both are read in one call.
+
+    The body is not parsed yet, and its sender not known: this is a guess, and what does not fit is read again.
+    """
+    thread_id = _THREAD_ID.search(body) if b'"coral_send_message"' in body else None
+    return actors.Beside(thread_id[1].decode("utf-8", "replace") if thread_id else None, b'"coral_wait_for_' in body)
 
 
 def coral_tools_of(agent: AgentRecord) -> list[CoralTool]:

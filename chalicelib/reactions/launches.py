@@ -101,4 +101,4 @@ def _append(services: "Services", agent: AgentRecord, kind: str, *, at_ms: int, 
     if reason is not None:
         event["reason"] = reason
     entry_id = f"{kind}-{agent.position}"
-    services.log.append(agent.session_id, event, at_ms=at_ms, expires_at=agent.expires_at, entry_id=entry_id)
+    services.log.append_once(agent.session_id, event, entry_id=entry_id, expires_at=agent.expires_at)

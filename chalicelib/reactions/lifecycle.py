@@ -10,6 +10,7 @@ from chalicelib.aws.errors import is_aws_error
 from chalicelib.aws.tasks import NoCapacity
 from chalicelib.reactions import launches, reports
 from chalicelib.store.log import SESSION_CLOSING
+from chalicelib.store.session_items import ENDS_S
 from chalicelib.store.sessions import CloseReason, SessionRecord
 from chalicelib.wire.base import iso_from_ms
 from chalicelib.wire.sessions import HoldAfterExit, MinimumTime, SessionRuntimeSettings
@@ -128,7 +129,7 @@ def hold_until_ms(session: SessionRecord) -> int:
 
 def remove_session(services: "Services", namespace: str, session_id: str) -> bool:
     """Delete a slice of a closed session, its record last; ``True`` when it is gone."""
-    if not services.session_items.purge(session_id, at_most=PURGE_SLICE):
+    if not services.session_items.purge(session_id, at_most=PURGE_SLICE, waits_end=True):
         return False
     services.sessions.remove(namespace, session_id, status="closing")
     return True
@@ -151,13 +152,16 @@ def task_stopped(
 
 
 def announce_closing(services: "Services", session: SessionRecord) -> None:
-    """End the waits of a session that is closing, and let its lifecycle go on."""
-    at_ms = session.closing_at_ms or services.clock.now_ms()
-    now_ms = services.clock.now_ms()
-    event = {"type": SESSION_CLOSING, "timestamp": iso_from_ms(at_ms)}
-    # The purge leaves it, or comes before it; it expires by itself: no wait lasts longer than a minute.
-    services.log.append(
-        session.session_id, event, at_ms=now_ms, expires_at=now_ms // 1000 + 3600, entry_id=SESSION_CLOSING
-    )
+    """Let the lifecycle of a session that is closing go on, and wake whoever waits in it."""
+    # First of all: what ends the session does not wait for a log whose writes are slow.
     if session.task_token is not None:
         services.machines.end_run(session.task_token)
+    event = {"type": SESSION_CLOSING, "timestamp": iso_from_ms(session.closing_at_ms or services.clock.now_ms())}
+    # The purge leaves it, or comes before it; it expires by itself: no wait lasts longer than a minute.
+    services.log.append(
+        session.session_id,
+        lambda _: event,
+        entry_id=SESSION_CLOSING,
+        expires_at=services.clock.now_ms() // 1000 + ENDS_S,
+        log_expires_at=session.expires_at,
+    )

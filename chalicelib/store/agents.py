@@ -12,10 +12,6 @@ _PREFIX = "AGENT#"
 _OPTIONS_PREFIX = "OPTIONS#"
 
 
-#: How many of the messages that an agent was given its record keeps, the latest.
-MOST_GIVEN = 32
-
-
 #: ``waiting`` for its task, ``running`` in it, ``stopped`` for good.
 AgentStatus = Literal["waiting", "running", "stopped"]
 
@@ -53,10 +49,6 @@ class AgentRecord(Record):
     connected_at_ms: int | None = None
     #: Its waits under way: id of the wait to the time (epoch ms) until which that is believed.
     waits: dict[str, int] = dataclasses.field(default_factory=dict)
-    #: What its last wait has seen of the log (`domain.waits.Heard`).
-    heard: dict[str, Any] | None = None
-    #: The messages that it was given lately: ids of their log entries to their stamps.
-    given: dict[str, int] = dataclasses.field(default_factory=dict)
     started_at_ms: int | None = None
     stopped_at_ms: int | None = None
     stopped_reason: str | None = None
@@ -191,36 +183,10 @@ class Agents:
             values={":until": until_ms},
         )
 
-    def end_wait(
-        self,
-        agent: AgentRecord,
-        wait_id: str,
-        *,
-        heard: dict[str, Any] | None,
-        given: tuple[str, int] | None = None,
-    ) -> bool:
-        """Forget a wait, whether it was noted or not, and keep what it has seen of the log and what it was given.
-
-        Each message given has a place of its own, so that two waits that end at once both leave theirs.
-        """
-        keep: list[str] = []
-        values: dict[str, Any] = {}
-        if heard is not None:
-            keep.append("#heard = :heard")
-            values[":heard"] = heard
-        forget = [f"#waits.#{wait_id}"]
-        if given is not None:
-            keep.append(f"#given.#{given[0]} = :given")
-            values[":given"] = given[1]
-            latest = sorted(agent.given, key=lambda entry_id: agent.given[entry_id])
-            forget += [f"#given.#{entry_id}" for entry_id in latest[: -MOST_GIVEN + 1] if entry_id != given[0]]
-        change = f"SET {', '.join(keep)} " if keep else ""
+    def end_wait(self, agent: AgentRecord, wait_id: str) -> bool:
+        """Forget a wait."""
         return self._changed(
-            agent.session_id,
-            agent.name,
-            f"{change}REMOVE {', '.join(forget)}",
-            when="attribute_exists(#waits)",
-            values=values,
+            agent.session_id, agent.name, f"REMOVE #waits.#{wait_id}", when="attribute_exists(#waits)", values={}
         )
 
     def _changed(self, session_id: str, name: str, change: str, *, when: str, values: dict[str, Any]) -> bool:

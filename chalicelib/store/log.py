@@ -1,32 +1,48 @@
-"""``EVENT#`` of the session-items table: the append-only log of a session, messages included.
+"""``EVENT#`` and ``HEAD`` of the session-items table: the append-only log of a session, messages included.
 
-Keys are ``EVENT#<ms, 13 digits>#<ulid>``, hence ordered by time: the time at which the entry was written, as its
-writer's clock has it. Two things stand between that and what a reader may rely on:
+An entry's key is its position in the log, counted from 1. A writer first draws the next position from the session's
+head, and with it a stamp later than the last one; then it puts the entry there, on condition that nothing is. Readers
+go from position to position. One that is missing while later ones are there was drawn by a writer who is slow, or has
+crashed: after `HOLE_MS` whoever needs to pass it puts a *void* there, by the same condition. The slow writer's own put
+then fails, and it draws anew. So
 
-- Clocks of two writers differ by milliseconds, and a key is stamped before its write has gone through. So a reader who
-  follows the log reads the last ``OVERLAP_MS`` again with each poll, and skips what it has seen (`Follower`).
-- A write may take longer than any overlap: a throttled call, a frozen Lambda. A writer whose write took longer than
-  ``WRITE_LIMIT_MS`` writes the entry again under a fresh key, with the same id, until one write was quick enough. An
-  entry that was acknowledged has therefore one key that is at most ``WRITE_LIMIT_MS`` older than its appearance, and
-  ``OVERLAP_MS - WRITE_LIMIT_MS`` is left for the clocks. Readers see such an entry once: by its id.
+- an entry that was acknowledged is at one position, which every reader passes: none is missed, none comes twice;
+- all readers see one order, and no clock decides anything;
+- stamps rise with positions, so a time is a place in the log.
 """
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import chain, islice
 from typing import Any
 
 from chalicelib.clock import Clock
-from chalicelib.store.items import Item
+from chalicelib.store.items import Item, Key, Unprocessed
 from chalicelib.store.table import Table
 
 _PREFIX = "EVENT#"
+#: Behind every position; keys of earlier versions of this log, which began with a time in ms, are behind it too.
+_END = f"{_PREFIX}1"
+_HEAD = "HEAD"
+_ONCE_PREFIX = "ONCE#"
 
-#: How far a follower reads back behind its last poll.
-OVERLAP_MS = 2_000
-#: How long a write may take before the entry is written again under a fresh key.
-WRITE_LIMIT_MS = 1_000
-_MOST_WRITES = 5
+#: How long a reader leaves a missing position to its writer, counted from when that reader first saw it missing.
+HOLE_MS = 1_000
+#: Pause (s) between two looks at a missing position.
+_HOLE_PAUSE_S = 0.1
+#: More missing positions at once than writers can leave: the log is being purged, and nothing is to come.
+_MOST_MISSING = 1_000
+#: How many positions in a row are looked at for the next one that is there.
+_MOST_DEAD = 100
+#: How long a writer goes on drawing positions when others close those that it is too slow for.
+_LONGEST_APPEND_MS = 15_000
+#: How many entries a reader asks for at first, and at most, in one call.
+_FIRST_PAGE, _LARGEST_PAGE = 50, 2_000
+#: How many of the last entries a follower reads at once: what a time is asked for is mostly among them.
+_NEAR = 10
+#: How many sessions a writer remembers the last stamp of.
+_MOST_REMEMBERED = 10_000
 
 #: A `SessionEvent` in wire form.
 Event = dict[str, Any]
@@ -36,26 +52,28 @@ Event = dict[str, Any]
 #: own and no `SessionEvent`: who shows the log to clients leaves it out.
 SESSION_CLOSING = "session_closing"
 
+#: Type of the entry at a position whose writer never came. It says nothing, and is no `SessionEvent` either.
+VOID = "void"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ticket:
+    """A position of the log that a writer has drawn for itself, and the stamp (epoch ms) of what it puts there."""
+
+    position: int
+    stamp_ms: int
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LogEntry:
-    """One entry of a log. Copies of one entry share their id."""
+    """One entry of a log."""
 
     id: str
-    #: The time in its key, in epoch ms: when it was written, which for most is when it happened.
-    at_ms: int
+    position: int
+    #: Later than that of any entry before it, epoch ms: when it was written, as far as its writer's clock is right.
+    stamp_ms: int
     event: Event
-    #: Where it stands in its thread: a message's place, or of another change the count of such changes.
-    seq: int | None = None
-
-    @property
-    def position(self) -> str:
-        """Where it stands in the log."""
-        return f"{self.at_ms:013d}#{self.id}"
-
-
-class SlowWrite(Exception):
-    """DynamoDB took several writes of one entry, each too late for its followers."""
+    expires_at: int
 
 
 class Log:
@@ -63,92 +81,286 @@ class Log:
 
     def __init__(self, table: Table) -> None:
         self._table = table
+        #: The last stamps that this process knows of: a head has that one, or a later one.
+        self._latest: dict[str, int] = {}
+
+    @property
+    def clock(self) -> Clock:
+        """The clock of its writers and readers."""
+        return self._table.clock
+
+    # Writing
+
+    def draw(self, session_id: str, *, expires_at: int) -> Ticket:
+        """Draw the next position; the first draw makes the head, which lives until ``expires_at`` (epoch s).
+
+        The stamp is the clock's time, or a millisecond more than the last stamp when the clock is behind that. A writer
+        who does not know yet that it is behind learns it by a first call in vain.
+        """
+        now_ms = self._table.clock.now_ms()
+        count = (
+            "SET #position = if_not_exists(#position, :zero) + :one, #expiresAt = if_not_exists(#expiresAt, :expires), "
+        )
+        values = {":zero": 0, ":one": 1, ":expires": expires_at, ":now": now_ms}
+        if self._latest.get(session_id, -1) < now_ms:
+            drawn, head = self._table.try_update(
+                head_key_of(session_id),
+                f"{count}#stampMs = :now",
+                when="attribute_not_exists(#stampMs) OR #stampMs < :now",
+                values=values,
+            )
+            if drawn and head:
+                return self._remembered(session_id, head)
+        head = self._table.update(
+            head_key_of(session_id), f"{count}#stampMs = if_not_exists(#stampMs, :now) + :one", values=values
+        )
+        assert head is not None, "an update without a condition is made"
+        return self._remembered(session_id, head)
+
+    def _remembered(self, session_id: str, head: Item) -> Ticket:
+        if len(self._latest) >= _MOST_REMEMBERED:
+            self._latest.clear()
+        self._latest[session_id] = head["stampMs"]
+        return head_of(head)
 
     def append(
         self,
         session_id: str,
-        event: Event,
+        told: Callable[[int], Event],
         *,
-        at_ms: int,
         expires_at: int,
-        seq: int | None = None,
         entry_id: str | None = None,
-    ) -> str:
-        """Add an event that happened ``at_ms`` and return the id of its entry.
+        ticket: Ticket | None = None,
+        log_expires_at: int | None = None,
+    ) -> LogEntry:
+        """Append what ``told`` says of the stamp that the entry gets, at a ``ticket`` if one is drawn already.
 
-        The key is stamped with ``at_ms`` as long as that is fresh, else with the time of the write. What happens once
-        and may be told twice is given an ``entry_id``: readers see it once.
+        The log lives until ``log_expires_at`` where that is another time than the entry's. Raises `Unprocessed` when
+        writes are so slow that readers close each position before its entry comes.
         """
         if entry_id is None:
             from ulid import ULID
 
             entry_id = str(ULID())
-        item: Item = {"sessionId": session_id, "expiresAt": expires_at, **_packed(event)}
-        if seq is not None:
-            item["seq"] = seq
-        stamp_ms = at_ms
-        for _ in range(_MOST_WRITES):
-            now_ms = self._table.clock.now_ms()
-            if abs(now_ms - stamp_ms) > WRITE_LIMIT_MS:
-                stamp_ms = now_ms
-            self._table.put({**item, "item": f"{_PREFIX}{stamp_ms:013d}#{entry_id}"})
-            if self._table.clock.now_ms() - stamp_ms <= WRITE_LIMIT_MS:
-                return entry_id
-        raise SlowWrite(f"an entry of the log took {_MOST_WRITES} writes of more than {WRITE_LIMIT_MS} ms")
+        for drawn in self._tickets(session_id, log_expires_at or expires_at, ticket):
+            entry = LogEntry(entry_id, drawn.position, drawn.stamp_ms, told(drawn.stamp_ms), expires_at)
+            if self._put(session_id, entry):
+                return entry
+        raise AssertionError("tickets end with an error")
 
-    def since(self, session_id: str, from_ms: int, *, limit: int | None = None) -> Iterator[LogEntry]:
-        """Read all entries stamped at or after ``from_ms``, oldest first. An entry may come twice (see above)."""
-        items = self._table.query(
-            "#sessionId = :session AND #item BETWEEN :from AND :to",
-            {":session": session_id, ":from": f"{_PREFIX}{_digits(from_ms)}#", ":to": f"{_PREFIX}~"},
-            limit=limit,
-        )
-        return map(_entry, items)
+    def append_once(self, session_id: str, event: Event, *, entry_id: str, expires_at: int) -> None:
+        """Append an event under an id that is its own: however often it is told, the log has it once.
 
-    def behind(self, session_id: str, position: str | None) -> Iterator[LogEntry]:
-        """Read all entries behind a `LogEntry.position`, oldest first. An entry may come twice (see above)."""
-        start = {"sessionId": session_id, "item": _PREFIX + position} if position else None
-        items = self._table.query(
-            "#sessionId = :session AND begins_with(#item, :prefix)",
-            {":session": session_id, ":prefix": _PREFIX},
-            start=start,
-        )
-        return map(_entry, items)
+        A marker says at which position it is, or is going to be. Raises `Unprocessed` as `append` does.
+        """
+        key = {"sessionId": session_id, "item": _ONCE_PREFIX + entry_id}
+        free, values = "attribute_not_exists(#position)", dict[str, Any]()
+        for drawn in self._tickets(session_id, expires_at):
+            _, marker = self._table.try_update(
+                key,
+                "SET #position = :drawn, #stampMs = :stamp, #expiresAt = :expires",
+                when=free,
+                values={**values, ":drawn": drawn.position, ":stamp": drawn.stamp_ms, ":expires": expires_at},
+            )
+            if marker is None:  # purged with its session
+                return
+            if marker["position"] != drawn.position:  # it has its position: what was drawn here is for nobody
+                self._void(session_id, drawn, expires_at)
+            if self._put(session_id, LogEntry(entry_id, marker["position"], marker["stampMs"], event, expires_at)):
+                return
+            free, values = "#position = :voided", {":voided": marker["position"]}
 
-    def latest_first(self, session_id: str, *, page: int | None = None) -> Iterator[LogEntry]:
-        """Read the log backwards, ``page`` entries a call, for as long as the reader goes on."""
-        items = self._table.query(
-            "#sessionId = :session AND begins_with(#item, :prefix)",
-            {":session": session_id, ":prefix": _PREFIX},
-            limit=page,
-            backwards=True,
-        )
-        return map(_entry, items)
+    def _tickets(self, session_id: str, expires_at: int, first: Ticket | None = None) -> Iterator[Ticket]:
+        until_ms = self._table.clock.now_ms() + _LONGEST_APPEND_MS
+        yield first or self.draw(session_id, expires_at=expires_at)
+        while self._table.clock.now_ms() < until_ms:
+            yield self.draw(session_id, expires_at=expires_at)
+        raise Unprocessed("each write of an entry of the log came too late for its position")
+
+    def _put(self, session_id: str, entry: LogEntry) -> bool:
+        """Put an entry at its position; ``False`` when that was closed meanwhile.
+
+        An entry of this id that is there already is this one: the SDK has put it twice, or a reaction that ran twice.
+        """
+        done, found = self._table.try_put(_item(session_id, entry), when="attribute_not_exists(#item)")
+        return done or (found is not None and found["id"] == entry.id)
+
+    def _void(self, session_id: str, ticket: Ticket, expires_at: int) -> LogEntry | None:
+        """Close a position; return what is there now, which may be the entry of its writer."""
+        void = LogEntry(VOID, ticket.position, ticket.stamp_ms, {"type": VOID}, expires_at)
+        done, found = self._table.try_put(_item(session_id, void), when="attribute_not_exists(#item)")
+        return void if done else _entry(found) if found else None
+
+    # Reading
+
+    def head(self, session_id: str) -> Ticket | None:
+        """Return what was drawn last; ``None`` when nothing ever was."""
+        item = self._table.get(head_key_of(session_id))
+        return head_of(item) if item else None
+
+    def pages(self, session_id: str, first: int = 1, *, live: bool = True) -> Iterator[list[LogEntry]]:
+        """Read the log on from a position to its end, voids included: each position once, in their order.
+
+        A page is what can be read without waiting. Where nobody writes any more, not being ``live``, nobody waits for
+        what is missing either.
+        """
+        limit = _FIRST_PAGE
+        while True:
+            items = self._between(session_id, first, limit=limit)
+            for run in self.whole(session_id, list(map(_entry, items)), first, live=live):
+                yield run
+                first = run[-1].position + 1
+            if len(items) < limit:
+                return
+            limit = min(4 * limit, _LARGEST_PAGE)
+
+    def read(self, session_id: str, first: int = 1, *, live: bool = True) -> Iterator[LogEntry]:
+        """Read the log entry by entry; see `pages`."""
+        return chain.from_iterable(self.pages(session_id, first, live=live))
+
+    def latest_first(self, session_id: str) -> Iterator[LogEntry]:
+        """Read the log of a live session backwards, for as long as the reader goes on."""
+        head = self.head(session_id)
+        top, page = head.position if head else 0, _FIRST_PAGE
+        above: int | None = None  # at first, the end may have moved since
+        while top > 0:
+            first = max(1, top - page + 1)
+            # With the one above, which shows whether the last of this page is missing.
+            entries = self._entries(session_id, first, above)
+            found = list(chain.from_iterable(self.whole(session_id, entries, first, live=True)))
+            yield from (entry for entry in reversed(found) if entry.position != above)
+            top, above, page = first - 1, first, min(4 * page, _LARGEST_PAGE)
+
+    def follow(self, session_id: str, from_ms: int, head: Ticket | None = None) -> "Follower":
+        """Return a follower that begins at the first entry stamped at or after a time, or a little before it.
+
+        ``head`` is what is known of the head, however old.
+        """
+        if from_ms <= 0:
+            return Follower(self, session_id, 1)
+        head = head or self.head(session_id)
+        first = max(1, (head.position if head else 0) - _NEAR + 1)
+        entries = self._entries(session_id, first)
+        if first == 1 or (entries and entries[0].stamp_ms < from_ms):
+            return Follower(self, session_id, first, entries)
+        return Follower(self, session_id, self._search(session_id, from_ms, first))
+
+    def _search(self, session_id: str, from_ms: int, high: int) -> int:
+        """Return a position below which all is stamped before a time, and hardly more than a page before the first."""
+        low, step = high, _NEAR
+        while low > 1:
+            low, step = max(1, low - step), 4 * step
+            if self._stamp_at(session_id, low) < from_ms:
+                break
+            high = low
+        while high - low > _FIRST_PAGE:
+            middle = (low + high) // 2
+            if self._stamp_at(session_id, middle) < from_ms:
+                low = middle
+            else:
+                high = middle
+        return low
+
+    def _stamp_at(self, session_id: str, position: int) -> int:
+        nearest = self._nearest(session_id, position)
+        return nearest.stamp_ms if nearest else -1
+
+    def _nearest(self, session_id: str, position: int) -> LogEntry | None:
+        """Return the entry at a position, or the nearest one before it that is there."""
+        for below in range(position, max(0, position - _MOST_DEAD), -1):
+            if item := self._table.get(_key(session_id, below)):
+                return _entry(item)
+        return None
+
+    def _entries(self, session_id: str, first: int, last: int | None = None) -> list[LogEntry]:
+        return list(map(_entry, self._between(session_id, first, last)))
+
+    def _between(self, session_id: str, first: int, last: int | None = None, limit: int | None = None) -> list[Item]:
+        low = _key(session_id, first)["item"]
+        high = _END if last is None else _key(session_id, last)["item"]
+        values = {":session": session_id, ":first": low, ":last": high}
+        found = self._table.query("#sessionId = :session AND #item BETWEEN :first AND :last", values, limit=limit)
+        return list(islice(found, limit))
+
+    def whole(self, session_id: str, entries: list[LogEntry], first: int, *, live: bool) -> Iterator[list[LogEntry]]:
+        """Yield these entries, which were just read, with all that is missing among them from ``first`` on."""
+        seen_ms = self._table.clock.now_ms()
+        run: list[LogEntry] = []
+        # Behind the end of a session nobody needs what is missing, and its purge leaves holes.
+        live = live and not any(entry.event["type"] == SESSION_CLOSING for entry in entries)
+        for entry in entries:
+            if live and first < entry.position <= first + _MOST_MISSING:
+                if run:
+                    yield run
+                run = self._filled(session_id, range(first, entry.position), entry, seen_ms)
+            run.append(entry)
+            first = entry.position + 1
+        if run:
+            yield run
+
+    def _filled(self, session_id: str, missing: range, behind: LogEntry, seen_ms: int) -> list[LogEntry]:
+        """Wait for what is missing before an entry, and close what has not come `HOLE_MS` after it was seen."""
+        while True:
+            found = {entry.position: entry for entry in self._entries(session_id, missing[0], missing[-1])}
+            if len(found) == len(missing):
+                break
+            if self._table.clock.now_ms() - seen_ms >= HOLE_MS:
+                return self._closed(session_id, missing, behind, found)
+            self._table.clock.sleep(_HOLE_PAUSE_S)
+        return list(found.values())
+
+    def _closed(self, session_id: str, missing: range, behind: LogEntry, found: dict[int, LogEntry]) -> list[LogEntry]:
+        """Put voids where nothing is, from the first on: each is stamped a millisecond after what is before it.
+
+        Whatever its writers drew for the next positions is later than that.
+        """
+        head = self._table.get(head_key_of(session_id))
+        if head is None or "closed" in head:  # purged meanwhile: nothing is to be put any more
+            return list(found.values())
+        before = self._nearest(session_id, missing[0] - 1)
+        stamp_ms = before.stamp_ms if before else 0
+        for position in range(before.position + 1 if before else missing[0], missing.stop):
+            entry = found.get(position) or self._void(session_id, Ticket(position, stamp_ms + 1), behind.expires_at)
+            if entry is not None:
+                found[position], stamp_ms = entry, entry.stamp_ms
+        return [found[position] for position in missing if position in found]
 
 
 class Follower:
-    """Reads a log poll by poll: each entry once, and none that was acknowledged is missed."""
+    """Reads a log on and on, each position once."""
 
-    def __init__(self, log: Log, clock: Clock, session_id: str, from_ms: int) -> None:
+    def __init__(self, log: Log, session_id: str, position: int, in_hand: list[LogEntry] | None = None) -> None:
         self._log = log
-        self._clock = clock
         self._session_id = session_id
-        self._from_ms = from_ms
-        self._seen: dict[str, int] = {}
+        #: What it reads next.
+        self.position = position
+        self._in_hand = in_hand
 
-    def poll(self) -> Iterator[LogEntry]:
-        """Return what is new since the last poll, in the order of the keys. Read it to its end before the next one."""
-        started_ms = self._clock.now_ms()
-        for entry in self._log.since(self._session_id, self._from_ms):
-            if entry.id not in self._seen:
-                self._seen[entry.id] = entry.at_ms
-                yield entry
-        self._from_ms = max(self._from_ms, started_ms - OVERLAP_MS)
-        self._seen = {entry_id: at_ms for entry_id, at_ms in self._seen.items() if at_ms >= self._from_ms}
+    def poll(self) -> Iterator[list[LogEntry]]:
+        """Read what has come since the last poll, page by page."""
+        in_hand, self._in_hand = self._in_hand, None
+        pages = (
+            self._log.pages(self._session_id, self.position)
+            if in_hand is None
+            else self._log.whole(self._session_id, in_hand, self.position, live=True)
+        )
+        for page in pages:
+            self.position = page[-1].position + 1
+            yield page
 
 
-def _digits(time_ms: int) -> str:
-    return f"{min(max(time_ms, 0), 10**13 - 1):013d}"
+def _key(session_id: str, position: int) -> dict[str, str]:
+    return {"sessionId": session_id, "item": f"{_PREFIX}{position:013d}"}
+
+
+def head_key_of(session_id: str) -> Key:
+    """Return the key of a log's head."""
+    return {"sessionId": session_id, "item": _HEAD}
+
+
+def head_of(item: Item) -> Ticket:
+    """Read the head of a log."""
+    return Ticket(item["position"], item["stampMs"])
 
 
 def _packed(event: Event) -> Item:
@@ -164,24 +376,24 @@ def _json(event: Event) -> str:
     return json.dumps(event, separators=(",", ":"), ensure_ascii=False)
 
 
+def _item(session_id: str, entry: LogEntry) -> Item:
+    about = {"expiresAt": entry.expires_at, "id": entry.id, "stampMs": entry.stamp_ms}
+    return {**_key(session_id, entry.position), **about, **_packed(entry.event)}
+
+
 def _entry(item: Item) -> LogEntry:
-    stamp, _, entry_id = item["item"].removeprefix(_PREFIX).partition("#")
     event = json.loads(item["event"])
     if "text" in item:
         event["message"]["text"] = item["text"]
-    return LogEntry(entry_id, int(stamp), event, item.get("seq"))
+    position = int(item["item"].removeprefix(_PREFIX))
+    return LogEntry(item["id"], position, item["stampMs"], event, item["expiresAt"])
 
 
-def is_entry(item: Item) -> bool:
-    """Tell whether an item of a session is an entry of its log."""
-    return str(item["item"]).startswith(_PREFIX)
+def is_head(item: Item) -> bool:
+    """Tell whether an item of a session is the head of its log."""
+    return bool(item["item"] == _HEAD)
 
 
 def ends_waits(item: Item) -> bool:
-    """Tell whether an item is the entry that ends every wait of its session."""
-    return str(item["item"]).endswith(f"#{SESSION_CLOSING}")
-
-
-def written_at_ms(item: Item) -> int:
-    """Return when an entry was written, in epoch ms."""
-    return int(item["item"].removeprefix(_PREFIX).partition("#")[0])
+    """Tell whether an item is an entry that ends every wait of its session."""
+    return item.get("id") == SESSION_CLOSING

@@ -4,12 +4,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from chalicelib.clock import Clock
-from chalicelib.store import agents, namespaces, sessions
+from chalicelib.store import agents, log, namespaces, sessions, threads
 from chalicelib.store.agents import AgentRecord
 from chalicelib.store.items import BATCH_GET_ITEMS, Item, Key, Unprocessed, decode, encode, tries
+from chalicelib.store.log import Ticket
 from chalicelib.store.namespaces import NamespaceRecord
 from chalicelib.store.sessions import SessionRecord
 from chalicelib.store.table import Table
+from chalicelib.store.threads import ThreadRecord
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -39,32 +41,51 @@ class Reads:
         )
         return _as(NamespaceRecord.from_item, space), sessions.record_of(session)
 
-    def agent(self, namespace: str, session_id: str, name: str) -> tuple[SessionRecord | None, AgentRecord | None]:
-        """Read an agent and its session."""
-        session, agent = self._read(
+    def agent(
+        self, namespace: str, session_id: str, name: str, thread_id: str | None = None, *, head: bool = False
+    ) -> tuple[SessionRecord | None, AgentRecord | None, ThreadRecord | None, Ticket | None]:
+        """Read an agent and its session, and where that is wanted a thread, or the head of the session's log."""
+        session, agent, *more = self._read(
             [
                 (self._sessions, sessions.key_of(namespace, session_id)),
                 (self._session_items, agents.key_of(session_id, name)),
+                *self._thread(session_id, thread_id),
+                *([(self._session_items, log.head_key_of(session_id))] if head else []),
             ]
         )
-        return sessions.record_of(session), _as(AgentRecord.from_item, agent)
+        return (
+            sessions.record_of(session),
+            _as(AgentRecord.from_item, agent),
+            _as(ThreadRecord.from_item, more[0] if thread_id is not None else None),
+            _as(log.head_of, more[-1] if head else None),
+        )
 
     def agent_in_namespace(
-        self, namespace: str, session_id: str, name: str
-    ) -> tuple[NamespaceRecord | None, SessionRecord | None, AgentRecord | None]:
-        """Read an agent, its session and its namespace."""
-        space, session, agent = self._read(
+        self, namespace: str, session_id: str, name: str, thread_id: str | None = None
+    ) -> tuple[NamespaceRecord | None, SessionRecord | None, AgentRecord | None, ThreadRecord | None]:
+        """Read an agent, its session and its namespace, and a thread where one is named."""
+        space, session, agent, *thread = self._read(
             [
                 (self._namespaces, namespaces.key_of(namespace)),
                 (self._sessions, sessions.key_of(namespace, session_id)),
                 (self._session_items, agents.key_of(session_id, name)),
+                *self._thread(session_id, thread_id),
             ]
         )
         return (
             _as(NamespaceRecord.from_item, space),
             sessions.record_of(session),
             _as(AgentRecord.from_item, agent),
+            _as(ThreadRecord.from_item, thread[0] if thread else None),
         )
+
+    def threads(self, session_id: str, ids: Sequence[str]) -> list[ThreadRecord | None]:
+        """Read some threads of a session, in the order of the ids."""
+        found = self._read([each for thread_id in ids for each in self._thread(session_id, thread_id)])
+        return [_as(ThreadRecord.from_item, item) for item in found]
+
+    def _thread(self, session_id: str, thread_id: str | None) -> list[tuple[Table, Key]]:
+        return [] if thread_id is None else [(self._session_items, threads.key_of(session_id, thread_id))]
 
     def agents(self, session_id: str, names: Sequence[str]) -> list[AgentRecord | None]:
         """Read some agents of a session, in the order of the names."""

@@ -8,6 +8,10 @@ from chalicelib.store import log
 from chalicelib.store.items import Item
 from chalicelib.store.table import Table
 
+_DESCRIPTION = "#sessionId, #item, #namespace, #createdAtMs, #expiresAt, #id, #stampMs, #closed"
+#: How long (s) what ends the waits of a session outlives it.
+ENDS_S = 3_600
+
 
 @dataclasses.dataclass(frozen=True)
 class SessionRemains:
@@ -28,23 +32,40 @@ class SessionItems:
 
     def remains(self, segment: tuple[int, int]) -> Iterator[SessionRemains]:
         """Read one segment of all items, a session at a time."""
-        items = self._table.scan(project="#sessionId, #item, #namespace, #createdAtMs, #expiresAt", segment=segment)
+        items = self._table.scan(project=_DESCRIPTION, segment=segment)
         # All items of a session have one partition key, hence are in one segment and follow each other.
         for session_id, group in groupby(items, key=lambda item: str(item["sessionId"])):
             yield _remains(session_id, list(group))
 
-    def purge(self, session_id: str, *, at_most: int) -> bool:
+    def purge(self, session_id: str, *, at_most: int, waits_end: bool = False) -> bool:
         """Delete up to ``at_most`` items of a session; ``True`` when none is left.
 
-        The entry that ends every wait stays until it expires: a waiting agent may read it later than this.
+        With ``waits_end``, two things stay for an hour, longer than any wait: the entry that ends every wait, which a
+        waiting agent may read later than this; and the head of the log, since that entry may come later than this too,
+        and has to be behind all that an agent has read.
         """
         items = self._table.query(
-            "#sessionId = :session", {":session": session_id}, project="#sessionId, #item", limit=at_most
+            "#sessionId = :session", {":session": session_id}, project="#sessionId, #item, #id, #closed", limit=at_most
         )
-        found = (item for item in items if not log.ends_waits(item))
-        keys = [{"sessionId": item["sessionId"], "item": item["item"]} for item in islice(found, at_most)]
+        found = list(islice((item for item in items if not (waits_end and _stays(item))), at_most))
+        keys = [{"sessionId": item["sessionId"], "item": item["item"]} for item in found]
+        if waits_end and any(map(log.is_head, found)):
+            keys.remove(dict(log.head_key_of(session_id)))
+            self._close_log(session_id)
         self._table.write_all(deletes=keys)
-        return len(keys) < at_most
+        return len(found) < at_most
+
+    def _close_log(self, session_id: str) -> None:
+        self._table.update(
+            log.head_key_of(session_id),
+            "SET #closed = :closed, #expiresAt = :soon",
+            when="attribute_exists(#item)",
+            values={":closed": True, ":soon": self._table.now_s() + ENDS_S},
+        )
+
+
+def _stays(item: Item) -> bool:
+    return log.ends_waits(item) or (log.is_head(item) and "closed" in item)
 
 
 def _remains(session_id: str, items: Sequence[Item]) -> SessionRemains:
@@ -55,7 +76,5 @@ def _remains(session_id: str, items: Sequence[Item]) -> SessionRemains:
 
 def _written_at_ms(item: Item) -> int | None:
     """Return when an item was written; ``None`` for one that does not say so, or that says that its session ends."""
-    if log.is_entry(item):
-        return None if log.ends_waits(item) else log.written_at_ms(item)
-    created_at_ms = item.get("createdAtMs")
-    return int(created_at_ms) if created_at_ms is not None else None
+    at_ms = None if _stays(item) else item.get("stampMs", item.get("createdAtMs"))
+    return int(at_ms) if at_ms is not None else None

@@ -93,19 +93,22 @@ class Table:
         self, key: Key, change: str, *, when: str, values: Mapping[str, Any] | None = None
     ) -> tuple[bool, Item | None]:
         """Change one item: ``True`` and the item as it is now, or ``False`` and the item that refused (if there is)."""
+        return self._tried(self.updating(key, change, when=when, values=values), ReturnValues="ALL_NEW")
+
+    def try_put(self, item: Item, *, when: str) -> tuple[bool, Item | None]:
+        """Write a whole item: ``True``, or ``False`` and the item that refused (if there is)."""
+        return self._tried(self.putting(item, when=when))
+
+    def _tried(self, write: Write, **request: Any) -> tuple[bool, Item | None]:
         try:
-            answer = self._call(
-                self.updating(key, change, when=when, values=values),
-                ReturnValues="ALL_NEW",
-                ReturnValuesOnConditionCheckFailure="ALL_OLD",
-            )
+            answer = self._call(write, ReturnValuesOnConditionCheckFailure="ALL_OLD", **request)
         except ClientError as error:
             if not condition_failed(error):
                 raise
             found = error.response.get("Item")
             item = decode(cast("dict[str, Any]", found)) if found else None
             return False, item if item and self.alive(item) else None
-        return True, decode(answer["Attributes"])
+        return True, decode(answer["Attributes"]) if "Attributes" in answer else None
 
     def delete(self, key: Key, *, when: str | None = None, values: Mapping[str, Any] | None = None) -> bool:
         """Delete one item; ``False`` when the condition did not hold. A missing item is deleted already."""

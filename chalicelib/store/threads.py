@@ -1,4 +1,4 @@
-"""``THREAD#`` of the session-items table: who takes part in a thread, whether it is open, how many messages it has.
+"""``THREAD#`` of the session-items table: who takes part in a thread, and whether it is open.
 
 The messages themselves are in the session's log. Each change is one conditional update; a refused one tells the thread
 as it was found, so that the caller can say why without another read.
@@ -6,7 +6,7 @@ as it was found, so that the caller can say why without another read.
 
 import dataclasses
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from chalicelib.store.items import Item, Key
@@ -30,10 +30,8 @@ class ThreadRecord(Record):
     state: Literal["open", "closed"] = "open"
     summary: str | None = None
     closed_at_ms: int | None = None
-    #: Messages sent so far: the ``seq`` of the last.
-    message_count: int = 0
-    #: Changes of its participants or its state so far; they may show in the log in another order than they happened.
-    change_count: int = 0
+    #: A position of the log before all that happened in it.
+    log_position: int = 0
     #: Names the last update, so that one whose answer was lost is not taken for another's when the SDK repeats it.
     last_update: str = ""
 
@@ -87,25 +85,14 @@ class Threads:
         )
         return map(ThreadRecord.from_item, items)
 
-    def take_place(self, session_id: str, thread_id: str, *, sender: str, mentions: Sequence[str]) -> Change:
-        """Take the next place (``message_count``) of an open thread in which sender and mentioned take part."""
-        named = {f":name{index}": name for index, name in enumerate([sender, *mentions])}
-        return self._change(
-            session_id,
-            thread_id,
-            "#messageCount = #messageCount + :one",
-            when=" AND ".join(["#state = :open", *(f"contains(#participants, {name})" for name in named)]),
-            values={":one": 1, ":open": "open", **named},
-        )
-
     def add(self, session_id: str, thread_id: str, *, requester: str, name: str) -> Change:
         """Add a participant to an open thread, in the name of another one."""
         return self._change(
             session_id,
             thread_id,
-            "#changeCount = #changeCount + :one ADD #participants :added",
+            " ADD #participants :added",
             when="#state = :open AND contains(#participants, :requester) AND NOT contains(#participants, :name)",
-            values={":one": 1, ":open": "open", ":requester": requester, ":name": name, ":added": {name}},
+            values={":open": "open", ":requester": requester, ":name": name, ":added": {name}},
         )
 
     def remove(self, session_id: str, thread_id: str, *, requester: str, name: str) -> Change:
@@ -113,9 +100,9 @@ class Threads:
         return self._change(
             session_id,
             thread_id,
-            "#changeCount = #changeCount + :one DELETE #participants :removed",
+            " DELETE #participants :removed",
             when="#state = :open AND contains(#participants, :requester) AND contains(#participants, :name)",
-            values={":one": 1, ":open": "open", ":requester": requester, ":name": name, ":removed": {name}},
+            values={":open": "open", ":requester": requester, ":name": name, ":removed": {name}},
         )
 
     def close(self, session_id: str, thread_id: str, *, requester: str, summary: str, now_ms: int) -> Change:
@@ -123,10 +110,9 @@ class Threads:
         return self._change(
             session_id,
             thread_id,
-            "#changeCount = #changeCount + :one, #state = :closed, #summary = :summary, #closedAtMs = :now",
+            ", #state = :closed, #summary = :summary, #closedAtMs = :now",
             when="#state = :open AND contains(#participants, :requester)",
             values={
-                ":one": 1,
                 ":open": "open",
                 ":closed": "closed",
                 ":requester": requester,
@@ -139,7 +125,7 @@ class Threads:
         update = uuid.uuid4().hex
         made, item = self._table.try_update(
             key_of(session_id, thread_id),
-            f"SET #lastUpdate = :update, {change}",
+            f"SET #lastUpdate = :update{change}",
             when=f"#lastUpdate <> :update AND {when}",
             values={**values, ":update": update},
         )

@@ -201,22 +201,21 @@ class Witness:
         ]
 
     def _log(self) -> list[str]:
-        """Each task that ran was told of in the session's log, when it started and when it stopped."""
+        """Each task that ran has an entry in its session's log for its start, and one for its stop."""
         found = []
         for session_id, items in self.last_items.items():
             tasks = [task for task in self.world.ecs.tasks.values() if task.started_by.startswith(session_id)]
-            entries = {
-                item["item"].rpartition("#")[2]: json.loads(item["event"])
-                for item in items
-                if item["item"].startswith("EVENT#")
-            }
+            entries = [json.loads(item["event"]) for item in items if item["item"].startswith("EVENT#")]
             once = ("runtime_started", "runtime_stopped", "agent_connected")
-            told = [(event["type"], event["name"]) for event in entries.values() if event["type"] in once]
+            logged = [(event["type"], event["name"]) for event in entries if event["type"] in once]
             names = [variables(task)["CORAL_AGENT_ID"] for task in tasks if task.started_ms is not None]
             wanted = [(kind, name) for kind in ("runtime_started", "runtime_stopped") for name in names]
-            found += [f"the log of {session_id} does not tell of {each}" for each in wanted if each not in told]
-            if len(set(told)) < len(told):
-                found.append(f"the log of {session_id} tells twice: {sorted(told)}")
+            found += [f"the log of {session_id} lacks {each}" for each in wanted if each not in logged]
+            if len(set(logged)) < len(logged):
+                found.append(f"the log of {session_id} has an entry twice: {sorted(logged)}")
+            stamps = [item["stampMs"] for item in items if item["item"].startswith("EVENT#")]
+            if sorted(set(stamps)) != stamps:
+                found.append(f"the stamps of {session_id} do not rise: {stamps}")
         return found
 
     def _events(self) -> list[str]:
@@ -249,7 +248,7 @@ class Witness:
         found = [
             f"{item['item']} of the session {item['sessionId']} is left"
             for item in items
-            if item["sessionId"] in known and "session_closing" not in item.get("event", "")
+            if item["sessionId"] in known and "session_closing" not in item.get("event", "") and item["item"] != "HEAD"
         ]
         found += [f"{item['item']} of {item['sessionId']} has no end" for item in items if "expiresAt" not in item]
         self.world.now_ms += 49 * HOUR_MS

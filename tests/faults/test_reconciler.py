@@ -331,7 +331,7 @@ def test_items_of_a_session_that_never_was(made: Made) -> None:
 def test_an_entry_that_was_written_after_the_purge(made: Made) -> None:
     world, _ = made
     event = {"type": "agent_wait_start", "name": "a"}
-    world.services.log.append("s", event, at_ms=world.now_ms, expires_at=world.now_ms // 1000 + 30 * 24 * 3600)
+    world.services.log.append("s", lambda _: event, expires_at=world.now_ms // 1000 + 30 * 24 * 3600)
     world.run_for(30 * MINUTE_MS)
     assert reconcile(world) == {}
     world.run_for(40 * MINUTE_MS)

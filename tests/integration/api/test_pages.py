@@ -6,8 +6,7 @@ from urllib.parse import quote
 
 import pytest
 
-from chalicelib.api.paging import MAX_ANSWER_BYTES
-from chalicelib.store.log import WRITE_LIMIT_MS
+from chalicelib.api.paging import MAX_ANSWER_BYTES, Paging
 from chalicelib.store.sessions import SessionRecord
 from infra.local.stack import LocalStack
 from tests.client import Client, session, sleeper
@@ -95,26 +94,61 @@ def test_messages_come_in_the_order_of_their_thread(client: Client, namespace: s
     assert [[each["text"] for each in part] for part in parts] == [["a", "b"], ["c", "d"], ["e"]]
 
 
-def test_a_message_that_was_written_twice_is_on_one_page_only(
+def test_a_page_and_the_state_of_the_session_have_one_order(
     client: Client, stack: LocalStack, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Of two that send at once, the one who was first in the log is slower to come."""
     path = deferred(client, namespace)
     thread = talk(client, path, "first")
-    log, put, now_ms = stack.services.log, stack.services.log._table.put, stack.services.clock.now_ms
-    late_ms = [0]
-    monkeypatch.setattr(stack.services.clock, "now_ms", lambda: now_ms() + late_ms[0])
+    append, late = stack.services.log.append, list[Any]()
 
-    def slow_once(item: Any, **named: Any) -> bool:
-        late_ms[0] += WRITE_LIMIT_MS + 1 if late_ms[0] == 0 else 0
-        return put(item, **named)
+    def overtaken(session: str, told: Any, **named: Any) -> Any:
+        ticket = stack.services.log.draw(session, expires_at=named["expires_at"])
+        if not late:
+            late.append(True)
+            talk_in(client, path, thread, "overtaking")
+        return append(session, told, **{**named, "ticket": ticket})
 
-    monkeypatch.setattr(log._table, "put", slow_once)
-    message = {"threadId": thread, "content": "slow", "mentions": []}
-    client.call("POST", path.replace("/local/session/", "/puppet/") + "/a/thread/message", message)
-    copies = [entry for entry in log.since(path.rsplit("/", 1)[1], 0) if entry.event["type"] == "thread_message_sent"]
-    assert len(copies) == 3
+    monkeypatch.setattr(stack.services.log, "append", overtaken)
+    talk_in(client, path, thread, "slow")
     parts = pages(client, f"{path}/thread/{thread}/message", 1)
-    assert [each["text"] for part in parts for each in part] == ["first", "slow"]
+    assert [each["text"] for part in parts for each in part] == ["first", "slow", "overtaking"]
+    [shown] = client.call("GET", f"{path}/extended").body["threads"]
+    assert [each["text"] for each in shown["messages"]] == ["first", "slow", "overtaking"]
+
+
+def talk_in(client: Client, path: str, thread: str, text: str) -> None:
+    message = {"threadId": thread, "content": text, "mentions": []}
+    answer = client.call("POST", path.replace("/local/session/", "/puppet/") + "/a/thread/message", message)
+    assert answer.status == 200
+
+
+def test_messages_are_counted_on_from_where_they_were_counted(
+    client: Client, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chalicelib.domain.threads.COUNTED_ANEW", 2)
+    path = deferred(client, namespace)
+    thread, other = talk(client, path, *"abc"), talk(client, path, "d")
+    for _ in range(3):
+        listed = {each["id"]: each["messageCount"] for each in client.call("GET", f"{path}/thread").body}
+        shown = client.call("GET", f"{path}/thread/{thread}").body["messageCount"]
+        assert (listed[other], listed[thread]) == (1, shown)
+        talk_in(client, path, thread, "one more")
+    assert client.call("GET", f"{path}/thread/{thread}").body["messageCount"] == 6
+    with calls_to_aws() as made:
+        client.call("GET", f"{path}/thread")
+    assert made == ["BatchGetItem", "Query", "GetItem", "Query"]
+
+
+def test_a_cursor_of_an_earlier_version_is_refused(
+    client: Client, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = deferred(client, namespace)
+    thread = talk(client, path, *"ab")
+    sealed = Paging.sealed
+    monkeypatch.setattr(Paging, "sealed", lambda paging, _: sealed(paging, "1790000000000#01J"))
+    cursor = client.call("GET", f"{path}/thread/{thread}/message?limit=1").headers["Next-Cursor"]
+    assert client.call("GET", f"{path}/thread/{thread}/message?limit=1&cursor={quote(cursor)}").status == 400
 
 
 def test_a_closed_thread_shows_its_summary_and_no_messages(client: Client, namespace: str) -> None:

@@ -22,7 +22,7 @@ def test_the_first_request_connects_an_agent_once(here: World) -> None:
     here.rpc("ann", "ping")
     here.rpc("ann", "ping")
     assert agent(here, "ann").connected_at_ms is not None
-    told = [entry.event for entry in here.services.log.since(SESSION, 0)]
+    told = [entry.event for entry in here.services.log.read(SESSION)]
     assert [(event["type"], event["name"]) for event in told] == [("agent_connected", "ann")]
 
 

@@ -59,7 +59,7 @@ def test_two_agents_talk(here: World, ann: str, bob: str) -> None:
         answer, tools = asyncio.run(both(url))
     assert answer == "4"
     assert len(tools) == 8
-    told = [entry.event for entry in here.services.log.since(SESSION, 0) if entry.event["type"] == "agent_connected"]
+    told = [entry.event for entry in here.services.log.read(SESSION) if entry.event["type"] == "agent_connected"]
     assert sorted(event["name"] for event in told) == ["ann", "bob"]
 
 

@@ -1,13 +1,14 @@
 """Waiting, on a clock that tests move: what ends a wait, when, and what it costs."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
 
-from chalicelib.domain import errors, threads, waits
-from chalicelib.store.agents import MOST_GIVEN
-from chalicelib.store.log import OVERLAP_MS
+from chalicelib.domain import errors
+from chalicelib.domain.waits.wait import BELIEVED_MS
+from chalicelib.stores import LONGEST_PAUSE_S
 from chalicelib.wire.base import iso_from_ms
 from tests.mcp_world import NEVER_S, SESSION, TestClock, World
 
@@ -33,7 +34,7 @@ def test_a_message_sent_meanwhile_ends_the_wait(there: World, clock: TestClock) 
     thread = there.thread("ann", "bob")
     clock.plan(5_000, lambda: there.send("ann", thread, "now"))
     assert wait(there, "bob")["message"]["text"] == "now"
-    assert clock.now_ms() - clock.start_ms <= 5_000 + waits.LONGEST_PAUSE_S * 1000
+    assert clock.now_ms() - clock.start_ms <= 5_000 + LONGEST_PAUSE_S * 1000
 
 
 def test_a_wait_without_a_message_ends_at_its_time(there: World, clock: TestClock) -> None:
@@ -65,41 +66,90 @@ def test_a_wait_counts_only_what_is_stamped_from_its_time_on(there: World, clock
     assert wait(there, "bob", 0, currentUnixTime=second_at + 1) == {"status": "Timeout reached"}
 
 
-def test_messages_of_one_millisecond_are_all_given_however_late_one_asks(there: World, clock: TestClock) -> None:
-    """The clock stands still: all three have one stamp."""
+def stamp_of(message: dict[str, Any]) -> int:
+    return int(datetime.fromisoformat(message["timestamp"]).timestamp() * 1000)
+
+
+def test_what_is_sent_in_one_millisecond_is_stamped_in_a_row_and_all_given(there: World, clock: TestClock) -> None:
+    """The clock stands still."""
     thread = there.thread("ann", "bob")
-    for text in ("first", "second", "third"):
-        there.send("ann", thread, text)
+    sent = [stamp_of(there.send("ann", thread, text)) for text in ("first", "second", "third")]
+    assert sent == [sent[0], sent[0] + 1, sent[0] + 2]
     given, from_ms = [], clock.start_ms
     for _ in range(3):
-        clock.pass_ms(2 * OVERLAP_MS)
-        given.append(wait(there, "bob", 0, currentUnixTime=from_ms)["message"]["text"])
-        from_ms = clock.start_ms + 1
-    assert sorted(given) == ["first", "second", "third"]
+        clock.pass_ms(10_000)
+        message = wait(there, "bob", 0, currentUnixTime=from_ms)["message"]
+        given.append(message["text"])
+        from_ms = stamp_of(message) + 1
+    assert given == ["first", "second", "third"]
     assert wait(there, "bob", 0, currentUnixTime=from_ms) == {"status": "Timeout reached"}
 
 
-def test_what_another_wait_was_given_does_not_hide_the_rest_of_a_millisecond(there: World, clock: TestClock) -> None:
+@pytest.mark.parametrize("step_ms", [-3_600_000, -3_000, -1_000, 1_000, 3_600_000])
+def test_a_senders_clock_that_is_wrong_hides_nothing(there: World, clock: TestClock, step_ms: int) -> None:
     thread = there.thread("ann", "bob", "cem")
-    there.send("ann", thread, "first")
-    there.send("ann", thread, "second")
-    one = wait(there, "bob", 0, kind="agent", agentName="ann", currentUnixTime=clock.start_ms)["message"]["text"]
-    clock.pass_ms(10)
-    there.send("cem", thread, "between")
-    wait(there, "bob", 0, kind="agent", agentName="cem", currentUnixTime=clock.start_ms)
-    other = wait(there, "bob", 0, kind="agent", agentName="ann", currentUnixTime=clock.start_ms + 1)["message"]["text"]
-    assert {one, other} == {"first", "second"}
+    seen, from_ms = [], clock.now_ms()
+
+    def send_wrongly() -> None:
+        with there.on(TestClock(clock.now_ms() + step_ms)):
+            there.send("cem", thread, "by a wrong clock")
+
+    clock.plan(1_000, lambda: there.send("ann", thread, "before"))
+    clock.plan(1_100, send_wrongly)
+    clock.plan(1_200, lambda: there.send("ann", thread, "after"))
+    for _ in range(3):
+        message = wait(there, "bob", 5_000, currentUnixTime=from_ms)["message"]
+        seen.append(message["text"])
+        from_ms = stamp_of(message) + 1
+    assert seen == ["before", "by a wrong clock", "after"]
+    assert wait(there, "bob", 0, currentUnixTime=from_ms) == {"status": "Timeout reached"}
 
 
-def test_an_agents_record_keeps_but_the_latest_that_it_was_given(there: World, clock: TestClock) -> None:
+def test_a_message_that_comes_meanwhile_counts_whatever_its_stamp(there: World, clock: TestClock) -> None:
     thread = there.thread("ann", "bob")
-    for number in range(MOST_GIVEN + 5):
+    there.send("ann", thread, "before")
+    clock.plan(1_000, lambda: there.send("ann", thread, "meanwhile"))
+    got = wait(there, "bob", currentUnixTime=clock.now_ms() + 3_600_000)["message"]
+    assert got["text"] == "meanwhile"
+
+
+def test_a_time_is_found_in_a_long_log_by_few_reads(there: World, clock: TestClock) -> None:
+    there.rpc("bob", "ping")
+    thread = there.thread("ann", "bob")
+    sent = []
+    for number in range(400):
+        clock.pass_ms(7)
+        sent.append(there.send("ann", thread, str(number)))
+    clock.pass_ms(1_000)
+    for number in (0, 150, 388, 390, 399):
+        for from_ms in (stamp_of(sent[number]), stamp_of(sent[number]) - 5):
+            with there.counting() as calls:
+                assert wait(there, "bob", 0, currentUnixTime=from_ms)["message"] == sent[number]
+            assert len(calls) <= 12, calls
+
+
+def test_a_wait_from_the_beginning_reads_pages_and_not_all(there: World, clock: TestClock) -> None:
+    thread = there.thread("ann", "bob")
+    there.rpc("bob", "ping")
+    first = there.send("ann", thread, "first")
+    for number in range(200):
         there.send("ann", thread, str(number))
-        assert wait(there, "bob", 0, currentUnixTime=clock.now_ms())["message"]["text"] == str(number)
-        clock.pass_ms(1)
-    bob = there.services.agents.find(SESSION, "bob")
-    assert bob is not None
-    assert sorted(bob.given.values()) == [clock.now_ms() - ago for ago in range(MOST_GIVEN, 0, -1)]
+    with there.counting() as calls:
+        assert wait(there, "bob", 0, currentUnixTime=0)["message"] == first
+    assert calls == ["BatchGetItem", "Query", "BatchGetItem"]
+
+
+def test_a_wait_asks_for_the_threads_that_messages_are_in_and_no_others(there: World, clock: TestClock) -> None:
+    there.rpc("bob", "ping")
+    others = [there.thread("ann", "cem") for _ in range(5)]
+    mine = there.thread("ann", "bob")
+    clock.pass_ms(1_000)
+    started_ms = clock.now_ms()
+    for thread in [*others, mine]:
+        there.send("ann", thread, "hello")
+    with there.counting() as calls:
+        assert wait(there, "bob", 0, currentUnixTime=started_ms)["message"]["threadId"] == mine
+    assert calls == ["BatchGetItem", "Query", "BatchGetItem"]
 
 
 def test_own_messages_do_not_count(there: World, clock: TestClock) -> None:
@@ -149,7 +199,7 @@ def test_a_thread_closed_meanwhile_gives_no_messages(there: World, clock: TestCl
 def test_a_session_closed_meanwhile_ends_the_wait_with_an_error(there: World, clock: TestClock) -> None:
     there.thread("ann", "bob")
     closing = {"type": "session_closing", "timestamp": iso_from_ms(clock.now_ms())}
-    clock.plan(1_000, lambda: there.services.log.append(SESSION, closing, at_ms=clock.now_ms(), expires_at=NEVER_S))
+    clock.plan(1_000, lambda: there.services.log.append(SESSION, lambda _: closing, expires_at=NEVER_S))
     said = there.refusal("bob", "coral_wait_for_message", currentUnixTime=clock.now_ms())
     assert "is closing" in said
     assert clock.now_ms() - clock.start_ms < 1_500
@@ -157,7 +207,7 @@ def test_a_session_closed_meanwhile_ends_the_wait_with_an_error(there: World, cl
 
 def test_an_agent_that_is_stopped_waits_no_longer(there: World, clock: TestClock) -> None:
     stopped = {"type": "runtime_stopped", "timestamp": iso_from_ms(clock.now_ms()), "name": "bob", "reason": "killed"}
-    clock.plan(1_000, lambda: there.services.log.append(SESSION, stopped, at_ms=clock.now_ms(), expires_at=NEVER_S))
+    clock.plan(1_000, lambda: there.services.log.append(SESSION, lambda _: stopped, expires_at=NEVER_S))
     said = there.refusal("bob", "coral_wait_for_message", currentUnixTime=clock.now_ms())
     assert "killed" in said
 
@@ -196,7 +246,7 @@ def test_a_wait_that_crashed_is_believed_only_for_its_time(there: World, clock: 
         wait(there, "bob", 10_000)
     there.before_call = lambda name, params: None
     assert there.communication("bob") == "waiting_message"
-    clock.pass_ms(10_000 + waits.BELIEVED_MS)
+    clock.pass_ms(10_000 + BELIEVED_MS)
     assert there.communication("bob") == "thinking"
     wait(there, "bob", 1)
     agent = there.services.agents.find(SESSION, "bob")
@@ -209,9 +259,7 @@ def test_the_log_tells_of_waits_that_had_to_wait(there: World, clock: TestClock)
     clock.plan(1_000, lambda: there.send("ann", thread, "hello", "bob"))
     wait(there, "bob", kind="mention")
     wait(there, "bob", 0, currentUnixTime=clock.start_ms)
-    told = [
-        entry.event for entry in there.services.log.since(SESSION, 0) if entry.event["type"].startswith("agent_wait")
-    ]
+    told = [entry.event for entry in there.services.log.read(SESSION) if entry.event["type"].startswith("agent_wait")]
     assert [event["type"] for event in told] == ["agent_wait_start", "agent_wait_stop"]
     assert told[0]["filters"] == [{"type": "mentions", "name": "bob"}]
     assert told[1]["message"]["text"] == "hello"
@@ -227,34 +275,12 @@ def test_calls_of_each_operation_are_few(there: World, clock: TestClock) -> None
         there.send("ann", thread, "hello", "bob")
     assert calls == ["BatchGetItem", "UpdateItem", "PutItem"]
     with there.counting() as calls:
-        assert wait(there, "bob", currentUnixTime=0)["status"] == "Message received"
-    assert len(calls) <= 4
+        assert wait(there, "bob", currentUnixTime=clock.start_ms)["status"] == "Message received"
+    assert calls == ["BatchGetItem", "Query", "BatchGetItem"]
+    clock.pass_ms(10)
     with there.counting() as calls:
-        assert wait(there, "bob", 25_000, currentUnixTime=clock.now_ms() + 1)["status"] == "Timeout reached"
-    assert len(calls) <= 80
-
-
-def test_an_entry_whose_write_took_too_long_is_written_again_and_read_once(there: World, clock: TestClock) -> None:
-    thread = there.thread("ann", "bob")
-    slow = iter([OVERLAP_MS * 2, 0, 0])
-
-    def delay(name: str, params: dict[str, Any]) -> None:
-        if name == "PutItem" and params["Item"]["item"]["S"].startswith("EVENT#"):
-            clock.pass_ms(next(slow))
-
-    def send() -> None:
-        there.before_call = delay
-        threads.send(there.services, there.actor("ann"), thread, "slow", [])
-        there.before_call = lambda name, params: None
-
-    clock.plan(1_000, send)
-    got = wait(there, "bob")["message"]
-    copies = [entry for entry in there.services.log.since(SESSION, 0) if entry.event["type"] == "thread_message_sent"]
-    assert len(copies) == 2
-    assert len({entry.id for entry in copies}) == 1
-    assert copies[1].at_ms - copies[0].at_ms == OVERLAP_MS * 2
-    (view,) = threads.views(there.services, SESSION)
-    assert [message.text for message in view.messages] == ["slow"] == [got["text"]]
+        assert wait(there, "bob", 25_000)["status"] == "Timeout reached"
+    assert len(calls) <= 70
 
 
 def test_an_unknown_secret_waits_for_nothing(there: World) -> None:

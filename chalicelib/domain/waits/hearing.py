@@ -1,0 +1,64 @@
+"""What of a session's log concerns one waiting agent; nothing here asks a table."""
+
+from typing import Any
+
+from chalicelib.domain.errors import Conflict
+from chalicelib.store.log import SESSION_CLOSING, Event, LogEntry
+from chalicelib.store.threads import ThreadRecord
+from chalicelib.wire.events import FromFilter, MentionsFilter
+
+Filter = FromFilter | MentionsFilter
+_CHANGES = ("thread_closed", "thread_participant_removed", "thread_participant_added")
+
+
+class Hearing:
+    """Judges entries of the log for one agent, and remembers which threads it hears."""
+
+    def __init__(self, name: str, filters: list[Filter]) -> None:
+        self._name = name
+        self._filters = filters
+        #: Threads that were read, and whether the agent takes part in them while they are open.
+        self.known: dict[str, bool] = {}
+
+    def cares(self, event: Event) -> bool:
+        """Tell whether an event may end the wait."""
+        kind = event["type"]
+        if kind == "thread_message_sent":
+            return self._passes(event["message"])
+        if kind in ("thread_participant_added", "runtime_stopped"):
+            return bool(event["name"] == self._name)
+        return bool(kind == SESSION_CLOSING)
+
+    def wants(self, entry: LogEntry, thread_id: str | None = None) -> bool:
+        """Tell whether an entry is a message by another agent that passes the filters, in this or in any thread."""
+        message = entry.event["message"] if entry.event["type"] == "thread_message_sent" else None
+        return message is not None and self._passes(message) and thread_id in (None, message["threadId"])
+
+    def adds_to(self, entry: LogEntry) -> str | None:
+        """Return the thread to which an entry adds the agent."""
+        event = entry.event
+        added = event["type"] == "thread_participant_added" and event["name"] == self._name
+        return str(event["threadId"]) if added else None
+
+    def note(self, entry: LogEntry) -> None:
+        """Forget what is known of a thread that an entry changes; raise `Conflict` for one that ends the wait."""
+        event = entry.event
+        if event["type"] == SESSION_CLOSING:
+            raise Conflict("the session is closing")
+        if event["type"] == "runtime_stopped" and event["name"] == self._name:
+            raise Conflict(f"the agent {self._name!r} was stopped: {event.get('reason', 'ended')}")
+        if event["type"] in _CHANGES:
+            self.known.pop(event["threadId"], None)
+
+    def learn(self, thread_id: str, thread: ThreadRecord | None) -> bool:
+        """Note a thread as it was read, and return whether the agent hears it."""
+        self.known[thread_id] = thread is not None and thread.state == "open" and self._name in thread.participants
+        return self.known[thread_id]
+
+    def _passes(self, message: dict[str, Any]) -> bool:
+        return message["senderName"] != self._name and all(
+            message["senderName"] == wanted.name
+            if isinstance(wanted, FromFilter)
+            else wanted.name in message["mentionNames"]
+            for wanted in self._filters
+        )

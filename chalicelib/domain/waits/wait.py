@@ -1,0 +1,185 @@
+"""Waiting for a message: from the place of a time in the session's log on.
+
+What counts is a message by another agent, in an open thread that the waiting agent takes part in, and
+
+- stamped at or after the ``currentUnixTime`` of the call; or
+- that comes while the wait lasts, whatever its stamp; or
+- in a thread to which the agent is added while it waits: the first of all that the thread holds.
+
+Stamps rise with positions: who goes on from the millisecond after a message misses none and gets none twice. A wait
+stands before the position of a slow writer for up to a second, be that longer than it was to last.
+
+A wait may be *paused*: the client comes back for it with the position that it has reached. Nothing is written for that.
+"""
+
+import dataclasses
+import uuid
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from chalicelib import telemetry
+from chalicelib.domain.actors import Actor
+from chalicelib.domain.errors import BadRequest, NotFound
+from chalicelib.domain.waits.hearing import Filter, Hearing
+from chalicelib.store.items import BATCH_GET_ITEMS
+from chalicelib.store.log import Follower, LogEntry
+from chalicelib.wire.events import AgentWaitStart, AgentWaitStop, FromFilter, MentionsFilter
+from chalicelib.wire.threads import MAX_WAIT_MS, SessionThreadMessage
+from chalicelib.wire.waits import PausedWait
+
+if TYPE_CHECKING:
+    from chalicelib.stores import Stores
+
+#: How much longer than its deadline a wait is believed in, if it does not say that it has ended.
+BELIEVED_MS = 2_000
+#: How long a paused wait is left alone, in ms: a quarter of the time that it has lasted, within these.
+SHORTEST_REST_MS, LONGEST_REST_MS = 500, 5_000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Terms:
+    """From when on messages count, and until when it is waited, or held before it is paused; all in epoch ms."""
+
+    from_ms: int
+    deadline_ms: int
+    hold_until_ms: int | None = None
+
+
+class Paused(Exception):
+    """A wait that the client comes back for, in ``rest_ms``."""
+
+    def __init__(self, wait: PausedWait, rest_ms: int) -> None:
+        super().__init__("the wait is paused")
+        self.wait, self.rest_ms = wait, rest_ms
+
+
+def for_message(stores: "Stores", actor: Actor, terms: Terms) -> SessionThreadMessage | None:
+    """Wait for any message; ``None`` when the time is over. Raises `Conflict` when session or agent end, `Paused`."""
+    return _begun(stores, actor, [], terms)
+
+
+def for_mention(stores: "Stores", actor: Actor, terms: Terms) -> SessionThreadMessage | None:
+    """Wait for a message that mentions the actor, as `for_message` does."""
+    return _begun(stores, actor, [MentionsFilter(name=actor.name)], terms)
+
+
+def for_agent(stores: "Stores", actor: Actor, sender: str, terms: Terms) -> SessionThreadMessage | None:
+    """Wait for a message by one agent, as `for_message` does. Raises `NotFound` for an unknown agent, too."""
+    if sender == actor.name:
+        raise BadRequest(f"the agent {sender!r} cannot wait for itself")
+    if sender not in actor.agent.links and stores.agents.find(actor.session_id, sender) is None:
+        raise NotFound(f"not in this session: {sender!r}")
+    return _begun(stores, actor, [FromFilter(name=sender)], terms)
+
+
+def resume(stores: "Stores", actor: Actor, paused: PausedWait) -> SessionThreadMessage | None:
+    """Look once more for what a paused wait is for, as `for_message` does; raise `Paused` when it is not over."""
+    now_ms = stores.clock.now_ms()  # the client carries the deadline: no wait is longer than the longest
+    wait = paused.model_copy(update={"deadline_ms": min(paused.deadline_ms, now_ms + MAX_WAIT_MS)})
+    return _Wait(stores, actor, wait, Follower(stores.log, actor.session_id, wait.position)).run(now_ms)
+
+
+def _begun(stores: "Stores", actor: Actor, filters: list[Filter], terms: Terms) -> SessionThreadMessage | None:
+    follower = stores.log.follow(actor.session_id, terms.from_ms, actor.head)
+    now_ms, wait_id = stores.clock.now_ms(), f"w{uuid.uuid4().hex}"
+    wait = PausedWait(
+        id=wait_id, filters=filters, started_ms=now_ms, deadline_ms=terms.deadline_ms, position=follower.position
+    )
+    return _Wait(stores, actor, wait, follower, terms.from_ms).run(terms.hold_until_ms)
+
+
+class _Wait:
+    """One wait of one agent, from its beginning, or (without a time) from a pause on."""
+
+    def __init__(
+        self, stores: "Stores", actor: Actor, wait: PausedWait, follower: Follower, from_ms: int | None = None
+    ) -> None:
+        self._stores, self._actor, self._wait, self._follower = stores, actor, wait, follower
+        self._hearing = Hearing(actor.name, wait.filters)
+        #: From when on messages count that were there before; ``None`` once these are judged.
+        self._from_ms = from_ms
+        #: Whether the agent is seen waiting; what is answered at once never was a wait.
+        self._noted = from_ms is None
+
+    def run(self, hold_until_ms: int | None) -> SessionThreadMessage | None:
+        try:
+            entry = self._first(hold_until_ms or self._wait.deadline_ms)
+        except Paused:
+            raise
+        except BaseException:
+            self._end()
+            raise
+        self._end()
+        telemetry.count("Waits", outcome="timeout" if entry is None else "message")
+        if entry is None:
+            return None
+        message = SessionThreadMessage.model_validate(entry.event["message"])
+        if self._noted:
+            self._append(AgentWaitStop(timestamp=self._stores.clock.now_ms(), name=self._actor.name, message=message))
+        return message
+
+    def _first(self, hold_until_ms: int) -> LogEntry | None:
+        clock, deadline_ms = self._stores.clock, self._wait.deadline_ms
+        end_ms = min(deadline_ms, hold_until_ms)
+        for _ in self._stores.looks(self._actor.session_id, end_ms, self._hearing.cares):
+            for page in self._follower.poll():
+                if (found := self._judged(page)) is not None:
+                    return found
+            self._from_ms = None
+            if clock.now_ms() >= deadline_ms:
+                return None
+            if not self._noted:
+                self._note()
+        rest_ms = min(max((clock.now_ms() - self._wait.started_ms) // 4, SHORTEST_REST_MS), LONGEST_REST_MS)
+        reached = self._wait.model_copy(update={"position": self._follower.position})
+        raise Paused(reached, max(0, min(rest_ms, deadline_ms - clock.now_ms())))
+
+    def _judged(self, page: list[LogEntry]) -> LogEntry | None:
+        """Return the message of a page with which the wait ends."""
+        hearing, known = self._hearing, set(self._hearing.known)
+        for place, entry in enumerate(page):
+            hearing.note(entry)
+            joined = hearing.adds_to(entry) if self._from_ms is None else None
+            if joined and (past := self._first_of_past(joined)):
+                return past
+            if entry.stamp_ms < (self._from_ms or 0) or not hearing.wants(entry) or not self._hears(page[place:]):
+                continue
+            thread_id = entry.event["message"]["threadId"]
+            if self._from_ms is None and thread_id not in known:
+                # The thread was read later than this page: the agent may be in it only by what is behind this message.
+                behind = chain(page[place:], *self._follower.poll())
+                if thread_id in map(hearing.adds_to, behind):
+                    return self._first_of_past(thread_id) or entry
+            return entry
+        return None
+
+    def _hears(self, page: list[LogEntry]) -> bool:
+        """Tell whether the agent hears the first message of a page; the threads of the others are read with its own."""
+        wanted = [entry.event["message"]["threadId"] for entry in page if self._hearing.wants(entry)]
+        if wanted[0] not in self._hearing.known:
+            ids = [each for each in dict.fromkeys(wanted) if each not in self._hearing.known][:BATCH_GET_ITEMS]
+            for each, thread in zip(ids, self._stores.reads.threads(self._actor.session_id, ids), strict=True):
+                self._hearing.learn(each, thread)
+        return self._hearing.known[wanted[0]]
+
+    def _first_of_past(self, thread_id: str) -> LogEntry | None:
+        thread = self._stores.threads.find(self._actor.session_id, thread_id)
+        if thread is None or not self._hearing.learn(thread_id, thread):
+            return None
+        entries = self._stores.log.read(self._actor.session_id, thread.log_position + 1)
+        return next((entry for entry in entries if self._hearing.wants(entry, thread_id)), None)
+
+    def _note(self) -> None:
+        """Say that the agent waits, in its state and in the log."""
+        now_ms, until_ms = self._stores.clock.now_ms(), self._wait.deadline_ms + BELIEVED_MS
+        self._noted = True
+        self._stores.agents.start_wait(self._actor.agent, self._wait.id, until_ms=until_ms, now_ms=now_ms)
+        self._append(AgentWaitStart(timestamp=now_ms, name=self._actor.name, filters=list(self._wait.filters)))
+
+    def _end(self) -> None:
+        if self._noted:
+            self._stores.agents.end_wait(self._actor.agent, self._wait.id)
+
+    def _append(self, event: AgentWaitStart | AgentWaitStop) -> None:
+        told = event.to_wire()
+        self._stores.log.append(self._actor.session_id, lambda _: told, expires_at=self._actor.agent.expires_at)

@@ -1,0 +1,236 @@
+"""The log step by step: a writer between ticket and put, a reader who closes its position, and what a purge leaves."""
+
+import contextlib
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from chalicelib.store.items import Unprocessed
+from chalicelib.store.log import HOLE_MS, SESSION_CLOSING, VOID, Log, LogEntry
+from tests.mcp_world import NEVER_S, SESSION, TestClock, World
+
+KIND = "runtime_started"
+
+
+@pytest.fixture
+def clock(here: World) -> TestClock:
+    return TestClock()
+
+
+@pytest.fixture
+def there(here: World, clock: TestClock) -> Iterator[World]:
+    with here.on(clock):
+        yield here
+
+
+def append(log: Log, name: str) -> LogEntry:
+    return log.append(SESSION, lambda stamp_ms: {"type": KIND, "name": name, "timestamp": stamp_ms}, expires_at=NEVER_S)
+
+
+def names(log: Log, first: int = 1, **how: Any) -> list[str]:
+    """Read the log as names; a void is one too."""
+    return [str(entry.event.get("name", entry.event["type"])) for entry in log.read(SESSION, first, **how)]
+
+
+def stamps(log: Log) -> list[int]:
+    return [entry.stamp_ms for entry in log.read(SESSION, live=False)]
+
+
+def test_positions_and_stamps_rise_by_one_while_the_clock_stands_still(there: World, clock: TestClock) -> None:
+    entries = [append(there.services.log, str(number)) for number in range(3)]
+    assert [entry.position for entry in entries] == [1, 2, 3]
+    assert [entry.stamp_ms for entry in entries] == [clock.now_ms(), clock.now_ms() + 1, clock.now_ms() + 2]
+
+
+def test_an_entry_costs_a_ticket_and_a_put(there: World, clock: TestClock) -> None:
+    append(there.services.log, "first")
+    for _ in range(3):  # whether the clock goes on, or stands still
+        with there.counting() as calls:
+            append(there.services.log, "next")
+        assert calls == ["UpdateItem", "PutItem"]
+        clock.pass_ms(1)
+
+
+def test_a_writer_whose_clock_is_behind_learns_it_once(there: World, clock: TestClock) -> None:
+    append(there.services.log, "ahead")
+    behind = Log(there.services.table("session-items"))
+    clock.pass_ms(-3_600_000)
+    clock._now_ms -= 3_600_000
+    costs = []
+    for _ in range(2):
+        with there.counting() as calls:
+            append(behind, "behind")
+        costs.append(len(calls))
+    assert costs == [3, 2]
+    assert stamps(behind) == sorted(set(stamps(behind)))
+
+
+def test_a_reader_waits_a_second_for_a_position_and_closes_it(there: World, clock: TestClock) -> None:
+    log = there.services.log
+    append(log, "first")
+    ticket = log.draw(SESSION, expires_at=NEVER_S)
+    append(log, "behind")
+    assert names(log) == ["first", VOID, "behind"]
+    assert HOLE_MS <= clock.now_ms() - clock.start_ms <= HOLE_MS + 200
+    # The slow writer finds its position closed, draws anew, and is behind all that anybody has read.
+    slow = log.append(SESSION, lambda _: {"type": KIND, "name": "slow"}, expires_at=NEVER_S, ticket=ticket)
+    assert slow.position == 4
+    assert names(log) == ["first", VOID, "behind", "slow"]
+    assert stamps(log) == sorted(set(stamps(log)))
+
+
+def test_a_writer_who_comes_within_the_second_is_where_its_ticket_says(there: World, clock: TestClock) -> None:
+    log = there.services.log
+    ticket = log.draw(SESSION, expires_at=NEVER_S)
+    append(log, "behind")
+    clock.plan(
+        HOLE_MS - 100,
+        lambda: log.append(SESSION, lambda _: {"type": KIND, "name": "slow"}, expires_at=NEVER_S, ticket=ticket),
+    )
+    assert names(log) == ["slow", "behind"]
+
+
+def test_what_is_before_a_hole_is_read_without_waiting(there: World, clock: TestClock) -> None:
+    log = there.services.log
+    append(log, "first")
+    log.draw(SESSION, expires_at=NEVER_S)
+    append(log, "behind")
+    pages = log.pages(SESSION)
+    assert [entry.event["name"] for entry in next(pages)] == ["first"]
+    assert clock.now_ms() == clock.start_ms
+
+
+@pytest.mark.parametrize("at", range(1, 4))
+def test_writer_and_reader_meet_at_every_call(there: World, clock: TestClock, at: int) -> None:
+    """Between two calls of one who reads past a hole comes its writer, and before that another reader."""
+    log = there.services.log
+    ticket = log.draw(SESSION, expires_at=NEVER_S)
+    append(log, "behind")
+    seen = itertools.count(1)
+
+    def cut_in(_name: str, _params: dict[str, Any]) -> None:
+        if clock.now_ms() - clock.start_ms >= HOLE_MS and next(seen) == at:
+            there.before_call = lambda *_: None
+            other.extend(names(Log(there.services.table("session-items"))))
+            slow.append(
+                log.append(SESSION, lambda _: {"type": KIND, "name": "slow"}, expires_at=NEVER_S, ticket=ticket)
+            )
+
+    other: list[str] = []
+    slow: list[LogEntry] = []
+    there.before_call = cut_in
+    read = names(log)
+    assert slow, "nobody came"
+    whole = names(log)
+    assert whole[: len(other)] == other
+    assert whole[: len(read)] == read
+    assert sorted(whole) == ["behind", "slow", VOID]
+
+
+def test_a_put_that_the_sdk_repeats_is_made_once(there: World, clock: TestClock) -> None:
+    put_item = there.services.dynamodb.put_item
+
+    def twice(**request: Any) -> Any:
+        put_item(**request)
+        return put_item(**request)
+
+    there.services.dynamodb.put_item = twice  # type: ignore[method-assign]
+    try:
+        append(there.services.log, "once")
+    finally:
+        there.services.dynamodb.put_item = put_item  # type: ignore[method-assign]
+    assert names(there.services.log) == ["once"]
+
+
+def test_a_writer_who_is_always_too_slow_gives_up_with_what_can_be_repeated(there: World, clock: TestClock) -> None:
+    log = there.services.log
+
+    def slow(name: str, params: dict[str, Any]) -> None:
+        if name == "PutItem" and "slow" in params["Item"].get("event", {}).get("S", ""):
+            there.before_call = lambda *_: None
+            append(log, "behind")
+            names(log)
+            clock.pass_ms(5_000)
+            there.before_call = slow
+
+    there.before_call = slow
+    with pytest.raises(Unprocessed):
+        append(log, "slow")
+    there.before_call = lambda *_: None
+    assert "slow" not in names(log)
+
+
+@pytest.mark.parametrize("calls", range(1, 8))
+def test_what_is_told_twice_is_in_the_log_once_wherever_the_first_was_cut_off(
+    there: World, clock: TestClock, calls: int
+) -> None:
+    """The first dies before its n-th call; a reader closes what it left, or does not; the second tells it again."""
+
+    class Dead(Exception):
+        pass
+
+    log = there.services.log
+
+    def tell() -> None:
+        log.append_once(SESSION, {"type": KIND, "name": "once"}, entry_id="runtime_started-0", expires_at=NEVER_S)
+
+    for reads_between in (False, True):
+        there.clear()
+        left = itertools.count(1)
+
+        def die(_name: str, _params: dict[str, Any], left: Any = left) -> None:
+            if next(left) == calls:
+                raise Dead
+
+        there.before_call = die
+        with contextlib.suppress(Dead):
+            tell()
+        there.before_call = lambda *_: None
+        append(log, "behind")
+        before = names(log) if reads_between else []
+        tell()
+        tell()
+        whole = names(log)
+        assert whole.count("once") == 1
+        assert whole[: len(before)] == before
+        assert stamps(log) == sorted(set(stamps(log)))
+
+
+def test_who_comes_after_the_purge_does_not_begin_the_log_anew(there: World, clock: TestClock) -> None:
+    """The entry that ends every wait may be written after the purge: it is behind all that a waiter has read."""
+    log, items = there.services.log, there.services.session_items
+    for number in range(3):
+        append(log, str(number))
+    late = log.draw(SESSION, expires_at=NEVER_S)
+    assert items.purge(SESSION, at_most=100, waits_end=True)
+    assert items.purge(SESSION, at_most=100, waits_end=True)
+    closing = log.append(SESSION, lambda _: {"type": SESSION_CLOSING}, expires_at=NEVER_S, entry_id=SESSION_CLOSING)
+    assert closing.position == 5
+    assert [entry.event["type"] for entry in log.read(SESSION, 4)] == [SESSION_CLOSING]
+    assert clock.now_ms() == clock.start_ms, "nobody waits for what is missing in a purged log"
+    log.append(SESSION, lambda _: {"type": KIND, "name": "late"}, expires_at=NEVER_S, ticket=late)
+    clock.pass_ms(3_601_000)
+    assert log.head(SESSION) is None, "the head of a purged log expires within the hour"
+    [remains] = items.remains((0, 1))
+    assert remains.written_at_ms == late.stamp_ms, "what came late is found by who looks for orphans"
+
+
+def test_a_purge_that_leaves_nothing_leaves_nothing(there: World) -> None:
+    log, items = there.services.log, there.services.session_items
+    append(log, "one")
+    log.append_once(SESSION, {"type": KIND, "name": "two"}, entry_id="two", expires_at=NEVER_S)
+    assert items.purge(SESSION, at_most=100)
+    assert not list(items.remains((0, 1)))
+
+
+def test_a_reader_in_a_session_that_is_purged_leaves_nothing_behind(there: World, clock: TestClock) -> None:
+    log, items = there.services.log, there.services.session_items
+    append(log, "first")
+    log.draw(SESSION, expires_at=NEVER_S)
+    append(log, "behind")
+    clock.plan(500, lambda: items.purge(SESSION, at_most=100, waits_end=True))
+    names(log)
+    assert items.purge(SESSION, at_most=100, waits_end=True)
+    assert [remains.written_at_ms for remains in items.remains((0, 1))] == [None]
