@@ -161,6 +161,10 @@ class MemoryTable:
         if when and not _holds(when, old or {}, values):
             return False, old
         new = {**(old or key)}
+        change, _, added = change.partition(" ADD ")
+        if added:
+            name, value = added.split(" ")
+            new[name.removeprefix("#")] = (old or {}).get(name.removeprefix("#"), 0) + values[value]
         for name, text in re.findall(r"#(\w+) = ((?:[^,(]|\([^)]*\))+)", change.removeprefix("SET ")):
             new[name] = sum(_value(part.strip(), old or {}, values) for part in text.split(" + "))
         self.items[key["item"]] = new
@@ -171,9 +175,11 @@ def _holds(when: str, item: dict[str, Any], values: dict[str, Any]) -> bool:
     def one(text: str) -> bool:
         if missing := re.fullmatch(r"attribute_not_exists\(#(\w+)\)", text):
             return missing[1] not in item
+        if there := re.fullmatch(r"attribute_exists\(#(\w+)\)", text):
+            return there[1] in item
         left, sign, right = text.split(" ")
-        there = item.get(left.removeprefix("#"))
-        return there is not None and (there < values[right] if sign == "<" else there == values[right])
+        found = item.get(left.removeprefix("#"))
+        return found is not None and (found < values[right] if sign == "<" else found == values[right])
 
     return any(one(text) for text in when.split(" OR "))
 
@@ -181,7 +187,7 @@ def _holds(when: str, item: dict[str, Any], values: dict[str, Any]) -> bool:
 def _value(text: str, item: dict[str, Any], values: dict[str, Any]) -> Any:
     if default := re.fullmatch(r"if_not_exists\(#(\w+), (:\w+)\)", text):
         return item.get(default[1], values[default[2]])
-    return values[text]
+    return item[text.removeprefix("#")] if text.startswith("#") else values[text]
 
 
 class MemoryThreads:

@@ -97,24 +97,23 @@ class Log:
         The stamp is the clock's time, or a millisecond more than the last stamp when the clock is behind that. A writer
         who does not know yet that it is behind learns it by a first call in vain.
         """
-        now_ms = self._table.clock.now_ms()
-        count = (
-            "SET #position = if_not_exists(#position, :zero) + :one, #expiresAt = if_not_exists(#expiresAt, :expires), "
-        )
-        values = {":zero": 0, ":one": 1, ":expires": expires_at, ":now": now_ms}
+        key, now_ms = head_key_of(session_id), self._table.clock.now_ms()
+        drawn, head = False, None
         if self._latest.get(session_id, -1) < now_ms:
-            drawn, head = self._table.try_update(
-                head_key_of(session_id),
-                f"{count}#stampMs = :now",
-                when="attribute_not_exists(#stampMs) OR #stampMs < :now",
-                values=values,
+            later = "SET #stampMs = :now ADD #position :one"
+            values = {":now": now_ms, ":one": 1}
+            drawn, head = self._table.try_update(key, later, when="#stampMs < :now", values=values)
+        if not drawn and (head or session_id in self._latest):
+            next_to_it = "SET #stampMs = #stampMs + :one ADD #position :one"
+            drawn, head = self._table.try_update(key, next_to_it, when="attribute_exists(#stampMs)", values={":one": 1})
+        if not drawn:
+            head = self._table.update(
+                key,
+                "SET #stampMs = if_not_exists(#stampMs, :now) + :one, "
+                "#expiresAt = if_not_exists(#expiresAt, :expires) ADD #position :one",
+                values={":now": now_ms - 1, ":one": 1, ":expires": expires_at},
             )
-            if drawn and head:
-                return self._remembered(session_id, head)
-        head = self._table.update(
-            head_key_of(session_id), f"{count}#stampMs = if_not_exists(#stampMs, :now) + :one", values=values
-        )
-        assert head is not None, "an update without a condition is made"
+        assert head is not None, "an update that was made returns its item"
         return self._remembered(session_id, head)
 
     def _remembered(self, session_id: str, head: Item) -> Ticket:

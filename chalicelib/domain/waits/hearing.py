@@ -8,7 +8,6 @@ from chalicelib.store.threads import ThreadRecord
 from chalicelib.wire.events import FromFilter, MentionsFilter
 
 Filter = FromFilter | MentionsFilter
-_CHANGES = ("thread_closed", "thread_participant_removed", "thread_participant_added")
 
 
 class Hearing:
@@ -22,17 +21,16 @@ class Hearing:
 
     def cares(self, event: Event) -> bool:
         """Tell whether an event may end the wait."""
-        kind = event["type"]
-        if kind == "thread_message_sent":
+        if event["type"] == "thread_message_sent":
             return self._passes(event["message"])
-        if kind in ("thread_participant_added", "runtime_stopped"):
+        if event["type"] in ("thread_participant_added", "runtime_stopped"):
             return bool(event["name"] == self._name)
-        return bool(kind == SESSION_CLOSING)
+        return bool(event["type"] == SESSION_CLOSING)
 
     def wants(self, entry: LogEntry, thread_id: str | None = None) -> bool:
         """Tell whether an entry is a message by another agent that passes the filters, in this or in any thread."""
-        message = entry.event["message"] if entry.event["type"] == "thread_message_sent" else None
-        return message is not None and self._passes(message) and thread_id in (None, message["threadId"])
+        message = entry.event["message"] if entry.event["type"] == "thread_message_sent" else {}
+        return bool(message) and thread_id in (None, message["threadId"]) and self._passes(message)
 
     def adds_to(self, entry: LogEntry) -> str | None:
         """Return the thread to which an entry adds the agent."""
@@ -47,7 +45,7 @@ class Hearing:
             raise Conflict("the session is closing")
         if event["type"] == "runtime_stopped" and event["name"] == self._name:
             raise Conflict(f"the agent {self._name!r} was stopped: {event.get('reason', 'ended')}")
-        if event["type"] in _CHANGES:
+        if event["type"] in ("thread_closed", "thread_participant_removed", "thread_participant_added"):
             self.known.pop(event["threadId"], None)
 
     def learn(self, thread_id: str, thread: ThreadRecord | None) -> bool:

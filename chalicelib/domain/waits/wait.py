@@ -8,13 +8,12 @@ What counts is a message by another agent, in an open thread that the waiting ag
 
 Stamps rise with positions: who goes on from the millisecond after a message misses none and gets none twice. A wait
 stands before the position of a slow writer for up to a second, be that longer than it was to last.
-
 A wait may be *paused*: the client comes back for it with the position that it has reached. Nothing is written for that.
 """
 
 import dataclasses
 import uuid
-from itertools import chain
+from itertools import chain, takewhile
 from typing import TYPE_CHECKING
 
 from chalicelib import telemetry
@@ -81,10 +80,8 @@ def resume(stores: "Stores", actor: Actor, paused: PausedWait) -> SessionThreadM
 
 def _begun(stores: "Stores", actor: Actor, filters: list[Filter], terms: Terms) -> SessionThreadMessage | None:
     follower = stores.log.follow(actor.session_id, terms.from_ms, actor.head)
-    now_ms, wait_id = stores.clock.now_ms(), f"w{uuid.uuid4().hex}"
-    wait = PausedWait(
-        id=wait_id, filters=filters, started_ms=now_ms, deadline_ms=terms.deadline_ms, position=follower.position
-    )
+    place = {"started_ms": stores.clock.now_ms(), "deadline_ms": terms.deadline_ms, "position": follower.position}
+    wait = PausedWait(id=f"w{uuid.uuid4().hex}", filters=filters, **place)
     return _Wait(stores, actor, wait, follower, terms.from_ms).run(terms.hold_until_ms)
 
 
@@ -98,7 +95,7 @@ class _Wait:
         self._hearing = Hearing(actor.name, wait.filters)
         #: From when on messages count that were there before; ``None`` once these are judged.
         self._from_ms = from_ms
-        #: Whether the agent is seen waiting; what is answered at once never was a wait.
+        #: Whether the agent is seen waiting.
         self._noted = from_ms is None
 
     def run(self, hold_until_ms: int | None) -> SessionThreadMessage | None:
@@ -140,7 +137,7 @@ class _Wait:
         for place, entry in enumerate(page):
             hearing.note(entry)
             joined = hearing.adds_to(entry) if self._from_ms is None else None
-            if joined and (past := self._first_of_past(joined)):
+            if joined and (past := self._first_of_past(joined, entry)):
                 return past
             if entry.stamp_ms < (self._from_ms or 0) or not hearing.wants(entry) or not self._hears(page[place:]):
                 continue
@@ -149,7 +146,7 @@ class _Wait:
                 # The thread was read later than this page: the agent may be in it only by what is behind this message.
                 behind = chain(page[place:], *self._follower.poll())
                 if thread_id in map(hearing.adds_to, behind):
-                    return self._first_of_past(thread_id) or entry
+                    return self._first_of_past(thread_id, entry) or entry
             return entry
         return None
 
@@ -162,17 +159,17 @@ class _Wait:
                 self._hearing.learn(each, thread)
         return self._hearing.known[wanted[0]]
 
-    def _first_of_past(self, thread_id: str) -> LogEntry | None:
+    def _first_of_past(self, thread_id: str, before: LogEntry) -> LogEntry | None:
         thread = self._stores.threads.find(self._actor.session_id, thread_id)
         if thread is None or not self._hearing.learn(thread_id, thread):
             return None
-        entries = self._stores.log.read(self._actor.session_id, thread.log_position + 1)
-        return next((entry for entry in entries if self._hearing.wants(entry, thread_id)), None)
+        read = self._stores.log.read(self._actor.session_id, thread.log_position + 1)
+        past = takewhile(lambda entry: entry.position < before.position, read)
+        return next((entry for entry in past if self._hearing.wants(entry, thread_id)), None)
 
     def _note(self) -> None:
         """Say that the agent waits, in its state and in the log."""
-        now_ms, until_ms = self._stores.clock.now_ms(), self._wait.deadline_ms + BELIEVED_MS
-        self._noted = True
+        self._noted, now_ms, until_ms = True, self._stores.clock.now_ms(), self._wait.deadline_ms + BELIEVED_MS
         self._stores.agents.start_wait(self._actor.agent, self._wait.id, until_ms=until_ms, now_ms=now_ms)
         self._append(AgentWaitStart(timestamp=now_ms, name=self._actor.name, filters=list(self._wait.filters)))
 

@@ -185,7 +185,8 @@ def check_log(world: World) -> list[LogEntry]:
 def check_waiter(world: World, name: str, entries: list[LogEntry]) -> None:
     """A waiter was given every message of the threads that stay once, in the order of the log, and no other twice."""
     given = [message for message, _ in world.given[name]]
-    ids = [message.id for message in given]
+    # Who is added to a thread at that very moment may be given one of its messages and, as its past, the first again.
+    ids = [message.id for message in given if message.thread_id != JOINED]
     assert len(set(ids)) == len(ids), f"{name} was given a message twice"
     assert [message.id for message in given if message.thread_id in STAYING] == messages(entries, *STAYING)
     assert [m.id for m in given if m.thread_id == CLOSED] == [i for i in messages(entries, CLOSED) if i in ids]
@@ -195,7 +196,9 @@ def check_waiter(world: World, name: str, entries: list[LogEntry]) -> None:
         if entry.event["type"] == "thread_participant_added" and entry.event["name"] == name
     )
     since = messages([entry for entry in entries if entry.position > added], JOINED)
-    assert [message.id for message in given if message.id in since] == since, "who was added is given all from then on"
+    joined = [message.id for message in given if message.thread_id == JOINED]
+    assert len(joined) - len(set(joined)) <= 1
+    assert [each for each in dict.fromkeys(joined) if each in since] == since, "who was added is given all from then on"
 
 
 @given(SENDERS, WAITERS, WAITERS, st.integers(0, 3_000), st.integers(0, 3_000))
@@ -256,7 +259,8 @@ def test_twenty_senders_at_once_of_whom_one_is_slow_all_get_through() -> None:
 
 def test_a_wait_that_stands_before_a_hole_ends_a_second_after_it_came() -> None:
     world = World()
-    dead = Sender([0], ["t0"], [0], [(1, 1)], dies_before=2)
+    # It dies between ticket and put: a session's first ticket takes two writes.
+    dead = Sender([0], ["t0"], [0], [(1, 1)], dies_before=3)
     world.simulation.start(partial(world.send, "ann", dead))
     world.simulation.start(partial(world.send, "dan", Sender([100], ["t0"], [0], [(1, 1)], None)))
     found: list[tuple[Any, int]] = []
