@@ -1,0 +1,45 @@
+"""What a session's state says of the session and its agents, field by field as Coral 1.2 writes it."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from chalicelib.wire.base import ms_from_iso
+from infra.local.stack import LocalStack
+from tests.agents import SLEEPER
+from tests.client import Client, session, sleeper
+
+pytestmark = pytest.mark.xdist_group("session-states")
+
+HOLD = {"mode": "hold_after_exit", "duration": 60_000}
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[LocalStack]:
+    with LocalStack(port=0, agents=[SLEEPER]) as running:
+        yield running
+
+
+def states(client: Client, path: str, namespace: str) -> list[dict[str, Any]]:
+    """Return the base state of a namespace's only session from every answer that has it."""
+    of_namespaces = client.call("GET", "/api/v1/local/namespace/extended").body
+    return [
+        client.call("GET", path).body,
+        client.call("GET", f"{path}/extended").body["base"],
+        *client.call("GET", f"/api/v1/local/namespace/{namespace}").body,
+        *(each["base"] for each in client.call("GET", f"/api/v1/local/namespace/{namespace}/extended").body),
+        *(each for space in of_namespaces if space["base"]["name"] == namespace for each in space["sessions"]),
+    ]
+
+
+def test_a_timestamp_is_the_creation_time_wherever_a_session_is_shown(client: Client, namespace: str) -> None:
+    before_ms = time.time_ns() // 1_000_000
+    path = client.create(session(sleeper(), namespace=namespace, persistenceMode=HOLD))
+    after_ms = time.time_ns() // 1_000_000
+    first = client.call("GET", path).body["timestamp"]
+    assert before_ms <= ms_from_iso(first) <= after_ms
+    time.sleep(0.01)  # the clock of the answers moves on
+    shown = states(client, path, namespace)
+    assert (len(shown), {state["timestamp"] for state in shown}) == (5, {first})
