@@ -79,6 +79,8 @@ def test_what_is_stated_is_what_the_document_says() -> None:
         ("SessionStateBase", {"status": {"type": "executed", "executionTime": 5}}),
         ("SessionStateBase", {"status": {"type": "unheard-of"}}),
         ("SessionStateBase", {"annotations": {"a": 1}}),
+        ("SessionStateExtended", {"agents": [{"status": {"type": "stopped", "reason": "exited"}}]}),
+        ("SessionStateExtended", {"agents": [{"status": {"type": "running", "startTime": 5}}]}),
         ("RouteException", {"message": "m", "detail": "d"}),
         ("SessionNamespaceStateBase[]", [{"deleteOnLastSessionExit": "yes"}]),
     ],

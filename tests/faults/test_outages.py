@@ -1,6 +1,7 @@
 """A service of AWS is away for a while: what was accepted waits for it, and is done when it is back."""
 
 from collections.abc import Callable
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -102,7 +103,7 @@ def test_what_ecs_will_never_define_is_told_by_the_agents_that_need_it(emulator:
     assert not world.streams["atoll-local-registry"].dead, "what will never do is not tried again"
     path = create(world, witness, session(agent("a", "crasher"), sleeper("b"), webhooks=WEBHOOKS))
     world.run_for(5_000)
-    states = [each["status"] for each in world.ask("GET", f"{path}/extended")[1]["agents"]]
+    states = [each["status"] for each in world.ask("GET", f"{path}/agent")[1]]
     assert [state["type"] for state in states] == ["stopped", "running"]
     assert "ClientException" in states[0]["reason"]
     world.ecs.end(world.ecs.running()[0], exit_code=0)
@@ -124,15 +125,15 @@ def test_an_agent_whose_launch_goes_wrong_for_good_is_stopped_and_the_others_run
     witness.reasons = {"agents_exited"}
     given = agent_environment.of
 
-    def broken(services: object, agent: AgentRecord, *rest: object) -> object:
+    def broken(agent: AgentRecord, *rest: Any) -> object:
         if agent.name == "a":
             raise KeyError("a fault of ours")
-        return given(services, agent, *rest)  # type: ignore[arg-type]
+        return given(agent, *rest)
 
     path = create(world, witness, two_agents(world, lives_ms=(500, 60_000)))
     with patch.object(agent_environment, "of", broken):
         world.run_for(5_000)
-    states = [agent["status"] for agent in world.ask("GET", f"{path}/extended")[1]["agents"]]
+    states = [agent["status"] for agent in world.ask("GET", f"{path}/agent")[1]]
     assert [state["type"] for state in states] == ["stopped", "running"]
     assert "KeyError" not in states[0]["reason"]
     assert not witness.broken()

@@ -135,7 +135,7 @@ def test_an_agent_that_cannot_run_is_stopped_with_its_reason(
     hold = {"mode": "hold_after_exit", "duration": 60_000}
     path = client.create(session(agent("broken", kind), namespace=namespace, persistenceMode=hold))
     client.wait_for_status(path, "closing")
-    status = client.call("GET", f"{path}/extended").body["agents"][0]["status"]
+    status = client.call("GET", f"{path}/agent").body[0]["status"]
     assert status["type"] == "stopped"
     assert reason in status["reason"]
 
