@@ -28,7 +28,6 @@ NOTES = [
     ),
     (r"registryAgent\.runtimes", "as `coral-agent.toml` has it, editions 3 and 4"),
     (r"registryAgent\.options\.", "as `coral-agent.toml` has it, editions 3 and 4"),
-    (r"customTools\.\*\.schema", "any JSON is kept as it is"),
     (r"x402Budgets", "read, and of no effect: payments are not configured"),
     (r"restrictions\[\]", "never said: any agent runs here"),
     (r"(identifier|[sS]ourceId){(linked|marketplace)}", "such registries are not configured"),

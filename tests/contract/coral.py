@@ -3,8 +3,8 @@
 `coral.json` beside this file is Atoll's own statement of it: for each operation its statuses and the shapes of its
 bodies, for each shape the paths of its fields and their kinds. It is written by ``python -m tests.contract.coral``
 where Coral's OpenAPI document lies beside the repository; there each answer is validated against that document's JSON
-schemas besides. That document is older than the server: `coral_1_2.json` states, part by part, what Coral Server 1.2 has
-changed since, and the shapes that answers are compared with have both.
+schemas besides. That document is older than the server: `coral_1_2.json` states, part by part, what Coral Server 1.2
+has changed since, and the shapes that answers are compared with have both.
 """
 
 import functools
