@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any, ClassVar
+from urllib.parse import quote, unquote
 
 import pytest
+from mcp_types import PARSE_ERROR
 
 from chalicelib.services import Services, use
 from chalicelib.settings import Settings
@@ -183,3 +185,44 @@ def test_an_answer_that_is_no_object_where_one_is_promised_is_an_error(here: Wor
     assert result["isError"]
     assert "outputSchema" in result["content"][0]["text"]
     assert "structuredContent" not in result, "clients check it against the tool's own schema"
+
+
+@pytest.mark.parametrize(
+    ("given", "called"),
+    [
+        ("/x?key=1&b=%20c", f"/x/{OTHER}/ann?key=1&b=%20c"),
+        ("/x/?key=1", f"/x/{OTHER}/ann?key=1"),
+        ("?key=a/b", f"/{OTHER}/ann?key=a/b"),
+        ("/x#part", f"/x/{OTHER}/ann"),
+        ("", f"/{OTHER}/ann"),
+    ],
+)
+def test_the_path_of_the_url_grows_and_its_query_stays(here: World, url: str, given: str, called: str) -> None:
+    result_of(here, url + given)
+    assert [path for path, _, _ in Tool.got] == [called]
+
+
+@pytest.mark.parametrize(
+    ("text", "header"),
+    [
+        ("研究员", "%E7%A0%94%E7%A9%B6%E5%91%98"),
+        ("команда-7", "%D0%BA%D0%BE%D0%BC%D0%B0%D0%BD%D0%B4%D0%B0-7"),
+        ("team \U0001f600", "team %F0%9F%98%80"),
+        ("Köln 100%", "K%C3%B6ln 100%25"),
+        (" a, b ", "%20a, b%20"),
+    ],
+)
+def test_names_in_headers_are_percent_encoded(here: World, url: str, text: str, header: str) -> None:
+    result = result_of(here, url, name=text, namespace=text)
+    assert not result["isError"], result
+    ((path, headers, _),) = Tool.got
+    assert (headers["x-coral-namespace"], headers["x-coral-agentname"]) == (header, header)
+    assert unquote(header) == text
+    assert path == f"/{OTHER}/{quote(text, safe='')}"
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e999", "NaN", "Infinity"])
+def test_arguments_that_are_no_json_are_not_sent_on(here: World, url: str, number: str) -> None:
+    _, answer = call(here, url, arguments=f'{{"n": [{number}]}}')
+    assert answer["error"]["code"] == PARSE_ERROR
+    assert Tool.got == []
