@@ -99,11 +99,12 @@ def take_back(services: "Services", agent: AgentRecord, *, reason: str) -> None:
     """Stop an agent of an executed session, whether it runs or is still being started; nothing if it has stopped.
 
     A request may do this: beside DynamoDB it calls ``StopTask`` alone. A launch under way that has no task yet sees
-    the mark and starts none; one that has its task by then finds the agent stopped, and stops the task itself. `run_agents` looks at its end whether the session goes on.
+    the mark and starts none; one that has its task by then finds the agent stopped, and stops the task itself.
     """
     if agent.status == "stopped":
         return
     stopped(services, agent, reason=reason, at_ms=services.clock.now_ms())
+    # A session whose last agent this was closes when `run_agents` comes to its end.
     now = services.agents.find(agent.session_id, agent.name)
     if now is not None and now.task_arn:
         services.tasks.stop(now.task_arn, reason=reason)

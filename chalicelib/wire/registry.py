@@ -114,3 +114,19 @@ class RestrictedRegistryAgent(WireModel):
 
     registry_agent: RegistryAgent
     restrictions: list[LocalSource] = Field(default_factory=list)
+
+
+class PublicRegistryAgent(WireModel):
+    """What is said of an agent for rent."""
+
+    id: RegistryAgentIdentifier
+    runtimes: list[RuntimeId]
+    options: dict[str, AgentOption] = Field(default_factory=dict)
+    export_settings: dict[RuntimeId, NoExport] = Field(default_factory=dict)
+
+
+class PublicRestrictedRegistryAgent(WireModel):
+    """An agent for rent, and who may rent it. Atoll has none."""
+
+    registry_agent: PublicRegistryAgent
+    restrictions: list[LocalSource] = Field(default_factory=list)

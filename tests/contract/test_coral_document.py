@@ -24,11 +24,9 @@ NEVER = {
     ("POST", "/api/v1/agent-rpc/rental-claim", "404"): "payments are not configured: 501",
     ("POST", "/api/v1/agent-rpc/rental-claim", "400"): "payments are not configured: 501",
     ("POST", "/api/v1/agent-rpc/x402", "200"): "payments are not configured: 501",
-    ("POST", "/api/v1/agent-rental/reserve", "200"): "payments are not configured: 501",
-    ("POST", "/api/v1/agent-rental/reserve", "400"): "payments are not configured: 501",
-    ("GET", "/api/v1/agent-rental/wallet", "200"): "payments are not configured: 501",
-    ("GET", "/api/v1/agent-rental/wallet", "403"): "payments are not configured: 501",
-    ("GET", "/api/v1/agent-rental/catalog", "200"): "payments are not configured: 501",
+    ("POST", "/api/v1/agent-rental/reserve", "200"): "nothing is for rent: 404",
+    ("POST", "/api/v1/agent-rental/reserve", "400"): "nothing is for rent: 404",
+    ("GET", "/api/v1/agent-rental/wallet", "200"): "there is no wallet: 403",
 }
 
 
@@ -180,9 +178,9 @@ def test_payments(record: Call, stack: LocalStack, client: Client, nobody: Clien
     for path in ("rental-claim", "x402"):
         record(nobody, 401, "POST", f"/api/v1/agent-rpc/{path}", {})
         record(client, 401, "POST", f"/api/v1/agent-rpc/{path}", {})
-    record(nobody, 501, "POST", "/api/v1/agent-rental/reserve", {})
-    record(nobody, 501, "GET", "/api/v1/agent-rental/wallet")
-    record(nobody, 501, "GET", "/api/v1/agent-rental/catalog")
+    record(nobody, 404, "POST", "/api/v1/agent-rental/reserve", {})
+    record(nobody, 403, "GET", "/api/v1/agent-rental/wallet")
+    assert record(nobody, 200, "GET", "/api/v1/agent-rental/catalog").body == []
 
 
 def test_an_agents_secret_is_known_where_payments_would_be(
