@@ -20,7 +20,6 @@ from pydantic import (
     Field,
     PlainSerializer,
     WithJsonSchema,
-    computed_field,
 )
 
 from chalicelib.wire.base import WireModel
@@ -216,8 +215,8 @@ class StringAgentOptionValidation(WireModel):
 
 
 _BYTES_OF_UNIT = {
-    "b": 1,
-    "kB": 10**3,
+    "B": 1,
+    "KB": 10**3,
     "MB": 10**6,
     "GB": 10**9,
     "TB": 10**12,
@@ -226,19 +225,53 @@ _BYTES_OF_UNIT = {
     "GiB": 2**30,
     "TiB": 2**40,
 }
+_UNIT_IN_ANY_CASE = {unit.lower(): unit for unit in _BYTES_OF_UNIT}
+
+_SIZE = re.compile(r"\s*([0-9]{1,16}(?:\.[0-9]{1,16})?)\s*([A-Za-z]+)\s*")
+
+
+def _unit(given: Any) -> Any:
+    return _UNIT_IN_ANY_CASE.get(given.lower(), given) if isinstance(given, str) else given
+
+
+def _size_parts(given: Any) -> Any:
+    """Take a size apart that came as text."""
+    if not isinstance(given, str):
+        return given
+    parts = _SIZE.fullmatch(given)
+    if parts is None:
+        raise ValueError("must be a number and a unit, such as 1.5 MiB")
+    return {"size": float(parts[1]), "unit": parts[2]}
 
 
 class ValidationFileSize(WireModel):
-    """A size with its unit."""
+    """A size with its unit, in any case. ``TB`` and ``TiB`` are Atoll's own, and written in units of Coral's."""
 
     size: Annotated[float, Field(ge=0, le=10**15, allow_inf_nan=False)]
-    unit: Literal["b", "KiB", "MiB", "GiB", "TiB", "kB", "MB", "GB", "TB"]
+    unit: Annotated[
+        Literal["B", "KB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "TiB"],
+        BeforeValidator(_unit),
+    ]
 
-    @computed_field(alias="byteCount")  # type: ignore[prop-decorator]
     @property
     def byte_count(self) -> int:
         """The size in bytes, rounded down."""
         return math.floor(Decimal(repr(self.size)) * _BYTES_OF_UNIT[self.unit])
+
+    def __str__(self) -> str:
+        size, unit = Decimal(repr(self.size)), str(self.unit)
+        if unit in ("TB", "TiB"):
+            size, unit = size * (1000 if unit == "TB" else 1024), unit.replace("T", "G")
+        return f"{size.normalize():f} {unit}"
+
+
+#: A size as Coral Server 1.2 has it: read as text or as a table, written as text.
+FileSize = Annotated[
+    ValidationFileSize,
+    BeforeValidator(_size_parts),
+    PlainSerializer(str, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string"}, mode="serialization"),
+]
 
 
 class BlobAgentOptionValidation(WireModel):
@@ -246,8 +279,8 @@ class BlobAgentOptionValidation(WireModel):
 
     model_config = ConfigDict(alias_generator=None)
 
-    min_size: ValidationFileSize | None = None
-    max_size: ValidationFileSize | None = None
+    min_size: FileSize | None = None
+    max_size: FileSize | None = None
 
 
 class _Option(WireModel):

@@ -1,8 +1,8 @@
 """The registry on the wire: its sources, and each agent in full."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, computed_field
+from pydantic import BeforeValidator, Field
 
 from chalicelib.wire.base import Timestamp, WireModel
 from chalicelib.wire.identifiers import AgentRegistrySourceIdentifier, LocalSource, RegistryAgentIdentifier, RuntimeId
@@ -29,9 +29,9 @@ class AgentRegistrySource(WireModel):
 
 
 class License(WireModel):
-    """Under which terms an agent may be used. ``sdpx`` is Coral's spelling of SPDX."""
+    """Under which terms an agent may be used. ``sdpx``, which older files say, is read as ``spdx``."""
 
-    type: Literal["sdpx", "spdx", "text"]
+    type: Annotated[Literal["spdx", "text"], BeforeValidator(lambda given: "spdx" if given == "sdpx" else given)]
     expression: str | None = None
     text: str | None = None
 
@@ -63,12 +63,6 @@ class ExecutableRuntime(WireModel):
     path: str
     arguments: list[str] = Field(default_factory=list)
     transport: Transport = "streamable_http"
-
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def command(self) -> list[str]:
-        """Path and arguments in one, as Coral's older document has them."""
-        return [self.path, *self.arguments]
 
 
 class Runtimes(WireModel):

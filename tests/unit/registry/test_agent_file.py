@@ -92,14 +92,13 @@ def test_a_full_file_and_keys_that_nobody_knows() -> None:
         """
     )
     wire = agent.to_wire()
-    assert wire["info"]["license"] == {"type": "sdpx", "expression": "MIT"}
+    assert wire["info"]["license"] == {"type": "spdx", "expression": "MIT"}
     assert wire["info"]["links"] == {"source": "https://example.com/x", "mail": "mailto:a@example.com"}
     assert wire["runtimes"] == {
         "docker": {"image": "image:1", "command": ["a", "b c"], "transport": "sse"},
         "executable": {
             "path": "./run",
             "arguments": ["x"],
-            "command": ["./run", "x"],
             "transport": "streamable_http",
         },
     }
