@@ -81,6 +81,69 @@ class Runtimes(WireModel):
         return {"executable": self.executable, "docker": self.docker}.get(runtime)
 
 
+class LlmProxyFormat(WireModel):
+    """Which API a model is spoken to with."""
+
+    type: Literal["OpenAI", "Anthropic"]
+
+
+class LlmProxy(WireModel):
+    """A model that an agent needs."""
+
+    name: str
+    format: LlmProxyFormat
+    models: list[str] = Field(default_factory=list)
+
+
+class RegistryAgentLlm(WireModel):
+    """The models that an agent needs."""
+
+    proxies: list[LlmProxy] = Field(default_factory=list)
+
+
+class PricingRecommendations(WireModel):
+    """What an agent should cost, by its author."""
+
+    min: float
+    max: float
+
+
+class MarketplacePricing(WireModel):
+    """What an agent costs."""
+
+    description: str
+    currency: Literal["USD"] = "USD"
+    recommendations: PricingRecommendations | None = None
+
+
+class Erc8004Endpoint(WireModel):
+    """Where an agent can be reached."""
+
+    name: str
+    endpoint: str
+
+
+class Erc8004Identity(WireModel):
+    """An agent's entry in the registry of ERC-8004."""
+
+    wallet: str
+    endpoints: list[Erc8004Endpoint] = Field(default_factory=list)
+
+
+class MarketplaceIdentities(WireModel):
+    """Who an agent is elsewhere."""
+
+    erc8004: Erc8004Identity | None = None
+
+
+class RegistryAgentMarketplace(WireModel):
+    """What an agent says of itself to a marketplace."""
+
+    keywords: list[str] = Field(default_factory=list)
+    pricing: MarketplacePricing | None = None
+    identities: MarketplaceIdentities | None = None
+
+
 class NoExport(WireModel):
     """An agent's export settings. Atoll exports no agent."""
 
@@ -93,6 +156,8 @@ class RegistryAgent(WireModel):
     runtimes: Runtimes
     options: dict[str, AgentOption] = Field(default_factory=dict)
     export_settings: dict[RuntimeId, NoExport] = Field(default_factory=dict)
+    llm: RegistryAgentLlm | None = None
+    marketplace: RegistryAgentMarketplace | None = None
 
     def without_secrets(self) -> Self:
         """Return it without the defaults of its secret options: what a reader of the registry may see."""

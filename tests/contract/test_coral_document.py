@@ -80,6 +80,8 @@ def test_what_is_stated_is_what_the_document_says() -> None:
         ("SessionStateExtended", {"agents": [{"status": {"type": "stopped", "reason": "exited"}}]}),
         ("SessionStateExtended", {"agents": [{"status": {"type": "running", "startTime": 5}}]}),
         ("RouteException", {"message": "m", "detail": "d"}),
+        ("RestrictedRegistryAgent", {"registryAgent": {"runtimes": {"executable": {"command": ["sh"]}}}}),
+        ("RestrictedRegistryAgent", {"registryAgent": {"options": {"A": {"validation": {"max_size": {"size": 1}}}}}}),
         ("SessionNamespaceStateBase[]", [{"deleteOnLastSessionExit": "yes"}]),
     ],
 )
@@ -133,8 +135,52 @@ def test_namespaces(record: Call, client: Client, narrow: Client, namespace: str
         record(client, 404, method, f"{NAMESPACE}/{namespace}{suffix}")
 
 
+#: An agent with all that one can say of itself.
+WHOLE = """
+edition = 4
+[agent]
+name = "whole"
+version = "1.0.0"
+description = "d"
+summary = "s"
+readme = "r"
+license = { type = "spdx", expression = "MIT" }
+keywords = ["k"]
+links = { source = "https://example.com" }
+capabilities = ["resources"]
+[runtimes.docker]
+image = "whole"
+command = ["run"]
+[runtimes.executable]
+path = "sh"
+arguments = ["-c", "true"]
+[options.TEXT]
+type = "string"
+default = "x"
+display = { label = "l", description = "d", group = "g" }
+[options.FILES]
+type = "list[blob]"
+default = ["AA=="]
+validation = { min_size = "1 B", max_size = { size = 1.5, unit = "KiB" } }
+[[llm.proxies]]
+name = "MAIN"
+format.type = "OpenAI"
+models = ["m"]
+[marketplace]
+keywords = ["k"]
+pricing = { description = "d", recommendations = { min = 0, max = 1 } }
+[marketplace.identities.erc8004]
+wallet = "11111111111111111111111111111111"
+endpoints = [{ name = "a2a", endpoint = "https://agent.example" }]
+"""
+
+
 def test_the_registry(record: Call, client: Client) -> None:
     record(client, 200, "GET", "/api/v1/registry")
+    toml = {"Content-Type": "application/toml"}
+    assert client.call("PUT", "/api/v1/registry/local/whole/1.0.0", WHOLE.encode(), toml).status == 200
+    shown = record(client, 200, "GET", "/api/v1/registry/local/whole/1.0.0").body["registryAgent"]
+    assert {"llm", "marketplace"} <= set(shown)
     record(client, 200, "GET", "/api/v1/registry/local/sleeper/1.0.0")
     record(client, 404, "GET", "/api/v1/registry/local/sleeper/9.9.9")
     record(client, 404, "GET", "/api/v1/registry/marketplace/sleeper/1.0.0")
