@@ -1,7 +1,8 @@
 """Agent options on the wire: the 25 types, a value of each in a request, and their definitions in a registry agent.
 
 A value is held as its natural Python value: blobs as ``bytes``, ``u64`` as ``int``, ``f32`` rounded to 32 bits. On the
-wire a blob is base64 and a ``u64`` text; the arrays of bytes and the integers of Coral's older document are read too.
+wire a blob is base64 and a ``u64`` text; the arrays of bytes and the integers of Coral's older document are read too,
+and so is any number as text.
 No error message of this module carries a value: it may be a secret.
 """
 
@@ -60,6 +61,20 @@ def _u64_int(value: Any) -> Any:
     return value
 
 
+_INTEGER = re.compile(r"-?[0-9]{1,20}")
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+
+
+def _integer(value: Any) -> Any:
+    """Read an integer that came as text, as Coral's JSON library does; anything else is for the type to judge."""
+    return int(value) if isinstance(value, str) and _INTEGER.fullmatch(value) else value
+
+
+def _number(value: Any) -> Any:
+    """Read a number that came as text; one beyond all floats becomes infinite, which no type takes."""
+    return float(value) if isinstance(value, str) and _NUMBER.fullmatch(value[:400]) else value
+
+
 def _rounded_to_f32(value: float) -> float:
     try:
         rounded: float = struct.unpack(">f", struct.pack(">f", value))[0]
@@ -99,13 +114,13 @@ Blob = Annotated[
     ),
     WithJsonSchema({"type": "string", "contentEncoding": "base64"}, mode="serialization"),
 ]
-I8 = Annotated[int, Field(strict=True, ge=-(2**7), le=2**7 - 1)]
-I16 = Annotated[int, Field(strict=True, ge=-(2**15), le=2**15 - 1)]
-I32 = Annotated[int, Field(strict=True, ge=-(2**31), le=2**31 - 1)]
-I64 = Annotated[int, Field(strict=True, ge=-(2**63), le=2**63 - 1)]
-U8 = Annotated[int, Field(strict=True, ge=0, le=2**8 - 1)]
-U16 = Annotated[int, Field(strict=True, ge=0, le=2**16 - 1)]
-U32 = Annotated[int, Field(strict=True, ge=0, le=2**32 - 1)]
+I8 = Annotated[int, Field(strict=True, ge=-(2**7), le=2**7 - 1), BeforeValidator(_integer)]
+I16 = Annotated[int, Field(strict=True, ge=-(2**15), le=2**15 - 1), BeforeValidator(_integer)]
+I32 = Annotated[int, Field(strict=True, ge=-(2**31), le=2**31 - 1), BeforeValidator(_integer)]
+I64 = Annotated[int, Field(strict=True, ge=-(2**63), le=2**63 - 1), BeforeValidator(_integer)]
+U8 = Annotated[int, Field(strict=True, ge=0, le=2**8 - 1), BeforeValidator(_integer)]
+U16 = Annotated[int, Field(strict=True, ge=0, le=2**16 - 1), BeforeValidator(_integer)]
+U32 = Annotated[int, Field(strict=True, ge=0, le=2**32 - 1), BeforeValidator(_integer)]
 U64 = Annotated[
     int,
     Field(strict=True, ge=0, le=U64_MAX),
@@ -124,10 +139,11 @@ U64 = Annotated[
 ]
 #: A bound of a ``u64``, which Coral writes as a number.
 U64Bound = Annotated[int, Field(strict=True, ge=0, le=U64_MAX), BeforeValidator(_u64_int)]
-F64 = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+F64 = Annotated[float, Field(strict=True, allow_inf_nan=False), BeforeValidator(_number)]
 F32 = Annotated[
     float,
     Field(strict=True, allow_inf_nan=False),
+    BeforeValidator(_number),
     AfterValidator(_rounded_to_f32),
     PlainSerializer(lambda value: float(shortest_f32(value)), return_type=float, when_used="json"),
 ]

@@ -278,6 +278,12 @@ def test_a_body_of_more_than_a_megabyte_is_too_large(client: Client, namespace: 
     assert client.call("POST", SESSION, whole + b" " * (1_000_000 - len(whole))).status == 200
 
 
+def test_a_byte_order_mark_is_read_over(client: Client, namespace: str) -> None:
+    body = b"\xef\xbb\xbf" + json.dumps({"name": namespace}).encode()
+    assert client.call("POST", NAMESPACE, body).status == 200
+    assert client.call("GET", f"{NAMESPACE}/{namespace}").status == 200
+
+
 def test_a_definition_that_no_item_holds_is_too_large(client: Client, namespace: str, refused: Refused) -> None:
     request = session({**sleeper(), "customToolAccess": ["tool"]}, namespace=namespace)
     schema = {"type": "object", "properties": {"a": {"description": "x" * 380_000}}}
