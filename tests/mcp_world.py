@@ -60,15 +60,20 @@ class World:
         self.before_call(model.name, params)
 
     def session(
-        self, *names: str, groups: list[list[str]] | None = None, session_id: str = SESSION, **agent: Any
+        self,
+        *names: str,
+        groups: list[list[str]] | None = None,
+        session_id: str = SESSION,
+        namespace: str = NAMESPACE,
+        **agent: Any,
     ) -> None:
         """Make an executed session of these agents; all are linked unless groups say who is."""
         now_ms = self.services.clock.now_ms()
         linked = groups if groups is not None else [list(names)]
-        self.services.namespaces.create(NamespaceRecord(name=NAMESPACE, created_at_ms=now_ms))
+        self.services.namespaces.create(NamespaceRecord(name=namespace, created_at_ms=now_ms))
         self.services.sessions.create(
             SessionRecord(
-                namespace=NAMESPACE,
+                namespace=namespace,
                 session_id=session_id,
                 status="executed",
                 created_at_ms=now_ms,
@@ -83,7 +88,7 @@ class World:
             [
                 AgentRecord(
                     session_id=session_id,
-                    namespace=NAMESPACE,
+                    namespace=namespace,
                     name=name,
                     position=position,
                     registry_agent_identifier={"name": name, "version": "1.0.0", "registrySourceId": {"type": "local"}},
@@ -91,7 +96,7 @@ class World:
                     expires_at=NEVER_S,
                     status="running",
                     links=sorted({other for group in linked if name in group for other in group} - {name}),
-                    secret_hash=agent_secrets.hash_of(self.secret(name, session_id)),
+                    secret_hash=agent_secrets.hash_of(self.secret(name, session_id, namespace)),
                     **agent,
                 )
                 for position, name in enumerate(names)
@@ -99,9 +104,9 @@ class World:
             {},
         )
 
-    def secret(self, name: str, session_id: str = SESSION) -> str:
+    def secret(self, name: str, session_id: str = SESSION, namespace: str = NAMESPACE) -> str:
         """Return an agent's secret."""
-        return agent_secrets.mint("key", NAMESPACE, session_id, name)
+        return agent_secrets.mint("key", namespace, session_id, name)
 
     def actor(self, name: str, session_id: str = SESSION) -> actors.Actor:
         """Return an agent as it is now."""

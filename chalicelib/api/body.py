@@ -1,5 +1,6 @@
 """Request bodies: bounded in size, of an accepted content type, and strict JSON."""
 
+import codecs
 import json
 import math
 from collections.abc import Sequence
@@ -37,9 +38,11 @@ def bounded(request: Request) -> bytes:
 
 
 def checked_json(raw: bytes) -> bytes:
-    """Return a JSON body; raise `BadRequest` for a key twice in one object, NaN, a number out of range, and for what is
-    nested too deep.
+    """Return a JSON body without its byte order mark.
+
+    Raises `BadRequest` for a key twice in one object, NaN, a number out of range, and for what is nested too deep.
     """
+    raw = raw.removeprefix(codecs.BOM_UTF8)
     try:
         json.loads(raw, object_pairs_hook=_refuse_twice, parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:

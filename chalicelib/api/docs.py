@@ -50,6 +50,28 @@ def get_openapi_document(request: Request) -> Response:
     return _file(openapi.text(base or "/"), "application/json", "no-cache")
 
 
+@route(routes, "GET", "/", authenticated=False, documented=False)
+def get_root(request: Request) -> Response:
+    """Lead whoever opens the host in a browser to the page."""
+    return _to_page(request)
+
+
+@route(routes, "GET", "/ui/docs", authenticated=False, documented=False)
+def get_coral_docs(request: Request) -> Response:
+    """Lead to the page from where Coral Server has its own."""
+    return _to_page(request)
+
+
+def _to_page(request: Request) -> Response:
+    target = page_of(str(request.context.get("path", "/")))
+    return Response(body="", status_code=302, headers={"Location": target, "Cache-Control": "no-cache"})
+
+
+def page_of(path: str) -> str:
+    """Return the path of the page from that of a request: behind API Gateway the stage comes before both."""
+    return f"{path.removesuffix('/ui/docs').rstrip('/')}/docs"
+
+
 @route(routes, "GET", "/docs", authenticated=False, documented=False)
 def get_docs() -> Response:
     """Return the page that shows the document."""

@@ -50,11 +50,9 @@ def get_namespace_states_extended(caller: ApiKeyRecord, paging: Paging) -> Page[
 @route(routes, "GET", _NAMESPACE)
 def get_session_states(namespace: str, paging: Paging) -> Page[SessionStateBase]:
     """List the sessions of a namespace."""
-    stores = current()
-    now_ms = stores.clock.now_ms()
     return paging.page(
-        sessions.of_namespace(stores, namespace, start=paging.start, limit=paging.read_limit),
-        lambda record: sessions.state_of(record, now_ms),
+        sessions.of_namespace(current(), namespace, start=paging.start, limit=paging.read_limit),
+        sessions.state_of,
         position=lambda record: record.session_id,
         annotations=lambda record: record.annotations,
     )

@@ -72,9 +72,9 @@ def puppet_remove_participant(namespace: str, session_id: str, agent_name: str, 
 
 @route(routes, "DELETE", _AGENT, raises=(BadRequest,))
 def puppet_kill_agent(namespace: str, session_id: str, agent_name: str) -> None:
-    """End an agent."""
+    """End an agent, whether it runs or is still being started; one that has stopped stays so."""
     actor = actors.by_name(current(), namespace, session_id, agent_name)
-    if actor.agent.status != "running":
-        raise BadRequest(f"the agent {agent_name!r} is not running")
-    # The one call of a request beside DynamoDB (docs/architecture.md, "Layers"): StopTask, after its write.
-    launches.end(services.current(), actor.agent, reason="ended by a user")
+    if actor.session.status == "pending_execution":
+        raise BadRequest(f"the session {session_id!r} is pending execution: its agents have not been started")
+    # The one call of a request beside DynamoDB (rule 1): StopTask, after its write.
+    launches.take_back(services.current(), actor.agent, reason="ended by a user")

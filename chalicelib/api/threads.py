@@ -6,7 +6,7 @@ from chalicelib.api.paging import Page, Paging
 from chalicelib.api.routing import route
 from chalicelib.domain import agents, sessions, threads
 from chalicelib.stores import current
-from chalicelib.wire.agents import SessionAgentState
+from chalicelib.wire.agents import ListedAgentState
 from chalicelib.wire.threads import SessionThreadMessage, SessionThreadOverview
 
 routes = Blueprint(__name__)
@@ -15,14 +15,14 @@ _SESSION = "/api/v1/local/session/{namespace}/{sessionId}"
 
 
 @route(routes, "GET", f"{_SESSION}/agent")
-def list_agents(namespace: str, session_id: str, paging: Paging) -> Page[SessionAgentState]:
-    """List the agents of a session."""
+def list_agents(namespace: str, session_id: str, paging: Paging) -> Page[ListedAgentState]:
+    """List the agents of a session, each stopped one with the reason."""
     stores = current()
     sessions.read(stores, namespace, session_id)
     now_ms = stores.clock.now_ms()
     return paging.page(
         stores.agents.page(session_id, start=paging.start, limit=paging.read_limit),
-        lambda agent: agents.state_of(agent, now_ms),
+        lambda agent: agents.listed(agent, now_ms),
         position=lambda agent: agent.name,
         annotations=lambda agent: agent.annotations,
     )

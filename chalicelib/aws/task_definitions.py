@@ -76,7 +76,7 @@ def definition_of(record: RegistryAgentRecord, runtime: RuntimeId, settings: Set
     fetches = any(option.transport == "fs" for option in agent.options.values())
     memory = settings.agent_memory_mib
     if isinstance(wanted, DockerRuntime):
-        main, first = _docker(wanted), _fetching(settings)
+        main, first = _docker(wanted, record.version), _fetching(settings)
     elif isinstance(wanted, ExecutableRuntime):
         main, first = _process(wanted, record.base_path), {"image": EXECUTABLE}
     else:
@@ -119,8 +119,18 @@ def definition_of(record: RegistryAgentRecord, runtime: RuntimeId, settings: Set
     }
 
 
-def _docker(runtime: DockerRuntime) -> dict[str, Any]:
-    return {"image": runtime.image, **({"command": runtime.command} if runtime.command else {})}
+def _docker(runtime: DockerRuntime, version: str) -> dict[str, Any]:
+    return {"image": _tagged(runtime.image, version), **({"command": runtime.command} if runtime.command else {})}
+
+
+def _tagged(image: str, version: str) -> str:
+    """Return an image as it is run: as in Coral one without a tag has the agent's version as its tag.
+
+    A colon before the last slash is a port's, and a digest says enough. A tag cannot have a ``+``.
+    """
+    if "@" in image or ":" in image.rpartition("/")[2]:
+        return image
+    return f"{image}:{version.replace('+', '_')}"
 
 
 def _process(runtime: ExecutableRuntime, base_path: str | None) -> dict[str, Any]:

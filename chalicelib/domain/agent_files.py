@@ -11,12 +11,34 @@ from chalicelib.domain import errors
 from chalicelib.domain.options import fault_of_regex
 from chalicelib.wire.agent_file import AgentFile
 from chalicelib.wire.identifiers import LocalSource, RegistryAgentIdentifier
-from chalicelib.wire.registry import RegistryAgent, RegistryAgentInfo, Runtimes
+from chalicelib.wire.limits import characters_of
+from chalicelib.wire.options import AgentOptionDisplay
+from chalicelib.wire.registry import (
+    RegistryAgent,
+    RegistryAgentInfo,
+    RegistryAgentLlm,
+    RegistryAgentMarketplace,
+    Runtimes,
+)
 
 FILE = "coral-agent.toml"
 
 #: Largest definition of one agent as it is stored: an item of DynamoDB has at most 400 KB, its key and names included.
 MAX_DEFINITION_BYTES = 380_000
+
+#: What a reference of the type ``constant`` may name: Coral's names, and Atoll's own texts for the prompts.
+CONSTANTS = {
+    "CORAL_INSTRUCTION_RESOURCE_URI": "coral://instruction",
+    "CORAL_STATE_RESOURCE_URI": "coral://state",
+    "PROTOTYPE_DEFAULT_SYSTEM_PROMPT": (
+        "You are an agent that acts for its author in a session with other agents.\n\n"
+        "<resource>coral://instruction</resource>\n<resource>coral://state</resource>"
+    ),
+    "PROTOTYPE_DEFAULT_LOOP_INITIAL_BASE_PROMPT": (
+        "You work on your own, together with the agents that you are linked to. Do what users ask for with your tools."
+    ),
+    "PROTOTYPE_DEFAULT_LOOP_FOLLOWUP_PROMPT": "Go on with what is still to be done.",
+}
 
 
 def parse(toml_text: str, folder: Path | None = None) -> RegistryAgent:
@@ -25,14 +47,15 @@ def parse(toml_text: str, folder: Path | None = None) -> RegistryAgent:
     Raises `BadRequest` naming the key, and the value's length and limit where that is the fault.
     """
     try:
-        document = tomllib.loads(toml_text)
+        document = tomllib.loads(toml_text.removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:
         raise errors.BadRequest(f"{FILE} is not TOML: {error}") from error
     try:
-        file = AgentFile.model_validate(_with_files(document, folder))
+        file = AgentFile.model_validate(_resolved(document, folder))
     except ValidationError as error:
         raise errors.BadRequest(f"{FILE}: {_describe(error)}") from error
     for name, option in file.options.items():
+        _check_display(name, option.display)
         pattern = getattr(getattr(option, "validation", None), "regex", None)
         if pattern is not None and (fault := fault_of_regex(pattern)):
             raise errors.BadRequest(f"{FILE}: options.{name}.validation.regex is no regular expression: {fault}")
@@ -47,7 +70,21 @@ def parse(toml_text: str, folder: Path | None = None) -> RegistryAgent:
         ),
         runtimes=Runtimes.model_validate(file.runtimes.model_dump()),
         options=file.options,
+        llm=RegistryAgentLlm.model_validate(file.llm.model_dump()) if file.llm else None,
+        marketplace=RegistryAgentMarketplace.model_validate(file.marketplace.model_dump())
+        if file.marketplace
+        else None,
     )
+
+
+def _check_display(option: str, display: AgentOptionDisplay | None) -> None:
+    """Check the lengths of what a form shows; here, since agents that were stored before are still to be read."""
+    for key, high in (("label", 64), ("description", 1_024), ("group", 64)):
+        text = getattr(display, key, None)
+        if text is not None and not 1 <= characters_of(text) <= high:
+            raise errors.BadRequest(
+                f"{FILE}: options.{option}.display.{key} has {characters_of(text)} characters: 1 to {high} are allowed"
+            )
 
 
 def _describe(error: ValidationError) -> str:
@@ -55,8 +92,8 @@ def _describe(error: ValidationError) -> str:
     return "; ".join(f"{'.'.join(map(str, fault['loc']))} {fault['msg']}" for fault in faults[:5])
 
 
-def _with_files(document: dict[str, Any], folder: Path | None) -> dict[str, Any]:
-    """Replace the values that a file stands for (``{type = "file", path = ...}``) by what is in it."""
+def _resolved(document: dict[str, Any], folder: Path | None) -> dict[str, Any]:
+    """Replace string references (``{type = "file", path = ...}``, say) by the texts that they stand for."""
     agent, options = document.get("agent"), document.get("options")
     if isinstance(agent, dict):
         places: list[tuple[dict[str, Any], str, str]] = [
@@ -75,24 +112,55 @@ def _with_files(document: dict[str, Any], folder: Path | None) -> dict[str, Any]
 def _content(value: Any, name: str, folder: Path | None, kind: object = "string") -> Any:
     if isinstance(value, list):
         return [_content(entry, name, folder, kind) for entry in value]
-    if not (isinstance(value, dict) and value.get("type") == "file"):
+    if not (isinstance(value, dict) and "type" in value):
         return value
+    content = _referred(value, name, folder)
+    as_base64 = value.get("base64", kind in ("blob", "list[blob]"))
+    if not isinstance(as_base64, bool):
+        raise errors.BadRequest(f"{FILE}: {name}.base64 must be true or false")
+    if as_base64:
+        return base64.b64encode(content).decode()
+    try:
+        # As in Coral, bytes that are not of the encoding become U+FFFD.
+        return content.decode(value.get("encoding", "utf-8") if value["type"] == "file" else "utf-8", "replace")
+    except (LookupError, TypeError) as error:
+        raise errors.BadRequest(f"{FILE}: {name}.encoding: {error}") from error
+
+
+def _referred(reference: dict[str, Any], name: str, folder: Path | None) -> bytes:
+    """Return what a reference stands for, as bytes."""
+    kind = reference["type"]
+    if kind == "string":
+        return _text(reference, "value", name).encode()
+    if kind == "constant":
+        constant = _text(reference, "name", name)
+        if constant not in CONSTANTS:
+            raise errors.BadRequest(f"{FILE}: {name}.name: there is no constant {constant[:80]!r}")
+        return CONSTANTS[constant].encode()
+    if kind == "url":
+        # Registering is a request, and a request calls DynamoDB alone.
+        raise errors.BadRequest(f"{FILE}: {name} names a URL, which is not fetched here: write its text inline")
+    if kind != "file":
+        raise errors.BadRequest(f"{FILE}: {name}.type must be string, file or constant")
     if folder is None:
         raise errors.BadRequest(f"{FILE}: {name} names a file, and there is no folder to read it from: write it inline")
-    return _read(value, name, folder, as_base64=kind in ("blob", "list[blob]") or value.get("base64") is True)
+    return _read(_text(reference, "path", name), name, folder)
 
 
-def _read(reference: dict[str, Any], name: str, folder: Path, *, as_base64: bool) -> str:
-    path = reference.get("path")
-    if not isinstance(path, str):
-        raise errors.BadRequest(f"{FILE}: {name}.path must be text")
+def _text(reference: dict[str, Any], key: str, name: str) -> str:
+    text = reference.get(key)
+    if not isinstance(text, str):
+        raise errors.BadRequest(f"{FILE}: {name}.{key} must be text")
+    return text
+
+
+def _read(path: str, name: str, folder: Path) -> bytes:
     try:
         file = (folder / path).resolve()
         if not file.is_relative_to(folder.resolve()):
             raise errors.BadRequest(f"{FILE}: {name}.path leads out of the agent's folder")
         if file.stat().st_size > MAX_DEFINITION_BYTES:
             raise errors.TooLarge(f"{FILE}: the file of {name} has more than {MAX_DEFINITION_BYTES} bytes")
-        content = file.read_bytes()
-        return base64.b64encode(content).decode() if as_base64 else content.decode(reference.get("encoding", "utf-8"))
-    except (OSError, ValueError, LookupError, TypeError) as error:
+        return file.read_bytes()
+    except (OSError, ValueError) as error:
         raise errors.BadRequest(f"{FILE}: the file of {name} cannot be read: {error}") from error

@@ -3,11 +3,13 @@
 from chalicelib.store.agents import AgentRecord
 from chalicelib.wire.agents import (
     Connected,
+    ListedAgentState,
     NotConnected,
     Running,
     SessionAgentState,
     SessionAgentUsageReport,
     Stopped,
+    StoppedForReason,
     Thinking,
     Waiting,
     WaitingMessage,
@@ -27,15 +29,27 @@ def state_of(agent: AgentRecord, now_ms: int) -> SessionAgentState:
     )
 
 
+def listed(agent: AgentRecord, now_ms: int) -> ListedAgentState:
+    """Return an agent as Atoll's own listing shows it: with the reason of its stop."""
+    shown = state_of(agent, now_ms).model_dump(exclude={"status"})
+    status = _status_of(agent, now_ms)
+    if isinstance(status, Stopped):
+        status = StoppedForReason(start_time=status.start_time, reason=agent.stopped_reason)
+    return ListedAgentState(**shown, status=status)
+
+
 def _status_of(agent: AgentRecord, now_ms: int) -> Waiting | Running | Stopped:
     if agent.status == "stopped":
-        return Stopped(reason=agent.stopped_reason)
+        return Stopped(start_time=agent.started_at_ms)
+    if agent.status == "waiting" and agent.connected_at_ms is None:
+        return Waiting()
+    connection: Connected | NotConnected = NotConnected()
     if agent.connected_at_ms is not None:
         waits = (agent.waiting_until_ms or 0) > now_ms
-        return Running(
-            connection_status=Connected(communication_status=WaitingMessage() if waits else Thinking()),
-        )
-    return Running(connection_status=NotConnected()) if agent.status == "running" else Waiting()
+        connection = Connected(communication_status=WaitingMessage() if waits else Thinking())
+    # An agent may speak before its launch has noted that ECS took its task.
+    started_ms = agent.started_at_ms or agent.connected_at_ms or now_ms
+    return Running(connection_status=connection, start_time=started_ms)
 
 
 def usage_of(agent: AgentRecord, now_ms: int) -> SessionAgentUsageReport | None:

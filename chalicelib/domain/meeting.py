@@ -21,14 +21,18 @@ def wait_for_blocking(stores: "Stores", actor: Actor, deadline_ms: int) -> bool:
 
 
 def missing(agents: list[AgentRecord], name: str) -> list[str]:
-    """Return the blocking agents, reachable from this one over links of links, that have not connected yet."""
+    """Return the blocking agents that have not connected yet and that links lead to from this one.
+
+    As in Coral, links are followed on from blocking agents alone: what is behind another one is not waited for.
+    """
     by_name = {agent.name: agent for agent in agents}
     reached, front = {name}, [name]
     while front:
         agent = by_name.get(front.pop())
-        new = [link for link in (agent.links if agent else ()) if link not in reached]
-        reached.update(new)
-        front += new
+        for link in agent.links if agent and (agent.blocking or agent.name == name) else ():
+            if link not in reached:
+                reached.add(link)
+                front.append(link)
     return [
         agent.name
         for agent in agents

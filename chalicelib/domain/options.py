@@ -266,7 +266,7 @@ def _blob_rules(validation: BlobAgentOptionValidation, blob: bytes) -> Iterator[
 
 
 def _size_text(size: ValidationFileSize) -> str:
-    return f"{size.byte_count} bytes ({size.size:g} {size.unit})"
+    return f"{size.byte_count} bytes ({size})"
 
 
 def environment(options: ResolvedOptions, *, directory: str = OPTIONS_DIRECTORY) -> dict[str, str]:

@@ -156,8 +156,8 @@ def close(stores: "Stores", namespace: str, session_id: str, *, reason: CloseRea
 
 
 def state(stores: "Stores", namespace: str, session_id: str) -> SessionStateBase:
-    """Return a session's base state; raise `NotFound` for an unknown one."""
-    return state_of(read(stores, namespace, session_id)[1], stores.clock.now_ms())
+    """Return a session's base state."""
+    return state_of(read(stores, namespace, session_id)[1])
 
 
 def extended_state(
@@ -179,17 +179,21 @@ def extended_state_of(
     """
     now_ms = stores.clock.now_ms()
     return SessionStateExtended(
-        base=state_of(record, now_ms),
+        base=state_of(record),
         agents=[agents.state_of(agent, now_ms) for agent in stores.agents.of_session(record.session_id)],
         threads=threads.views(stores, record.session_id, live=threads.is_live(record), at_most_bytes=at_most_bytes),
     )
 
 
-def state_of(record: SessionRecord, now_ms: int) -> SessionStateBase:
-    """Return a session record as clients see it; its timestamp is that of this view (Coral's OpenAPI document)."""
+def state_of(record: SessionRecord) -> SessionStateBase:
+    """Return a session record as clients see it.
+
+    Its timestamp is that of the session's creation, as Coral Server writes it; its OpenAPI document speaks of the
+    time of the view.
+    """
     return SessionStateBase(
         id=record.session_id,
-        timestamp=now_ms,
+        timestamp=record.created_at_ms,
         namespace=record.namespace,
         status=_status_of(record),
         annotations=record.annotations,
@@ -223,13 +227,10 @@ def namespace_with_sessions(stores: "Stores", record: NamespaceRecord) -> Sessio
 
     Raises `TooLarge` when it has more than any answer holds.
     """
-    now_ms = stores.clock.now_ms()
     found = list(islice(stores.sessions.of_namespace(record.name), MAX_SESSIONS_TOGETHER + 1))
     if len(found) > MAX_SESSIONS_TOGETHER:
         raise TooLarge(
             f"the namespace {record.name!r} has more than {MAX_SESSIONS_TOGETHER} sessions: list them page by page, "
             "with limit and cursor"
         )
-    return SessionNamespaceStateExtended(
-        base=namespaces.state_of(record), sessions=[state_of(each, now_ms) for each in found]
-    )
+    return SessionNamespaceStateExtended(base=namespaces.state_of(record), sessions=[state_of(each) for each in found])

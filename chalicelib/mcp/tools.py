@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
-from mcp_types import INVALID_PARAMS, CallToolResult, TextContent, Tool
+from mcp_types import INVALID_PARAMS, CallToolResult, TextContent, Tool, ToolAnnotations
 from pydantic import BaseModel, ValidationError
 
 from chalicelib.domain import actors, custom_tools, errors, threads, waits
@@ -20,6 +20,7 @@ from chalicelib.mcp.protocol import ProtocolError
 from chalicelib.store.agents import AgentRecord
 from chalicelib.wire import threads as wire
 from chalicelib.wire.base import WireModel
+from chalicelib.wire.custom_tools import GraphAgentTool
 from chalicelib.wire.waits import PausedWait
 
 if TYPE_CHECKING:
@@ -207,15 +208,24 @@ def listed(agent: AgentRecord) -> list[Tool]:
     own = [tool.listed for tool in coral_tools_of(agent)]
     taken = {tool.name for tool in own}
     custom = custom_tools.of(agent)
-    return own + [
-        Tool(name=name, input_schema=tool.tool_schema.to_wire()) for name, tool in custom.items() if name not in taken
-    ]
+    return own + [_listed(name, tool) for name, tool in custom.items() if name not in taken]
+
+
+def _listed(name: str, tool: GraphAgentTool) -> Tool:
+    return Tool(
+        name=name,
+        title=tool.title,
+        description=tool.description,
+        input_schema=tool.input_schema.to_wire(),
+        output_schema=tool.promises,
+        annotations=ToolAnnotations(**tool.annotations.model_dump()) if tool.annotations else None,
+    )
 
 
 def custom_schema(agent: AgentRecord, name: str) -> dict[str, Any]:
     """Return the input schema of a custom tool; empty for any other name."""
     tool = custom_tools.of(agent).get(name)
-    return tool.tool_schema.to_wire() if tool else {}
+    return tool.input_schema.to_wire() if tool else {}
 
 
 def call(
@@ -242,9 +252,11 @@ def call(
     limit_ms = max(1, min(outgoing.LIMIT_MS, deadline_ms - stores.clock.now_ms()))
     try:
         text = outgoing.call(services.current(), actor, name, custom, arguments, limit_ms=limit_ms)
+        structured = custom_tools.structured(custom, text)
     except errors.AtollError as error:
-        return refused(str(error))
-    return CallToolResult(content=[TextContent(text=text)])
+        # Clients check structured content against the tool's own schema, an error's too.
+        return refused(str(error)) if custom.promises is None else _error(str(error))
+    return CallToolResult(content=[TextContent(text=text)], structured_content=structured)
 
 
 def resume(stores: "Stores", actor: Actor, paused: PausedWait) -> CallToolResult:
@@ -256,6 +268,10 @@ def refused(message: str) -> CallToolResult:
     """Return the result of a call that cannot be honoured."""
     error = {"error": message}
     return CallToolResult(content=[TextContent(text=_json(error))], structured_content=error, is_error=True)
+
+
+def _error(message: str) -> CallToolResult:
+    return CallToolResult(content=[TextContent(text=_json({"error": message}))], is_error=True)
 
 
 def _result_of(run: Callable[[], WireModel]) -> CallToolResult:

@@ -93,7 +93,7 @@ def to_delivery(services: "Services", delivery_id: str, round_number: int) -> No
 
 
 def _publish_session(services: "Services", kind: str, field: str, session: SessionRecord) -> None:
-    state = sessions.state_of(session, services.clock.now_ms()).to_wire()
+    state = sessions.state_of(session).to_wire()
     _publish(services, kind, {field: state, "namespaceState": dict(session.namespace_state)})
 
 

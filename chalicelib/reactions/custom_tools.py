@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import json
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from chalicelib.domain.actors import Actor
 from chalicelib.domain.errors import BadRequest
@@ -21,6 +21,9 @@ LIMIT_MS = 30_000
 MAX_ANSWER_BYTES = 1_000_000
 
 SIGNATURE_HEADER = "X-Coral-Signature"
+
+#: Printable ASCII but ``%``, and the space.
+_HEADER_SAFE = "".join(chr(code) for code in range(32, 127)).replace("%", "")
 
 
 def call(
@@ -46,11 +49,11 @@ def call(
         tool.transport.signature_header or SIGNATURE_HEADER: hmac.new(
             secret.encode(), body, hashlib.sha256
         ).hexdigest(),
-        "X-Coral-Namespace": actor.session.namespace,
+        "X-Coral-Namespace": _in_header(actor.session.namespace),
         "X-Coral-SessionId": actor.session_id,
-        "X-Coral-AgentName": actor.name,
+        "X-Coral-AgentName": _in_header(actor.name),
     }
-    url = f"{tool.transport.url.rstrip('/')}/{quote(actor.session_id, safe='')}/{quote(actor.name, safe='')}"
+    url = _url_of(tool.transport.url, actor)
     try:
         answer = services.http.post(url, body, headers, timeout_s=limit_ms / 1000, max_answer_bytes=MAX_ANSWER_BYTES)
     except AddressRefused:
@@ -62,3 +65,20 @@ def call(
     if answer.truncated:
         raise BadRequest(f"the tool {name!r} answered more than {MAX_ANSWER_BYTES} bytes")
     return answer.body.decode("utf-8", "replace")
+
+
+def _url_of(url: str, actor: Actor) -> str:
+    """Return a tool's URL with session and agent behind its path; its query stays as it is."""
+    parts = urlsplit(url)
+    path = f"{parts.path.rstrip('/')}/{quote(actor.session_id, safe='')}/{quote(actor.name, safe='')}"
+    return parts._replace(path=path, fragment="").geturl()
+
+
+def _in_header(name: str) -> str:
+    """Write a name as a header can carry it: percent-encoded UTF-8, printable ASCII but ``%`` as it is.
+
+    Spaces at either end are encoded too: HTTP drops them.
+    """
+    inner = quote(name.strip(" "), safe=_HEADER_SAFE)
+    before, after = len(name) - len(name.lstrip(" ")), len(name) - len(name.rstrip(" "))
+    return f"{'%20' * before}{inner}{'%20' * after}" if inner else "%20" * len(name)

@@ -95,6 +95,21 @@ def end(services: "Services", agent: AgentRecord, *, reason: str) -> None:
         services.tasks.stop(task.arn, reason=reason)
 
 
+def take_back(services: "Services", agent: AgentRecord, *, reason: str) -> None:
+    """Stop an agent of an executed session, whether it runs or is still being started; nothing if it has stopped.
+
+    A request may do this: beside DynamoDB it calls ``StopTask`` alone. A launch under way that has no task yet sees
+    the mark and starts none; one that has its task by then finds the agent stopped, and stops the task itself.
+    """
+    if agent.status == "stopped":
+        return
+    stopped(services, agent, reason=reason, at_ms=services.clock.now_ms())
+    # A session whose last agent this was closes when `run_agents` comes to its end.
+    now = services.agents.find(agent.session_id, agent.name)
+    if now is not None and now.task_arn:
+        services.tasks.stop(now.task_arn, reason=reason)
+
+
 def _append(services: "Services", agent: AgentRecord, kind: str, *, at_ms: int, reason: str | None = None) -> None:
     """Append an agent's event to the log before its record changes: a repetition appends the same entry."""
     event = {"type": kind, "timestamp": iso_from_ms(at_ms), "name": agent.name}

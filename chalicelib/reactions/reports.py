@@ -46,6 +46,6 @@ def end_report(
         namespace_state=SessionNamespaceStateBase.model_validate(record.namespace_state),
         session_state=ExtendedReport(state=sessions.extended_state_of(services, record))
         if extended
-        else BaseReport(state=sessions.state_of(record, now_ms)),
+        else BaseReport(state=sessions.state_of(record)),
         agent_stats=[run for run in runs if run is not None],
     )

@@ -1,16 +1,16 @@
-"""``coral-agent.toml``, editions 3 and 4: its keys, and Coral's limits of each. Lengths are bytes of UTF-8.
+"""``coral-agent.toml``, editions 3 and 4: its keys, and Coral's limits of each, in characters as Coral counts them.
 
 Keys that are not listed here are tolerated, as Coral does; a runtime of another kind is one of them.
 """
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from chalicelib.wire.limits import EACH_ONCE, WITHOUT_NUL, at_most_entries, between_bytes
+from chalicelib.wire.limits import EACH_ONCE, WITHOUT_NUL, at_most_entries, between_characters, characters_of
 from chalicelib.wire.options import AgentOption
 from chalicelib.wire.registry import AgentCapability, License, Transport
 
@@ -23,9 +23,12 @@ _SEMVER = re.compile(
 )
 _AGENT_NAME = re.compile(r"[a-z0-9]([a-z0-9]*(-[a-z0-9]+)*)?")
 _OPTION_NAME = re.compile(r"[a-zA-Z_][a-zA-Z_$0-9]*")
+_PROXY_NAME = re.compile(r"[A-Z_0-9]+")
+#: Digits of Base58 (Bitcoin's).
+_BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _LINK_NAME = re.compile(r"[a-zA-Z][a-zA-Z_\-0-9]*")
 
-COMMAND_BYTES = 2 * 1024
+COMMAND_CHARACTERS = 2 * 1024
 
 
 def _form(pattern: re.Pattern[str], rule: str) -> AfterValidator:
@@ -38,10 +41,12 @@ def _form(pattern: re.Pattern[str], rule: str) -> AfterValidator:
 
 
 def _together(parts: list[str]) -> list[str]:
-    size = sum(len(part.encode()) for part in parts)
-    if size > COMMAND_BYTES:
+    size = sum(map(characters_of, parts))
+    if size > COMMAND_CHARACTERS:
         raise PydanticCustomError(
-            "length", "has {size} bytes together: at most {high} are allowed", {"size": size, "high": COMMAND_BYTES}
+            "length",
+            "has {size} characters together: at most {high} are allowed",
+            {"size": size, "high": COMMAND_CHARACTERS},
         )
     return parts
 
@@ -56,17 +61,46 @@ def _link(value: str) -> str:
     return value
 
 
+def _https(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        callable_ = parts.scheme == "https" and bool(parts.hostname)
+    except ValueError:
+        callable_ = False
+    if not callable_:
+        raise PydanticCustomError("link", "must be an https URI")
+    return value
+
+
+def _wallet(value: str) -> str:
+    number = 0
+    for letter in value[:64]:
+        digit = _BASE58.find(letter)
+        if digit < 0:
+            raise PydanticCustomError("wallet", "must be Base58")
+        number = number * 58 + digit
+    zeros = len(value) - len(value.lstrip("1"))
+    size = zeros + (number.bit_length() + 7) // 8
+    if len(value) > 64 or not 25 <= size <= 32:
+        raise PydanticCustomError("wallet", "must be Base58 of 25 to 32 bytes")
+    return value
+
+
 AgentName = Annotated[
-    str, between_bytes(1, 32), _form(_AGENT_NAME, "lower-case letters and digits, in words joined by single hyphens")
+    str,
+    between_characters(1, 32),
+    _form(_AGENT_NAME, "lower-case letters and digits, in words joined by single hyphens"),
 ]
-AgentVersion = Annotated[str, between_bytes(1, 32), _form(_SEMVER, "a semantic version such as 1.0.0")]
+AgentVersion = Annotated[str, between_characters(1, 24), _form(_SEMVER, "a semantic version such as 1.0.0")]
 OptionName = Annotated[
-    str, between_bytes(1, 256), _form(_OPTION_NAME, "letters, digits, _ and $, and must not start with a digit or $")
+    str,
+    between_characters(1, 256),
+    _form(_OPTION_NAME, "letters, digits, _ and $, and must not start with a digit or $"),
 ]
 LinkName = Annotated[
-    str, between_bytes(1, 32), _form(_LINK_NAME, "letters, digits, _ and -, and must start with a letter")
+    str, between_characters(1, 32), _form(_LINK_NAME, "letters, digits, _ and -, and must start with a letter")
 ]
-Link = Annotated[str, between_bytes(1, 256), AfterValidator(_link)]
+Link = Annotated[str, between_characters(1, 256), AfterValidator(_link)]
 Argument = Annotated[str, WITHOUT_NUL]
 Command = Annotated[list[Argument], at_most_entries(1_024), AfterValidator(_together)]
 
@@ -80,15 +114,15 @@ class AgentTable(_Table):
 
     name: AgentName
     version: AgentVersion
-    description: Annotated[str, between_bytes(1, 1_024)] | None = None
-    summary: Annotated[str, between_bytes(1, 256)] | None = None
-    readme: Annotated[str, between_bytes(1, 4_096)] | None = None
+    description: Annotated[str, between_characters(1, 1_024)] | None = None
+    summary: Annotated[str, between_characters(1, 256)] | None = None
+    readme: Annotated[str, between_characters(1, 4_096)] | None = None
     license: License | None = None
-    keywords: Annotated[list[Annotated[str, between_bytes(1, 64)]], at_most_entries(256), EACH_ONCE] = Field(
+    keywords: Annotated[list[Annotated[str, between_characters(1, 64)]], at_most_entries(256), EACH_ONCE] = Field(
         default_factory=list
     )
     links: Annotated[
-        dict[LinkName, Annotated[str, between_bytes(1, 256), AfterValidator(_link)]], at_most_entries(16)
+        dict[LinkName, Annotated[str, between_characters(1, 256), AfterValidator(_link)]], at_most_entries(16)
     ] = Field(default_factory=dict)
     capabilities: Annotated[list[AgentCapability], EACH_ONCE] = Field(default_factory=list)
 
@@ -96,7 +130,7 @@ class AgentTable(_Table):
 class DockerTable(_Table):
     """``[runtimes.docker]``."""
 
-    image: Annotated[str, between_bytes(1, 512), WITHOUT_NUL]
+    image: Annotated[str, between_characters(1, 512), WITHOUT_NUL]
     command: Command | None = None
     transport: Transport = "streamable_http"
 
@@ -104,7 +138,7 @@ class DockerTable(_Table):
 class ExecutableTable(_Table):
     """``[runtimes.executable]``; ``path`` is absolute, relative to the file, or on ``PATH``."""
 
-    path: Annotated[str, between_bytes(1, 4_096), WITHOUT_NUL]
+    path: Annotated[str, between_characters(1, 4_096), WITHOUT_NUL]
     arguments: Command = Field(default_factory=list)
     transport: Transport = "streamable_http"
 
@@ -122,6 +156,84 @@ class RuntimesTable(_Table):
         return self
 
 
+class LlmProxyFormatTable(_Table):
+    """Which API a model is spoken to with, spelled exactly so."""
+
+    type: Literal["OpenAI", "Anthropic"]
+
+
+class LlmProxyTable(_Table):
+    """``[[llm.proxies]]``: a model that the agent needs."""
+
+    name: Annotated[str, between_characters(1, 32), _form(_PROXY_NAME, "upper-case letters, digits and _")]
+    format: LlmProxyFormatTable
+    models: Annotated[list[Annotated[str, between_characters(1, 128)]], EACH_ONCE, at_most_entries(32)] = Field(
+        default_factory=list
+    )
+
+
+class LlmTable(_Table):
+    """``[llm]``."""
+
+    proxies: Annotated[list[LlmProxyTable], at_most_entries(16)] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _each_name_once(self) -> Self:
+        names = [proxy.name for proxy in self.proxies]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise PydanticCustomError("names", "has two proxies named {name}", {"name": twice})
+        return self
+
+
+class RecommendationsTable(_Table):
+    """What the author thinks the agent should cost, from ``min`` to ``max``."""
+
+    min: Annotated[float, Field(ge=0, le=20, allow_inf_nan=False, strict=False)]
+    max: Annotated[float, Field(allow_inf_nan=False, strict=False)]
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.max <= self.min:
+            raise PydanticCustomError("range", "must have a max that is more than its min")
+        return self
+
+
+class PricingTable(_Table):
+    """``[marketplace.pricing]``."""
+
+    description: Annotated[str, between_characters(1, 256)]
+    currency: Literal["USD"] = "USD"
+    recommendations: RecommendationsTable | None = None
+
+
+class EndpointTable(_Table):
+    """``[[marketplace.identities.erc8004.endpoints]]``."""
+
+    name: LinkName
+    endpoint: Annotated[str, between_characters(1, 256), AfterValidator(_https)]
+
+
+class Erc8004Table(_Table):
+    """``[marketplace.identities.erc8004]``."""
+
+    wallet: Annotated[str, AfterValidator(_wallet)]
+    endpoints: Annotated[list[EndpointTable], at_most_entries(32)] = Field(default_factory=list)
+
+
+class IdentitiesTable(_Table):
+    """``[marketplace.identities]``."""
+
+    erc8004: Erc8004Table | None = None
+
+
+class MarketplaceTable(_Table):
+    """``[marketplace]``."""
+
+    keywords: Annotated[list[str], EACH_ONCE] = Field(default_factory=list)
+    pricing: PricingTable | None = None
+    identities: IdentitiesTable | None = None
+
+
 class AgentFile(_Table):
     """The whole file."""
 
@@ -129,5 +241,5 @@ class AgentFile(_Table):
     agent: AgentTable
     runtimes: RuntimesTable
     options: Annotated[dict[OptionName, AgentOption], at_most_entries(512)] = Field(default_factory=dict)
-    llm: dict[str, Any] = Field(default_factory=dict)
-    marketplace: dict[str, Any] = Field(default_factory=dict)
+    llm: LlmTable | None = None
+    marketplace: MarketplaceTable | None = None

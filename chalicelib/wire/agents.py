@@ -1,6 +1,8 @@
 """Agents on the wire: their state in a session, and the report of their run."""
 
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import Field
 
 from chalicelib.wire.base import Timestamp, WireModel
 from chalicelib.wire.identifiers import RegistryAgentIdentifier
@@ -41,13 +43,20 @@ class Running(WireModel):
     """The agent's task was started."""
 
     type: Literal["running"] = "running"
+    start_time: Timestamp
     connection_status: NotConnected | Connected
 
 
 class Stopped(WireModel):
-    """The agent's task has ended, or could not be started. `reason` is Atoll's own."""
+    """The agent's task has ended, or could not be started: then it has no `startTime`."""
 
     type: Literal["stopped"] = "stopped"
+    start_time: Timestamp | None = None
+
+
+class StoppedForReason(Stopped):
+    """The same with the reason, which is Atoll's own: Coral's clients refuse keys that they do not know."""
+
     reason: str | None = None
 
 
@@ -60,6 +69,14 @@ class SessionAgentState(WireModel):
     description: str | None = None
     links: list[str]
     annotations: dict[str, str]
+    #: Always empty, as in Coral Server 1.2.
+    tokens_by_model: dict[str, Any] = Field(default_factory=dict)
+
+
+class ListedAgentState(SessionAgentState):
+    """An agent in Atoll's own listing, which says why one has stopped."""
+
+    status: Waiting | Running | StoppedForReason
 
 
 class SessionAgentUsageReport(WireModel):

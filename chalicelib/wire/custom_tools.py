@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AliasChoices, ConfigDict, Field
 
 from chalicelib.wire.base import WireModel
 from chalicelib.wire.urls import CallableUrl
@@ -32,7 +32,7 @@ class HttpToolTransport(WireModel):
 
 
 class ToolSchema(WireModel):
-    """The input schema of a custom tool, with whatever else JSON Schema knows."""
+    """The schema of what a custom tool takes or answers, with whatever else JSON Schema knows."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -41,8 +41,31 @@ class ToolSchema(WireModel):
     type: str = "object"
 
 
+class CustomToolAnnotations(WireModel):
+    """Hints of what a custom tool does, as MCP has them."""
+
+    title: str | None = None
+    read_only_hint: bool | None = None
+    destructive_hint: bool | None = None
+    idempotent_hint: bool | None = None
+    open_world_hint: bool | None = None
+
+
 class GraphAgentTool(WireModel):
-    """A custom tool of a graph."""
+    """A custom tool of a graph. Clients older than Coral Server 1.2 say ``schema`` for ``inputSchema``."""
 
     transport: HttpToolTransport
-    tool_schema: ToolSchema = Field(alias="schema")
+    input_schema: ToolSchema = Field(
+        default_factory=ToolSchema,
+        validation_alias=AliasChoices("inputSchema", "schema", "input_schema"),
+        serialization_alias="inputSchema",
+    )
+    output_schema: ToolSchema = Field(default_factory=ToolSchema)
+    description: str | None = None
+    title: str | None = None
+    annotations: CustomToolAnnotations | None = None
+
+    @property
+    def promises(self) -> dict[str, Any] | None:
+        """The schema of its answers; ``None`` when it names no property, as Coral's clients write it by default."""
+        return self.output_schema.to_wire() if self.output_schema.properties else None

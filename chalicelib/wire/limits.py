@@ -1,4 +1,4 @@
-"""Limits of texts and lists on the wire, as validators: sizes are bytes of UTF-8, and errors name size and limit."""
+"""Limits of texts and lists on the wire, as validators: errors name size and limit."""
 
 from typing import Any
 
@@ -21,14 +21,19 @@ def at_most_bytes(limit: int) -> AfterValidator:
     return AfterValidator(check)
 
 
-def between_bytes(low: int, high: int) -> AfterValidator:
-    """Return a validator of texts of ``low`` to ``high`` bytes; it raises ``PydanticCustomError``."""
+def characters_of(text: str) -> int:
+    """Count characters as Coral does, which is written in a language of UTF-16: one above U+FFFF counts twice."""
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def between_characters(low: int, high: int) -> AfterValidator:
+    """Take a text of ``low`` to ``high`` characters, as Coral counts them."""
 
     def check(text: str) -> str:
-        size = len(text.encode())
+        size = characters_of(text)
         if not low <= size <= high:
             raise PydanticCustomError(
-                "length", "has {size} bytes: {low} to {high} are allowed", {"size": size, "low": low, "high": high}
+                "length", "has {size} characters: {low} to {high} are allowed", {"size": size, "low": low, "high": high}
             )
         return text
 

@@ -1,7 +1,8 @@
 """Agent options on the wire: the 25 types, a value of each in a request, and their definitions in a registry agent.
 
 A value is held as its natural Python value: blobs as ``bytes``, ``u64`` as ``int``, ``f32`` rounded to 32 bits. On the
-wire a blob is base64 and a ``u64`` text; the arrays of bytes and the integers of Coral's older document are read too.
+wire a blob is base64 and a ``u64`` text; the arrays of bytes and the integers of Coral's older document are read too,
+and so is any number as text.
 No error message of this module carries a value: it may be a secret.
 """
 
@@ -20,7 +21,6 @@ from pydantic import (
     Field,
     PlainSerializer,
     WithJsonSchema,
-    computed_field,
 )
 
 from chalicelib.wire.base import WireModel
@@ -59,6 +59,20 @@ def _u64_int(value: Any) -> Any:
             raise ValueError("must be a whole number from 0 to 18446744073709551615, in decimal digits")
         return int(value)
     return value
+
+
+_INTEGER = re.compile(r"-?[0-9]{1,20}")
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+
+
+def _integer(value: Any) -> Any:
+    """Read an integer that came as text, as Coral's JSON library does; anything else is for the type to judge."""
+    return int(value) if isinstance(value, str) and _INTEGER.fullmatch(value) else value
+
+
+def _number(value: Any) -> Any:
+    """Read a number that came as text; one beyond all floats becomes infinite, which no type takes."""
+    return float(value) if isinstance(value, str) and _NUMBER.fullmatch(value[:400]) else value
 
 
 def _rounded_to_f32(value: float) -> float:
@@ -100,13 +114,13 @@ Blob = Annotated[
     ),
     WithJsonSchema({"type": "string", "contentEncoding": "base64"}, mode="serialization"),
 ]
-I8 = Annotated[int, Field(strict=True, ge=-(2**7), le=2**7 - 1)]
-I16 = Annotated[int, Field(strict=True, ge=-(2**15), le=2**15 - 1)]
-I32 = Annotated[int, Field(strict=True, ge=-(2**31), le=2**31 - 1)]
-I64 = Annotated[int, Field(strict=True, ge=-(2**63), le=2**63 - 1)]
-U8 = Annotated[int, Field(strict=True, ge=0, le=2**8 - 1)]
-U16 = Annotated[int, Field(strict=True, ge=0, le=2**16 - 1)]
-U32 = Annotated[int, Field(strict=True, ge=0, le=2**32 - 1)]
+I8 = Annotated[int, Field(strict=True, ge=-(2**7), le=2**7 - 1), BeforeValidator(_integer)]
+I16 = Annotated[int, Field(strict=True, ge=-(2**15), le=2**15 - 1), BeforeValidator(_integer)]
+I32 = Annotated[int, Field(strict=True, ge=-(2**31), le=2**31 - 1), BeforeValidator(_integer)]
+I64 = Annotated[int, Field(strict=True, ge=-(2**63), le=2**63 - 1), BeforeValidator(_integer)]
+U8 = Annotated[int, Field(strict=True, ge=0, le=2**8 - 1), BeforeValidator(_integer)]
+U16 = Annotated[int, Field(strict=True, ge=0, le=2**16 - 1), BeforeValidator(_integer)]
+U32 = Annotated[int, Field(strict=True, ge=0, le=2**32 - 1), BeforeValidator(_integer)]
 U64 = Annotated[
     int,
     Field(strict=True, ge=0, le=U64_MAX),
@@ -125,10 +139,11 @@ U64 = Annotated[
 ]
 #: A bound of a ``u64``, which Coral writes as a number.
 U64Bound = Annotated[int, Field(strict=True, ge=0, le=U64_MAX), BeforeValidator(_u64_int)]
-F64 = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+F64 = Annotated[float, Field(strict=True, allow_inf_nan=False), BeforeValidator(_number)]
 F32 = Annotated[
     float,
     Field(strict=True, allow_inf_nan=False),
+    BeforeValidator(_number),
     AfterValidator(_rounded_to_f32),
     PlainSerializer(lambda value: float(shortest_f32(value)), return_type=float, when_used="json"),
 ]
@@ -216,8 +231,8 @@ class StringAgentOptionValidation(WireModel):
 
 
 _BYTES_OF_UNIT = {
-    "b": 1,
-    "kB": 10**3,
+    "B": 1,
+    "KB": 10**3,
     "MB": 10**6,
     "GB": 10**9,
     "TB": 10**12,
@@ -226,19 +241,53 @@ _BYTES_OF_UNIT = {
     "GiB": 2**30,
     "TiB": 2**40,
 }
+_UNIT_IN_ANY_CASE = {unit.lower(): unit for unit in _BYTES_OF_UNIT}
+
+_SIZE = re.compile(r"\s*([0-9]{1,16}(?:\.[0-9]{1,16})?)\s*([A-Za-z]+)\s*")
+
+
+def _unit(given: Any) -> Any:
+    return _UNIT_IN_ANY_CASE.get(given.lower(), given) if isinstance(given, str) else given
+
+
+def _size_parts(given: Any) -> Any:
+    """Take a size apart that came as text."""
+    if not isinstance(given, str):
+        return given
+    parts = _SIZE.fullmatch(given)
+    if parts is None:
+        raise ValueError("must be a number and a unit, such as 1.5 MiB")
+    return {"size": float(parts[1]), "unit": parts[2]}
 
 
 class ValidationFileSize(WireModel):
-    """A size with its unit."""
+    """A size with its unit, in any case. ``TB`` and ``TiB`` are Atoll's own, and written in units of Coral's."""
 
     size: Annotated[float, Field(ge=0, le=10**15, allow_inf_nan=False)]
-    unit: Literal["b", "KiB", "MiB", "GiB", "TiB", "kB", "MB", "GB", "TB"]
+    unit: Annotated[
+        Literal["B", "KB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "TiB"],
+        BeforeValidator(_unit),
+    ]
 
-    @computed_field(alias="byteCount")  # type: ignore[prop-decorator]
     @property
     def byte_count(self) -> int:
         """The size in bytes, rounded down."""
         return math.floor(Decimal(repr(self.size)) * _BYTES_OF_UNIT[self.unit])
+
+    def __str__(self) -> str:
+        size, unit = Decimal(repr(self.size)), str(self.unit)
+        if unit in ("TB", "TiB"):
+            size, unit = size * (1000 if unit == "TB" else 1024), unit.replace("T", "G")
+        return f"{size.normalize():f} {unit}"
+
+
+#: A size as Coral Server 1.2 has it: read as text or as a table, written as text.
+FileSize = Annotated[
+    ValidationFileSize,
+    BeforeValidator(_size_parts),
+    PlainSerializer(str, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string"}, mode="serialization"),
+]
 
 
 class BlobAgentOptionValidation(WireModel):
@@ -246,8 +295,8 @@ class BlobAgentOptionValidation(WireModel):
 
     model_config = ConfigDict(alias_generator=None)
 
-    min_size: ValidationFileSize | None = None
-    max_size: ValidationFileSize | None = None
+    min_size: FileSize | None = None
+    max_size: FileSize | None = None
 
 
 class _Option(WireModel):

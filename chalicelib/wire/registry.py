@@ -1,8 +1,8 @@
 """The registry on the wire: its sources, and each agent in full."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, computed_field
+from pydantic import BeforeValidator, Field
 
 from chalicelib.wire.base import Timestamp, WireModel
 from chalicelib.wire.identifiers import AgentRegistrySourceIdentifier, LocalSource, RegistryAgentIdentifier, RuntimeId
@@ -29,9 +29,9 @@ class AgentRegistrySource(WireModel):
 
 
 class License(WireModel):
-    """Under which terms an agent may be used. ``sdpx`` is Coral's spelling of SPDX."""
+    """Under which terms an agent may be used. ``sdpx``, which older files say, is read as ``spdx``."""
 
-    type: Literal["sdpx", "spdx", "text"]
+    type: Annotated[Literal["spdx", "text"], BeforeValidator(lambda given: "spdx" if given == "sdpx" else given)]
     expression: str | None = None
     text: str | None = None
 
@@ -64,12 +64,6 @@ class ExecutableRuntime(WireModel):
     arguments: list[str] = Field(default_factory=list)
     transport: Transport = "streamable_http"
 
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def command(self) -> list[str]:
-        """Path and arguments in one, as Coral's older document has them."""
-        return [self.path, *self.arguments]
-
 
 class Runtimes(WireModel):
     """How an agent can be run."""
@@ -87,6 +81,69 @@ class Runtimes(WireModel):
         return {"executable": self.executable, "docker": self.docker}.get(runtime)
 
 
+class LlmProxyFormat(WireModel):
+    """Which API a model is spoken to with."""
+
+    type: Literal["OpenAI", "Anthropic"]
+
+
+class LlmProxy(WireModel):
+    """A model that an agent needs."""
+
+    name: str
+    format: LlmProxyFormat
+    models: list[str] = Field(default_factory=list)
+
+
+class RegistryAgentLlm(WireModel):
+    """The models that an agent needs."""
+
+    proxies: list[LlmProxy] = Field(default_factory=list)
+
+
+class PricingRecommendations(WireModel):
+    """What an agent should cost, by its author."""
+
+    min: float
+    max: float
+
+
+class MarketplacePricing(WireModel):
+    """What an agent costs."""
+
+    description: str
+    currency: Literal["USD"] = "USD"
+    recommendations: PricingRecommendations | None = None
+
+
+class Erc8004Endpoint(WireModel):
+    """Where an agent can be reached."""
+
+    name: str
+    endpoint: str
+
+
+class Erc8004Identity(WireModel):
+    """An agent's entry in the registry of ERC-8004."""
+
+    wallet: str
+    endpoints: list[Erc8004Endpoint] = Field(default_factory=list)
+
+
+class MarketplaceIdentities(WireModel):
+    """Who an agent is elsewhere."""
+
+    erc8004: Erc8004Identity | None = None
+
+
+class RegistryAgentMarketplace(WireModel):
+    """What an agent says of itself to a marketplace."""
+
+    keywords: list[str] = Field(default_factory=list)
+    pricing: MarketplacePricing | None = None
+    identities: MarketplaceIdentities | None = None
+
+
 class NoExport(WireModel):
     """An agent's export settings. Atoll exports no agent."""
 
@@ -99,6 +156,8 @@ class RegistryAgent(WireModel):
     runtimes: Runtimes
     options: dict[str, AgentOption] = Field(default_factory=dict)
     export_settings: dict[RuntimeId, NoExport] = Field(default_factory=dict)
+    llm: RegistryAgentLlm | None = None
+    marketplace: RegistryAgentMarketplace | None = None
 
     def without_secrets(self) -> Self:
         """Return it without the defaults of its secret options: what a reader of the registry may see."""
@@ -113,4 +172,20 @@ class RestrictedRegistryAgent(WireModel):
     """An agent and the restrictions on running it: anyone who may create a session here may run it."""
 
     registry_agent: RegistryAgent
+    restrictions: list[LocalSource] = Field(default_factory=list)
+
+
+class PublicRegistryAgent(WireModel):
+    """What is said of an agent for rent."""
+
+    id: RegistryAgentIdentifier
+    runtimes: list[RuntimeId]
+    options: dict[str, AgentOption] = Field(default_factory=dict)
+    export_settings: dict[RuntimeId, NoExport] = Field(default_factory=dict)
+
+
+class PublicRestrictedRegistryAgent(WireModel):
+    """An agent for rent, and who may rent it. Atoll has none."""
+
+    registry_agent: PublicRegistryAgent
     restrictions: list[LocalSource] = Field(default_factory=list)

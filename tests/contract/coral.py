@@ -3,7 +3,8 @@
 `coral.json` beside this file is Atoll's own statement of it: for each operation its statuses and the shapes of its
 bodies, for each shape the paths of its fields and their kinds. It is written by ``python -m tests.contract.coral``
 where Coral's OpenAPI document lies beside the repository; there each answer is validated against that document's JSON
-schemas besides.
+schemas besides. That document is older than the server: `coral_1_2.json` states, part by part, what Coral Server 1.2
+has changed since, and the shapes that answers are compared with have both.
 """
 
 import functools
@@ -19,6 +20,7 @@ from tests.client import Answer
 from tests.contract.shapes import Document, Fields, flat, name_of
 
 FACTS = Path(__file__).parent / "coral.json"
+NEWER = FACTS.with_name("coral_1_2.json")
 #: Coral's document lies beside the repository, where it is there at all.
 DOCUMENT = Path(__file__).resolve().parents[3] / "shared" / "coral" / "api_v1.json"
 
@@ -28,10 +30,6 @@ ERROR = "RouteException"
 
 #: The keys that discriminate the variants of a union; `flat` names a variant by their value.
 _DISCRIMINATORS = {"type", "mode", "state", "format", "op"}
-#: What answers have beyond the document, which is older than the server; docs/compatibility.md says why of each.
-_NEWER = re.compile(
-    r".*\bstatus\.reason|registryAgent\.(edition|runtimes\..+|options\..+|info\.(keywords|license|links|readme|summary).*)"
-)
 _KINDS: dict[str, tuple[type, ...]] = {
     "string": (str,),
     "integer": (int,),
@@ -66,15 +64,42 @@ def stated(document: Document) -> dict[str, Any]:
     return {"operations": operations, "shapes": dict(sorted(shapes.items()))}
 
 
+def _newer(shapes: dict[str, Fields]) -> dict[str, Fields]:
+    """Return shapes of the document as Coral Server 1.2 has them.
+
+    A part of `coral_1_2.json` says ``at`` which place of which shape it is, the ``fields`` that it has there, and which
+    of the document's are ``gone``; ``{a, b}`` in a field stands for one of each, and ``gone`` for all that begins so.
+    A part that ``replaces`` the document's is one that its schemas would refuse.
+    """
+    found = {shape: dict(fields) for shape, fields in shapes.items()}
+    for part in json.loads(NEWER.read_text()).values():
+        for shape, at in part["at"].items():
+            gone = tuple(at + each for field in part["gone"] for each in _each_variant(field))
+            kept = {field: kind for field, kind in found[shape].items() if not field.startswith(gone)}
+            added = {at + each: kind for field, kind in part["fields"].items() for each in _each_variant(field)}
+            found[shape] = kept | added
+    return found
+
+
+def _each_variant(field: str) -> list[str]:
+    union = re.search(r"{([^}]*, [^}]*)}", field)
+    if union is None:
+        return [field]
+    return [f"{field[: union.start()]}{{{one}}}{field[union.end() :]}" for one in union[1].split(", ")]
+
+
 class Coral:
     """Coral's API as it is stated, and its document where that is at hand."""
 
     def __init__(self) -> None:
         facts = json.loads(FACTS.read_text())
-        self.shapes: dict[str, Fields] = facts["shapes"]
+        self.shapes: dict[str, Fields] = _newer(facts["shapes"])
         self.operations: dict[Operation, dict[str, Any]] = {
             (name.split()[0], name.split()[1]): operation for name, operation in facts["operations"].items()
         }
+        #: Shapes that lack what the older document asks for: its schemas say nothing of them any more.
+        newer = json.loads(NEWER.read_text()).values()
+        self.changed = {shape for part in newer if part.get("replaces") for shape in part["at"]}
         self.document: Document | None = json.loads(DOCUMENT.read_text()) if DOCUMENT.exists() else None
 
     def operation(self, method: str, path: str) -> Operation:
@@ -100,7 +125,7 @@ class Coral:
         assert answer.headers["Content-Type"] == "application/json"
         faults = list(self.faults(shape, answer.body))
         assert not faults, "\n".join(faults)
-        if self.document is not None:
+        if self.document is not None and shape not in self.changed:
             described = self.document["paths"][operation[1]][method.lower()]["responses"].get(status, {})
             schema = described.get("content", {}).get("application/json", {}).get("schema", self.schema(ERROR))
             self.validate(schema, answer.body)
@@ -110,8 +135,6 @@ class Coral:
         """Yield the fields of a value that a shape does not have, and those of another kind."""
         fields = self._patterns(shape)
         for path, leaf in _leaves(value):
-            if _NEWER.fullmatch(path):
-                continue
             fitting = [kind for pattern, kind in fields if pattern.fullmatch(path)]
             if not fitting:
                 yield f"{shape} has no field {path}"

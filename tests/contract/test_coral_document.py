@@ -24,11 +24,9 @@ NEVER = {
     ("POST", "/api/v1/agent-rpc/rental-claim", "404"): "payments are not configured: 501",
     ("POST", "/api/v1/agent-rpc/rental-claim", "400"): "payments are not configured: 501",
     ("POST", "/api/v1/agent-rpc/x402", "200"): "payments are not configured: 501",
-    ("POST", "/api/v1/agent-rental/reserve", "200"): "payments are not configured: 501",
-    ("POST", "/api/v1/agent-rental/reserve", "400"): "payments are not configured: 501",
-    ("GET", "/api/v1/agent-rental/wallet", "200"): "payments are not configured: 501",
-    ("GET", "/api/v1/agent-rental/wallet", "403"): "payments are not configured: 501",
-    ("GET", "/api/v1/agent-rental/catalog", "200"): "payments are not configured: 501",
+    ("POST", "/api/v1/agent-rental/reserve", "200"): "nothing is for rent: 404",
+    ("POST", "/api/v1/agent-rental/reserve", "400"): "nothing is for rent: 404",
+    ("GET", "/api/v1/agent-rental/wallet", "200"): "there is no wallet: 403",
 }
 
 
@@ -83,7 +81,11 @@ def test_what_is_stated_is_what_the_document_says() -> None:
         ("SessionStateBase", {"status": {"type": "executed", "executionTime": 5}}),
         ("SessionStateBase", {"status": {"type": "unheard-of"}}),
         ("SessionStateBase", {"annotations": {"a": 1}}),
+        ("SessionStateExtended", {"agents": [{"status": {"type": "stopped", "reason": "exited"}}]}),
+        ("SessionStateExtended", {"agents": [{"status": {"type": "running", "startTime": 5}}]}),
         ("RouteException", {"message": "m", "detail": "d"}),
+        ("RestrictedRegistryAgent", {"registryAgent": {"runtimes": {"executable": {"command": ["sh"]}}}}),
+        ("RestrictedRegistryAgent", {"registryAgent": {"options": {"A": {"validation": {"max_size": {"size": 1}}}}}}),
         ("SessionNamespaceStateBase[]", [{"deleteOnLastSessionExit": "yes"}]),
     ],
 )
@@ -137,8 +139,52 @@ def test_namespaces(record: Call, client: Client, narrow: Client, namespace: str
         record(client, 404, method, f"{NAMESPACE}/{namespace}{suffix}")
 
 
+#: An agent with all that one can say of itself.
+WHOLE = """
+edition = 4
+[agent]
+name = "whole"
+version = "1.0.0"
+description = "d"
+summary = "s"
+readme = "r"
+license = { type = "spdx", expression = "MIT" }
+keywords = ["k"]
+links = { source = "https://example.com" }
+capabilities = ["resources"]
+[runtimes.docker]
+image = "whole"
+command = ["run"]
+[runtimes.executable]
+path = "sh"
+arguments = ["-c", "true"]
+[options.TEXT]
+type = "string"
+default = "x"
+display = { label = "l", description = "d", group = "g" }
+[options.FILES]
+type = "list[blob]"
+default = ["AA=="]
+validation = { min_size = "1 B", max_size = { size = 1.5, unit = "KiB" } }
+[[llm.proxies]]
+name = "MAIN"
+format.type = "OpenAI"
+models = ["m"]
+[marketplace]
+keywords = ["k"]
+pricing = { description = "d", recommendations = { min = 0, max = 1 } }
+[marketplace.identities.erc8004]
+wallet = "11111111111111111111111111111111"
+endpoints = [{ name = "a2a", endpoint = "https://agent.example" }]
+"""
+
+
 def test_the_registry(record: Call, client: Client) -> None:
     record(client, 200, "GET", "/api/v1/registry")
+    toml = {"Content-Type": "application/toml"}
+    assert client.call("PUT", "/api/v1/registry/local/whole/1.0.0", WHOLE.encode(), toml).status == 200
+    shown = record(client, 200, "GET", "/api/v1/registry/local/whole/1.0.0").body["registryAgent"]
+    assert {"llm", "marketplace"} <= set(shown)
     record(client, 200, "GET", "/api/v1/registry/local/sleeper/1.0.0")
     record(client, 404, "GET", "/api/v1/registry/local/sleeper/9.9.9")
     record(client, 404, "GET", "/api/v1/registry/marketplace/sleeper/1.0.0")
@@ -171,8 +217,10 @@ def test_puppets(record: Call, client: Client, namespace: str) -> None:
     record(client, 200, "GET", f"{path}/extended")
     eventually(lambda: _statuses(client, path) == ["running"] * 3)
     record(client, 200, "DELETE", puppet)
-    record(client, 400, "DELETE", puppet)
+    record(client, 200, "DELETE", puppet)
     record(client, 404, "DELETE", stranger)
+    pending = client.create(session(sleeper(), namespace=namespace, defer=True))
+    record(client, 400, "DELETE", f"{pending.replace('/local/session/', '/puppet/')}/a")
     record(client, 400, "POST", f"{puppet}/thread/message", message)
 
 
@@ -180,9 +228,9 @@ def test_payments(record: Call, stack: LocalStack, client: Client, keyless: Clie
     for path in ("rental-claim", "x402"):
         record(keyless, 401, "POST", f"/api/v1/agent-rpc/{path}", {})
         record(client, 401, "POST", f"/api/v1/agent-rpc/{path}", {})
-    record(keyless, 501, "POST", "/api/v1/agent-rental/reserve", {})
-    record(keyless, 501, "GET", "/api/v1/agent-rental/wallet")
-    record(keyless, 501, "GET", "/api/v1/agent-rental/catalog")
+    record(keyless, 404, "POST", "/api/v1/agent-rental/reserve", {})
+    record(keyless, 403, "GET", "/api/v1/agent-rental/wallet")
+    assert record(keyless, 200, "GET", "/api/v1/agent-rental/catalog").body == []
 
 
 def test_an_agents_secret_is_known_where_payments_would_be(

@@ -12,6 +12,7 @@ from infra.local.environment import ACCOUNT, REGION
 from tests.client import session, sleeper
 from tests.faults.platform import Emulator, World
 from tests.faults.scenarios import DAY_MS, HOLD, NAMESPACES, begin, create, two_agents
+from tests.faults.services import variables
 
 #: How long the log is here; a purge takes the same calls for each slice, whatever comes after it.
 ENTRIES = int(os.environ.get("ATOLL_LOG_ENTRIES", "12000"))
@@ -169,4 +170,32 @@ def test_the_secrets_of_a_session_stop_working_when_its_end_is_answered(emulator
     assert world.request("DELETE", path)[0] == 200
     # Nothing has reacted to it yet: no time has passed.
     assert world.agent_request(world.secret_of("a"), hello)[0] == 401
+    assert not witness.broken()
+
+
+@pytest.mark.parametrize("after_ms", [0, 1, 50, 200, 1_000])
+def test_an_agent_that_is_being_started_is_taken_back(emulator: Emulator, after_ms: int) -> None:
+    world, witness = begin(emulator)
+    witness.reasons = {"closed_by_user"}
+    path = create(world, witness, session(sleeper("a"), sleeper("b")))
+    world.run_for(after_ms)
+    assert world.ask("DELETE", f"{path.replace('/local/session/', '/puppet/')}/a")[0] == 200
+    world.run_for(20_000)
+    agents = world.ask("GET", f"{path}/agent")[1]
+    assert [each["status"]["type"] for each in agents] == ["stopped", "running"]
+    assert [variables(task)["CORAL_AGENT_ID"] for task in world.ecs.running()] == ["b"]
+    assert world.ask("DELETE", path)[0] == 200
+    world.run()
+    assert not witness.broken()
+
+
+@pytest.mark.parametrize("after_ms", [0, 1, 50, 200, 1_000])
+def test_a_session_ends_with_the_last_agent_that_was_taken_back(emulator: Emulator, after_ms: int) -> None:
+    world, witness = begin(emulator)
+    witness.reasons = {"agents_exited"}
+    path = create(world, witness, session(sleeper("a")))
+    world.run_for(after_ms)
+    assert world.ask("DELETE", f"{path.replace('/local/session/', '/puppet/')}/a")[0] == 200
+    world.run_for(20_000)
+    assert (world.items("sessions"), world.ecs.running()) == ([], [])
     assert not witness.broken()

@@ -1,6 +1,7 @@
 """A service of AWS is unavailable for a while: accepted work waits for it, and is done when it is back."""
 
 from collections.abc import Callable
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -102,7 +103,7 @@ def test_a_refused_task_definition_is_the_stop_reason_of_its_agents(emulator: Em
     assert not world.streams["atoll-local-registry"].failed, "a record that can never succeed is not retried"
     path = create(world, witness, session(agent("a", "crasher"), sleeper("b"), webhooks=WEBHOOKS))
     world.run_for(5_000)
-    states = [each["status"] for each in world.ask("GET", f"{path}/extended")[1]["agents"]]
+    states = [each["status"] for each in world.ask("GET", f"{path}/agent")[1]]
     assert [state["type"] for state in states] == ["stopped", "running"]
     assert "ClientException" in states[0]["reason"]
     world.ecs.end(world.ecs.running()[0], exit_code=0)
@@ -124,15 +125,15 @@ def test_an_agent_whose_launch_fails_permanently_is_stopped_and_the_others_run(e
     witness.reasons = {"agents_exited"}
     given = agent_environment.of
 
-    def broken(agent: AgentRecord, *rest: object) -> object:
+    def broken(agent: AgentRecord, *rest: Any) -> object:
         if agent.name == "a":
             raise KeyError("a fault of ours")
-        return given(agent, *rest)  # type: ignore[arg-type]
+        return given(agent, *rest)
 
     path = create(world, witness, two_agents(world, lives_ms=(500, 60_000)))
     with patch.object(agent_environment, "of", broken):
         world.run_for(5_000)
-    states = [agent["status"] for agent in world.ask("GET", f"{path}/extended")[1]["agents"]]
+    states = [agent["status"] for agent in world.ask("GET", f"{path}/agent")[1]]
     assert [state["type"] for state in states] == ["stopped", "running"]
     assert "KeyError" not in states[0]["reason"]
     assert not witness.broken()

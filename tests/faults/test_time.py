@@ -117,6 +117,23 @@ def test_a_stop_that_names_another_start_moves_no_known_one(emulator: Emulator) 
     assert not witness.broken()
 
 
+@pytest.mark.parametrize("extended", [False, True])
+def test_events_and_reports_carry_the_creation_time_of_their_session(emulator: Emulator, extended: bool) -> None:
+    world, witness = begin(emulator)
+    witness.reasons = {"agents_exited"}
+    world.ecs.lives_ms = {"a": 5_000}
+    create(world, witness, session(sleeper("a"), webhooks=WEBHOOKS, extendedEndReport=extended))
+    (record,) = world.items("sessions")
+    world.run()
+    state = end_report(world)["sessionState"]["state"]
+    states = [state["base"] if extended else state]
+    for _, detail in world.published:
+        states += [detail[key] for key in ("initialSessionState", "sessionState", "finalSessionState") if key in detail]
+    assert len(states) == 5
+    assert {state["timestamp"] for state in states} == {iso_from_ms(record["createdAtMs"])}
+    assert not witness.broken()
+
+
 #: An agent of which nothing is said that may be left unsaid.
 UNDESCRIBED = """
 edition = 4

@@ -135,7 +135,7 @@ def test_an_agent_that_cannot_run_is_stopped_with_its_reason(
     hold = {"mode": "hold_after_exit", "duration": 60_000}
     path = client.create(session(agent("broken", kind), namespace=namespace, persistenceMode=hold))
     client.wait_for_status(path, "closing")
-    status = client.call("GET", f"{path}/extended").body["agents"][0]["status"]
+    status = client.call("GET", f"{path}/agent").body[0]["status"]
     assert status["type"] == "stopped"
     assert reason in status["reason"]
 
@@ -144,3 +144,18 @@ def test_the_session_goes_on_without_an_agent_that_cannot_run(client: Client, na
     path = client.create(session(agent("broken", "missing"), sleeper("b"), namespace=namespace))
     eventually(lambda: statuses(client, path) == ["stopped", "running"])
     assert client.status(path) == "executed"
+
+
+def test_an_agent_that_has_stopped_can_be_ended_again(client: Client, namespace: str) -> None:
+    path = client.create(session(sleeper("a", 0.1), sleeper("b"), namespace=namespace))
+    puppet = f"{path.replace('/local/session/', '/puppet/')}/a"
+    eventually(lambda: statuses(client, path) == ["stopped", "running"])
+    assert [client.call("DELETE", puppet).status for _ in range(2)] == [200, 200]
+    assert statuses(client, path) == ["stopped", "running"]
+
+
+def test_no_agent_of_a_pending_session_can_be_ended(client: Client, namespace: str) -> None:
+    path = client.create(session(sleeper("a"), namespace=namespace, defer=True))
+    answer = client.call("DELETE", f"{path.replace('/local/session/', '/puppet/')}/a")
+    assert (answer.status, statuses(client, path)) == (400, ["waiting"])
+    assert "pending" in answer.body["message"]

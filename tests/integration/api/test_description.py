@@ -62,6 +62,20 @@ def test_the_page_needs_nothing_from_elsewhere(stack: LocalStack) -> None:
     assert "<script>" not in page
 
 
+@pytest.mark.parametrize("path", ["/", "/ui/docs"])
+def test_the_root_and_corals_page_lead_to_the_page(stack: LocalStack, path: str) -> None:
+    with urllib.request.urlopen(f"{stack.url}{path}") as answer:
+        assert (answer.status, answer.url) == (200, f"{stack.url}/docs")
+        assert b"Atoll API" in answer.read()
+
+
+@pytest.mark.parametrize(("asked", "base"), [("/prod/", "/prod"), ("/", ""), ("/prod/ui/docs", "/prod")])
+def test_behind_a_stage_they_lead_to_the_stages_page(asked: str, base: str) -> None:
+    from chalicelib.api.docs import page_of
+
+    assert page_of(asked) == f"{base}/docs"
+
+
 def test_no_other_request_waits_for_the_document() -> None:
     script = "import app, sys; print([name for name in sys.modules if 'openapi' in name or name == 'typer'])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -48,7 +48,7 @@ AGENT = "agentGraphRequest.agents.0"
 RUNTIME = "execution.runtimeSettings"
 YEAR_MS = 365 * 24 * 3_600_000
 
-TOOL = {"transport": {"type": "http", "url": "http://127.0.0.1:1/"}, "schema": {"type": "object"}}
+TOOL = {"transport": {"type": "http", "url": "http://127.0.0.1:1/"}, "inputSchema": {"type": "object"}}
 
 REFUSED = [
     ("namespaceProvider.namespaceRequest.name", "", "1 to 128"),
@@ -221,8 +221,14 @@ def test_a_request_with_every_field_of_coral_is_taken(client: Client, namespace:
     request["agentGraphRequest"]["customTools"] = {
         "tool": {
             "transport": {"type": "http", "url": "http://127.0.0.1:1/", "signatureHeader": "X-Mine"},
-            "schema": {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]},
-        }
+            "inputSchema": {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]},
+            "outputSchema": {"type": "object", "properties": {"b": {"type": "string"}}},
+            "description": "Does it.",
+            "title": "It",
+            "annotations": {"readOnlyHint": True},
+        },
+        "older": {"transport": {"type": "http", "url": "http://127.0.0.1:1/"}, "schema": {"type": "object"}},
+        "bare": {"transport": {"type": "http", "url": "http://127.0.0.1:1/"}},
     }
     request |= {"annotations": {"é": "ünïcode \U0001f3dd"}, "unknown": 1}
     path = client.create(request)
@@ -272,10 +278,16 @@ def test_a_body_of_more_than_a_megabyte_is_too_large(client: Client, namespace: 
     assert client.call("POST", SESSION, whole + b" " * (1_000_000 - len(whole))).status == 200
 
 
+def test_a_byte_order_mark_is_read_over(client: Client, namespace: str) -> None:
+    body = b"\xef\xbb\xbf" + json.dumps({"name": namespace}).encode()
+    assert client.call("POST", NAMESPACE, body).status == 200
+    assert client.call("GET", f"{NAMESPACE}/{namespace}").status == 200
+
+
 def test_a_definition_that_no_item_holds_is_too_large(client: Client, namespace: str, refused: Refused) -> None:
     request = session({**sleeper(), "customToolAccess": ["tool"]}, namespace=namespace)
     schema: dict[str, Any] = {"type": "object", "properties": {"a": {"description": "x" * 380_000}}}
-    tool = {"transport": {"type": "http", "url": "http://127.0.0.1:1/"}, "schema": schema}
+    tool = {"transport": {"type": "http", "url": "http://127.0.0.1:1/"}, "inputSchema": schema}
     request["agentGraphRequest"]["customTools"] = {"tool": tool}
     answer = refused(request)
     assert answer.status == 413

@@ -1,5 +1,7 @@
 """An agent's first request, and blocking agents that wait for one another."""
 
+import dataclasses
+
 from chalicelib.store.agents import AgentRecord
 from tests.mcp_world import SESSION, Later, TestClock, World
 
@@ -40,6 +42,15 @@ def test_blocking_agents_connect_together_over_links_of_links(here: World) -> No
     assert second.running
     assert ping(here, "cem") == 200
     assert (first.result(), second.result()) == (200, 200)
+
+
+def test_a_chain_of_blocking_agents_is_broken_by_one_that_is_not(here: World) -> None:
+    here.session("ann", "bob", "cem", groups=[["ann", "bob"], ["bob", "cem"]], session_id=OTHER, blocking=True)
+    here.services.agents.create_all([dataclasses.replace(agent(here, "bob", OTHER), blocking=False)], {})
+    clock = TestClock()
+    with here.on(clock):
+        assert ping(here, "ann") == 200
+        assert clock.now_ms() == clock.start_ms, "cem is behind bob, who waits for nobody"
 
 
 def test_a_blocking_agent_waits_no_longer_than_the_door_is_open(here: World) -> None:

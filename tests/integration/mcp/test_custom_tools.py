@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any, ClassVar
+from urllib.parse import quote, unquote
 
 import pytest
+from mcp_types import PARSE_ERROR
 
 from chalicelib.services import Services, use
 from chalicelib.settings import Settings
+from chalicelib.wire.custom_tools import GraphAgentTool
 from tests.mcp_world import World
 
 OTHER = "22222222-2222-4333-8444-555555555555"
@@ -36,7 +39,13 @@ class Tool(BaseHTTPRequestHandler):
         self.got.append((self.path, headers, body))
         if self.path.startswith("/slow"):
             time.sleep(2)
-        answer = b"x" * 1_100_000 if self.path.startswith("/huge") else b"sunny"
+        answer = (
+            b"x" * 1_100_000
+            if self.path.startswith("/huge")
+            else b'{"degrees": 21.5}'
+            if self.path.startswith("/json")
+            else b"sunny"
+        )
         self.send_response(500 if self.path.startswith("/broken") else 200)
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
@@ -57,13 +66,25 @@ def url() -> Iterator[str]:
     server.server_close()
 
 
-def call(here: World, url: str, *, private: bool = True, wait_limit_ms: int = 25_000, **transport: str) -> Any:
-    tool = {
-        "transport": {"type": "http", "url": url, **transport},
-        "schema": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
-    }
-    tools = json.dumps({"weather": tool, "coral_send_message": tool})
-    here.session("ann", session_id=OTHER, custom_tools=tools)
+SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+
+
+def call(
+    here: World,
+    url: str,
+    *,
+    name: str = "ann",
+    namespace: str = "ns",
+    described: dict[str, Any] | None = None,
+    arguments: str = '{"city": "Köln"}',
+    private: bool = True,
+    wait_limit_ms: int = 25_000,
+    **transport: str,
+) -> Any:
+    """List an agent's tools, call its custom one, and return what is listed of that and the answer."""
+    tool = {"transport": {"type": "http", "url": url, **transport}, **(described or {"inputSchema": SCHEMA})}
+    tools = json.dumps({"weather": GraphAgentTool.model_validate(tool).to_wire(), "coral_send_message": tool})
+    here.session(name, session_id=OTHER, namespace=namespace, custom_tools=tools)
     usual, client = here.services, here.services.dynamodb
     here.services = Services(
         Settings(stage="test", allow_private_addresses=private, mcp_wait_limit_ms=wait_limit_ms), here.services.clock
@@ -71,23 +92,29 @@ def call(here: World, url: str, *, private: bool = True, wait_limit_ms: int = 25
     here.services.dynamodb, here.services.secrets = client, Secrets()  # type: ignore[assignment]
     use(here.services)
     try:
-        listed = rpc(here, "tools/list", {})["tools"]
+        secret = here.secret(name, OTHER, namespace)
+        listed = rpc(here, name, secret, '{"method": "tools/list"}')["result"]["tools"]
         (mine,) = [found for found in listed if found["name"] == "weather"]
-        assert mine["inputSchema"] == tool["schema"]
         assert len(listed) == 9
-        return rpc(here, "tools/call", {"name": "weather", "arguments": {"city": "Köln"}})
+        wanted = f'{{"method": "tools/call", "params": {{"name": "weather", "arguments": {arguments}}}}}'
+        return mine, rpc(here, name, secret, wanted)
     finally:
         here.services = usual
         use(None)
 
 
-def rpc(here: World, method: str, params: Any) -> Any:
-    message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
-    return json.loads(here.post("ann", message, secret=here.secret("ann", OTHER)).body)["result"]
+def rpc(here: World, name: str, secret: str, message: str) -> Any:
+    """Make a request that may hold what no JSON library of Python's would write."""
+    body = f'{{"jsonrpc": "2.0", "id": 1, {message[1:]}'.encode()
+    return json.loads(here.post(name, body, secret=secret).body)
+
+
+def result_of(here: World, url: str, **how: Any) -> Any:
+    return call(here, url, **how)[1]["result"]
 
 
 def test_a_call_is_posted_signed_and_its_answer_is_the_result(here: World, url: str) -> None:
-    result = call(here, url + "/tools/weather/")
+    result = result_of(here, url + "/tools/weather/")
     assert (result["content"], result["isError"]) == ([{"type": "text", "text": "sunny"}], False)
     ((path, headers, body),) = Tool.got
     assert path == f"/tools/weather/{OTHER}/ann"
@@ -108,7 +135,7 @@ def test_the_transport_may_name_the_header_of_the_signature(here: World, url: st
     ("path", "said"), [("/broken", "failed"), ("/huge", "1000000 bytes"), ("/slow", "did not answer")]
 )
 def test_a_tool_that_fails_is_an_error_without_detail(here: World, url: str, path: str, said: str) -> None:
-    result = call(here, url + path, wait_limit_ms=500)
+    result = result_of(here, url + path, wait_limit_ms=500)
     assert result["isError"]
     assert said in result["structuredContent"]["error"]
     assert "sunny" not in json.dumps(result)
@@ -116,7 +143,86 @@ def test_a_tool_that_fails_is_an_error_without_detail(here: World, url: str, pat
 
 
 def test_an_address_that_must_not_be_called_is_not(here: World, url: str) -> None:
-    result = call(here, url, private=False)
+    result = result_of(here, url, private=False)
     assert result["isError"]
     assert "must not be called" in result["structuredContent"]["error"]
+    assert Tool.got == []
+
+
+DESCRIBED = {
+    "inputSchema": SCHEMA,
+    "outputSchema": {"type": "object", "properties": {"degrees": {"type": "number"}}, "required": ["degrees"]},
+    "title": "The weather",
+    "description": "Says what the weather is like in a city.",
+    "annotations": {"title": "Weather", "readOnlyHint": True, "idempotentHint": False},
+}
+
+
+def test_all_that_describes_a_tool_is_listed(here: World, url: str) -> None:
+    listed, _ = call(here, url, described=DESCRIBED)
+    assert listed == {"name": "weather", **DESCRIBED}
+
+
+def test_what_is_not_described_is_not_listed(here: World, url: str) -> None:
+    listed, answer = call(here, url, described={"inputSchema": {}, "outputSchema": {}})
+    assert listed == {"name": "weather", "inputSchema": {"type": "object"}}
+    assert answer["result"]["content"] == [{"type": "text", "text": "sunny"}]
+
+
+def test_the_schema_of_older_clients_is_read(here: World, url: str) -> None:
+    listed, _ = call(here, url, described={"schema": SCHEMA})
+    assert listed["inputSchema"] == SCHEMA
+
+
+def test_the_answer_of_a_tool_with_an_output_schema_is_structured(here: World, url: str) -> None:
+    result = result_of(here, url + "/json", described=DESCRIBED)
+    assert (result["structuredContent"], result["isError"]) == ({"degrees": 21.5}, False)
+    assert json.loads(result["content"][0]["text"]) == {"degrees": 21.5}
+
+
+def test_an_answer_that_is_no_object_where_one_is_promised_is_an_error(here: World, url: str) -> None:
+    result = result_of(here, url, described=DESCRIBED)
+    assert result["isError"]
+    assert "outputSchema" in result["content"][0]["text"]
+    assert "structuredContent" not in result, "clients check it against the tool's own schema"
+
+
+@pytest.mark.parametrize(
+    ("given", "called"),
+    [
+        ("/x?key=1&b=%20c", f"/x/{OTHER}/ann?key=1&b=%20c"),
+        ("/x/?key=1", f"/x/{OTHER}/ann?key=1"),
+        ("?key=a/b", f"/{OTHER}/ann?key=a/b"),
+        ("/x#part", f"/x/{OTHER}/ann"),
+        ("", f"/{OTHER}/ann"),
+    ],
+)
+def test_the_path_of_the_url_grows_and_its_query_stays(here: World, url: str, given: str, called: str) -> None:
+    result_of(here, url + given)
+    assert [path for path, _, _ in Tool.got] == [called]
+
+
+@pytest.mark.parametrize(
+    ("text", "header"),
+    [
+        ("研究员", "%E7%A0%94%E7%A9%B6%E5%91%98"),
+        ("команда-7", "%D0%BA%D0%BE%D0%BC%D0%B0%D0%BD%D0%B4%D0%B0-7"),
+        ("team \U0001f600", "team %F0%9F%98%80"),
+        ("Köln 100%", "K%C3%B6ln 100%25"),
+        (" a, b ", "%20a, b%20"),
+    ],
+)
+def test_names_in_headers_are_percent_encoded(here: World, url: str, text: str, header: str) -> None:
+    result = result_of(here, url, name=text, namespace=text)
+    assert not result["isError"], result
+    ((path, headers, _),) = Tool.got
+    assert (headers["x-coral-namespace"], headers["x-coral-agentname"]) == (header, header)
+    assert unquote(header) == text
+    assert path == f"/{OTHER}/{quote(text, safe='')}"
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e999", "NaN", "Infinity"])
+def test_arguments_that_are_no_json_are_not_sent_on(here: World, url: str, number: str) -> None:
+    _, answer = call(here, url, arguments=f'{{"n": [{number}]}}')
+    assert answer["error"]["code"] == PARSE_ERROR
     assert Tool.got == []

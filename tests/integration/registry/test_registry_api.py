@@ -71,7 +71,7 @@ def test_an_agent_is_there_in_full(client: Client) -> None:
         "version": "1.0.0",
         "registrySourceId": {"type": "local"},
     }
-    assert found["runtimes"]["executable"]["command"][0] == "sh"
+    assert set(found["runtimes"]["executable"]) == {"path", "arguments", "transport"}
     assert found["options"]["SECONDS_TO_LIVE"]["default"] == 60.0
     assert found["exportSettings"] == {}
 

@@ -98,7 +98,7 @@ def test_sizes_of_blobs_have_units(blob: bytes) -> None:
     if 1000 <= len(blob) <= 1536:
         assert resolved(option, value).by_name["X"].value == blob
     else:
-        rule = "1000 bytes (1 kB)" if len(blob) < 1000 else "1536 bytes (1.5 KiB)"
+        rule = "1000 bytes (1 KB)" if len(blob) < 1000 else "1536 bytes (1.5 KiB)"
         assert rule in refusal(option, value)
 
 

@@ -57,10 +57,30 @@ def test_what_is_no_integer_is_refused(kind: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ["f32", "f64"])
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 10**400, True, "1", None])
+@pytest.mark.parametrize(
+    "value",
+    [float("nan"), float("inf"), -float("inf"), 10**400, True, "", "x", "NaN", "1e999", "0x1", " 1", ".5", None],
+)
 def test_what_is_no_finite_number_is_refused(kind: str, value: Any) -> None:
     with pytest.raises(ValidationError):
         read(kind, value)
+
+
+@pytest.mark.parametrize("kind", RANGES)
+def test_an_integer_may_come_as_text(kind: str) -> None:
+    for number in RANGES[kind]:
+        assert read(kind, str(number)).value == number
+        assert read(f"list[{kind}]", [str(number), number]).value == [number, number]
+    for number in (RANGES[kind][0] - 1, RANGES[kind][1] + 1):
+        with pytest.raises(ValidationError):
+            read(kind, str(number))
+
+
+@pytest.mark.parametrize("kind", ["f32", "f64"])
+@pytest.mark.parametrize(("text", "number"), [("7", 7.0), ("-0.5", -0.5), ("1e3", 1000.0), ("2.5E-1", 0.25)])
+def test_a_number_may_come_as_text(kind: str, text: str, number: float) -> None:
+    assert read(kind, text).value == number
+    assert read(f"list[{kind}]", [text]).value == [number]
 
 
 @pytest.mark.parametrize("value", [3.4028236e38, -1e39, 1e300])

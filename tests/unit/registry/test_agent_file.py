@@ -85,22 +85,53 @@ def test_a_full_file_and_unknown_keys() -> None:
         type = "string"
         display = { label = "l", description = "d", group = "g", multiline = true }
         unknown = 1
-        [llm]
-        proxies = [{ name = "MAIN", format = "openai" }]
+        [[llm.proxies]]
+        name = "MAIN"
+        format.type = "OpenAI"
+        models = ["large", "small", "large"]
+        unknown = 1
+        [[llm.proxies]]
+        name = "2ND_1"
+        format.type = "Anthropic"
+        [marketplace]
+        keywords = ["k"]
         [marketplace.pricing]
-        currency = "USD"
+        description = "by the hour"
+        recommendations = { min = 0, max = 0.5 }
+        [marketplace.identities.erc8004]
+        wallet = "11111111111111111111111111111111"
+        endpoints = [{ name = "a2a", endpoint = "https://agent.example/a2a" }]
         """
     )
     wire = agent.to_wire()
-    assert wire["info"]["license"] == {"type": "sdpx", "expression": "MIT"}
+    assert wire["info"]["license"] == {"type": "spdx", "expression": "MIT"}
     assert wire["info"]["links"] == {"source": "https://example.com/x", "mail": "mailto:a@example.com"}
     assert wire["runtimes"] == {
         "docker": {"image": "image:1", "command": ["a", "b c"], "transport": "sse"},
         "executable": {
             "path": "./run",
             "arguments": ["x"],
-            "command": ["./run", "x"],
             "transport": "streamable_http",
+        },
+    }
+    assert wire["llm"] == {
+        "proxies": [
+            {"name": "MAIN", "format": {"type": "OpenAI"}, "models": ["large", "small"]},
+            {"name": "2ND_1", "format": {"type": "Anthropic"}, "models": []},
+        ]
+    }
+    assert wire["marketplace"] == {
+        "keywords": ["k"],
+        "pricing": {
+            "description": "by the hour",
+            "currency": "USD",
+            "recommendations": {"min": 0.0, "max": 0.5},
+        },
+        "identities": {
+            "erc8004": {
+                "wallet": "1" * 32,
+                "endpoints": [{"name": "a2a", "endpoint": "https://agent.example/a2a"}],
+            }
         },
     }
     assert wire["options"]["A"]["display"] == {"label": "l", "description": "d", "group": "g", "multiline": True}
@@ -119,14 +150,13 @@ def test_editions_3_and_4_are_read(edition: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["description", "summary", "readme"])
-@pytest.mark.parametrize("letter", ["x", "é"])
-def test_texts_are_measured_in_bytes_of_utf_8(key: str, letter: str) -> None:
+@pytest.mark.parametrize(("letter", "size"), [("x", 1), ("é", 1), ("研", 1), ("\U0001f600", 2)])
+def test_texts_are_measured_in_characters_of_utf_16(key: str, letter: str, size: int) -> None:
     limit = {"description": 1024, "summary": 256, "readme": 4096}[key]
-    size = len(letter.encode())
     assert agent_files.parse(agent_with(key, f'"{letter * (limit // size)}"'))
-    message = refusal(agent_with(key, f'"{letter * (limit // size + 1)}"'))
-    assert f"agent.{key} has {limit + size} bytes: 1 to {limit} are allowed" in message
-    assert f"agent.{key} has 0 bytes" in refusal(agent_with(key, '""'))
+    told = refusal(agent_with(key, f'"{letter * (limit // size + 1)}"'))
+    assert f"agent.{key} has {limit + size} characters: 1 to {limit} are allowed" in told
+    assert f"agent.{key} has 0 characters" in refusal(agent_with(key, '""'))
 
 
 @pytest.mark.parametrize("name", ["a", "0", "a-b", "a1-2b-3", "x" * 32])
@@ -140,10 +170,11 @@ def test_names_that_are_not(name: str) -> None:
 
 
 def test_lengths_of_names_and_versions() -> None:
-    assert "agent.name has 33 bytes: 1 to 32 are allowed" in refusal(agent_with("name", f'"{"x" * 33}"'))
-    assert "agent.name has 0 bytes" in refusal(agent_with("name", '""'))
-    assert agent_files.parse(agent_with("version", f'"1.0.0-{"x" * 26}"'))
-    assert "agent.version has 33 bytes" in refusal(agent_with("version", f'"1.0.0-{"x" * 27}"'))
+    assert "agent.name has 33 characters: 1 to 32 are allowed" in refusal(agent_with("name", f'"{"x" * 33}"'))
+    assert "agent.name has 0 characters" in refusal(agent_with("name", '""'))
+    assert agent_files.parse(agent_with("version", f'"1.0.0-{"x" * 18}"'))
+    told = refusal(agent_with("version", f'"1.0.0-{"x" * 19}"'))
+    assert "agent.version has 25 characters: 1 to 24 are allowed" in told
 
 
 @pytest.mark.parametrize("version", ["0.0.0", "1.0.0-0", "1.0.0-a.b-c.1", "1.0.0+001", "1.2.3-x.7.z.92+a-b.1"])
@@ -161,7 +192,9 @@ def test_versions_that_are_not(version: str) -> None:
 def test_keywords() -> None:
     assert agent_files.parse(agent_with("keywords", str(["x" * 64] * 256))).info.keywords == ["x" * 64]
     assert "agent.keywords has 257 entries: at most 256" in refusal(agent_with("keywords", str(["x"] * 257)))
-    assert "agent.keywords.1 has 65 bytes: 1 to 64 are allowed" in refusal(agent_with("keywords", str(["x", "x" * 65])))
+    assert "agent.keywords.1 has 65 characters: 1 to 64 are allowed" in refusal(
+        agent_with("keywords", str(["x", "x" * 65]))
+    )
 
 
 def test_links() -> None:
@@ -171,15 +204,15 @@ def test_links() -> None:
     assert len(agent_files.parse(agent_with("links", links(16))).info.links) == 16
     assert "agent.links has 17 entries: at most 16 are allowed" in refusal(agent_with("links", links(17)))
     assert "https, mailto or tel" in refusal(agent_with("links", '{a = "javascript:x"}'))
-    assert "has 257 bytes" in refusal(agent_with("links", f'{{a = "https://{"x" * 249}"}}'))
+    assert "has 257 characters" in refusal(agent_with("links", f'{{a = "https://{"x" * 249}"}}'))
     assert "agent.links" in refusal(agent_with("links", '{1a = "https://a"}'))
 
 
 def test_images() -> None:
     assert agent_files.parse(toml(runtimes__docker=f'image = "{"x" * 512}"'))
-    message = refusal(toml(runtimes__docker=f'image = "{"x" * 513}"'))
-    assert "runtimes.docker.image has 513 bytes: 1 to 512 are allowed" in message
-    assert "runtimes.docker.image has 0 bytes" in refusal(toml(runtimes__docker='image = ""'))
+    told = refusal(toml(runtimes__docker=f'image = "{"x" * 513}"'))
+    assert "runtimes.docker.image has 513 characters: 1 to 512 are allowed" in told
+    assert "runtimes.docker.image has 0 characters" in refusal(toml(runtimes__docker='image = ""'))
 
 
 @pytest.mark.parametrize(
@@ -190,9 +223,9 @@ def test_commands_have_2_kib_together(table: str, key: str, rest: str) -> None:
     def text(parts: list[str]) -> str:
         return toml(**{table: f"{rest}\n{key} = {parts}"})
 
-    assert agent_files.parse(text(["é" * 512, "x" * 1024]))
-    message = refusal(text(["é" * 512, "x" * 1025]))
-    assert f"{table}.{key} has 2049 bytes together: at most 2048 are allowed" in message
+    assert agent_files.parse(text(["é" * 1024, "x" * 1024]))
+    told = refusal(text(["é" * 1024, "x" * 1025]))
+    assert f"{table}.{key} has 2049 characters together: at most 2048 are allowed" in told
     assert agent_files.parse(text(["x"] * 1024))
     assert f"{table}.{key} has 1025 entries: at most 1024 are allowed" in refusal(text([""] * 1025))
     assert f"{table}.{key}.0 must not have a NUL" in refusal(toml(**{table: f'{rest}\n{key} = ["\\u0000"]'}))
@@ -253,6 +286,124 @@ def test_no_text_is_more_than_a_refusal(text: str) -> None:
             assert agent_files.parse(whole).info.identifier.name == "a"
 
 
+@pytest.mark.parametrize(("key", "high"), [("label", 64), ("group", 64), ("description", 1024)])
+def test_what_a_form_shows_of_an_option_is_limited(key: str, high: int) -> None:
+    def shown(text: str) -> str:
+        return toml(options__X=f'type = "bool"\ndisplay.{key} = "{text}"')
+
+    assert agent_files.parse(shown("é" * high))
+    told = refusal(shown("é" * (high + 1)))
+    assert f"options.X.display.{key} has {high + 1} characters: 1 to {high} are allowed" in told
+    assert f"options.X.display.{key} has 0 characters" in refusal(shown(""))
+
+
+WALLET = "1" * 32
+MARKETPLACES = [
+    'pricing.currency = "USD"',
+    'pricing.description = ""',
+    f'pricing.description = "{"x" * 257}"',
+    'pricing = { description = "d", currency = "EUR" }',
+    'pricing = { description = "d", recommendations = { min = -1, max = 1 } }',
+    'pricing = { description = "d", recommendations = { min = 20.5, max = 21 } }',
+    'pricing = { description = "d", recommendations = { min = 1, max = 1 } }',
+    'pricing = { description = "d", recommendations = { min = nan, max = 1 } }',
+    f'identities.erc8004.wallet = "{"1" * 24}"',
+    f'identities.erc8004.wallet = "{"1" * 33}"',
+    f'identities.erc8004.wallet = "{"0" * 32}"',
+    f'identities.erc8004.wallet = "{"z" * 500_000}"',
+    f'identities.erc8004 = {{ wallet = "{WALLET}", endpoints = [{{ name = "1", endpoint = "https://a" }}] }}',
+    f'identities.erc8004 = {{ wallet = "{WALLET}", endpoints = [{{ name = "a", endpoint = "http://a" }}] }}',
+    f'identities.erc8004 = {{ wallet = "{WALLET}", endpoints = [{{ name = "a", endpoint = "https:" }}] }}',
+    f'identities.erc8004 = {{ wallet = "{WALLET}", endpoints = [{{ name = "{"a" * 33}", endpoint = "https://a" }}] }}',
+    "keywords = [1]",
+]
+
+
+@pytest.mark.parametrize("text", MARKETPLACES, ids=lambda text: text[:60])
+def test_what_no_marketplace_takes(text: str) -> None:
+    assert "marketplace" in refusal(toml(marketplace=text))
+
+
+@pytest.mark.parametrize("wallet", ["1" * 25, "1" * 32, "4uQeVj5tqViQh7yWWGStvkEG1Zmhx6uasJtWCJziofM"])
+def test_wallets_have_25_to_32_bytes(wallet: str) -> None:
+    assert agent_files.parse(toml(marketplace=f'identities.erc8004.wallet = "{wallet}"'))
+
+
+PROXIES = [
+    '{ name = "main", format.type = "OpenAI" }',
+    '{ name = "", format.type = "OpenAI" }',
+    f'{{ name = "{"A" * 33}", format.type = "OpenAI" }}',
+    '{ name = "A", format.type = "openai" }',
+    '{ name = "A" }',
+    '{ name = "A", format = "OpenAI" }',
+    '{ name = "A", format.type = "OpenAI" }, { name = "A", format.type = "Anthropic" }',
+    '{ name = "A", format.type = "OpenAI", models = [""] }',
+    f'{{ name = "A", format.type = "OpenAI", models = ["{"m" * 129}"] }}',
+    f'{{ name = "A", format.type = "OpenAI", models = {[f"m{number}" for number in range(33)]} }}',
+    ", ".join(f'{{ name = "A{number}", format.type = "OpenAI" }}' for number in range(17)),
+]
+
+
+@pytest.mark.parametrize("proxies", PROXIES, ids=lambda text: text[:60])
+def test_models_that_nobody_can_offer(proxies: str) -> None:
+    assert "llm" in refusal(toml(llm=f"proxies = [{proxies}]"))
+
+
+def test_a_byte_order_mark_is_read_over() -> None:
+    assert agent_files.parse(f"\ufeff{toml()}") == agent_files.parse(toml())
+
+
+class TestReferences:
+    """Values that stand for a text."""
+
+    @pytest.mark.parametrize(
+        ("reference", "text"),
+        [
+            ('{ type = "string", value = "héllo" }', "héllo"),
+            ('{ type = "string", value = "héllo", base64 = true }', "aMOpbGxv"),
+            ('{ type = "constant", name = "CORAL_STATE_RESOURCE_URI" }', "coral://state"),
+            ('{ type = "constant", name = "CORAL_INSTRUCTION_RESOURCE_URI" }', "coral://instruction"),
+        ],
+    )
+    def test_become_their_text(self, reference: str, text: str) -> None:
+        option = f'type = "string"\ndefault = {reference}'
+        assert agent_files.parse(toml(options__S=option)).options["S"].default == text
+        assert agent_files.parse(agent_with("summary", reference)).info.summary == text
+
+    @pytest.mark.parametrize(
+        ("reference", "blob"),
+        [
+            ('{ type = "string", value = "héllo" }', "héllo".encode()),
+            ('{ type = "string", value = "AAE=", base64 = false }', b"\x00\x01"),
+        ],
+    )
+    def test_of_blobs_are_base64_unless_they_say_otherwise(self, reference: str, blob: bytes) -> None:
+        option = f'type = "list[blob]"\ndefault = [{reference}]'
+        assert agent_files.parse(toml(options__B=option)).options["B"].default == [blob]
+
+    @pytest.mark.parametrize("name", ["SYSTEM", "LOOP_INITIAL_BASE", "LOOP_FOLLOWUP"])
+    def test_to_default_prompts_become_texts(self, name: str) -> None:
+        found = agent_files.parse(
+            agent_with("readme", f'{{ type = "constant", name = "PROTOTYPE_DEFAULT_{name}_PROMPT" }}')
+        )
+        assert found.info.readme
+
+    @pytest.mark.parametrize(
+        ("reference", "said"),
+        [
+            ('{ type = "constant", name = "NOTHING" }', "no constant 'NOTHING'"),
+            ('{ type = "string" }', "value must be text"),
+            ('{ type = "string", value = "a", base64 = 1 }', "base64 must be true or false"),
+            ('{ type = "url", url = "https://example.com/" }', "names a URL, which is not fetched"),
+            ('{ type = "pigeon" }', "type must be"),
+        ],
+    )
+    def test_that_stand_for_nothing_are_named(self, reference: str, said: str) -> None:
+        told = refusal(toml(options__S=f'type = "string"\ndefault = {reference}'))
+        assert "options.S.default" in told
+        assert said in told
+
+
 class TestFiles:
     """Values that the file keeps in other files beside it."""
 
@@ -276,6 +427,9 @@ class TestFiles:
             [options.Q]
             type = "string"
             default = { type = "file", path = "text.txt", base64 = true }
+            [options.U]
+            type = "string"
+            default = { type = "file", path = "cyrillic.txt" }
             [options.B]
             type = "list[blob]"
             default = [{ type = "file", path = "blob.bin" }, "AA=="]
@@ -285,12 +439,11 @@ class TestFiles:
         assert agent.info.readme == "héllo"
         assert agent.options["S"].default == "héllo"
         assert agent.options["E"].default == "да"
+        assert agent.options["U"].default == "\ufffd\ufffd", "as in Coral: bytes that are not of the encoding"
         assert agent.options["Q"].default == base64.b64encode("héllo".encode()).decode()
         assert agent.options["B"].default == [b"\xff\x00", b"\x00"]
 
-    @pytest.mark.parametrize(
-        "path", ['"nothing.txt"', '"../secret"', '"/etc/passwd"', "1", '"."', '"blob.bin"', '"a\\u0000b"']
-    )
+    @pytest.mark.parametrize("path", ['"nothing.txt"', '"../secret"', '"/etc/passwd"', "1", '"."', '"a\\u0000b"'])
     def test_that_cannot_be_read_are_named(self, folder: Path, path: str) -> None:
         message = refusal(toml(options__S=f'type = "string"\ndefault = {{ type = "file", path = {path} }}'), folder)
         assert "options.S.default" in message

@@ -63,6 +63,21 @@ def test_an_image_keeps_its_own_command_without_another() -> None:
     assert "command" not in container
 
 
+@pytest.mark.parametrize(
+    ("image", "run"),
+    [
+        ("i", "i:1.0.0-rc.1_b"),
+        ("host:5000/a/i", "host:5000/a/i:1.0.0-rc.1_b"),
+        ("i:2", "i:2"),
+        ("host:5000/i:latest", "host:5000/i:latest"),
+        (f"i@sha256:{'0' * 64}", f"i@sha256:{'0' * 64}"),
+    ],
+)
+def test_an_image_without_a_tag_has_the_agents_version(image: str, run: str) -> None:
+    made = definition(f'[runtimes.docker]\nimage = "{image}"', version="1.0.0-rc.1+b")
+    assert made["containerDefinitions"][0]["image"] == run
+
+
 @pytest.mark.parametrize("version", ["1.0.0", "1.0.0-rc.1", "1.0.0+a.b-c"])
 def test_a_family_has_what_ecs_allows(version: str) -> None:
     family = definition('[runtimes.docker]\nimage = "i"', version=version)["family"]
