@@ -1,6 +1,7 @@
 """Custom tools of a graph: HTTP endpoints of the graph's author that agents may call (contract, "MCP tools")."""
 
 import json
+import math
 from typing import Any
 
 from chalicelib.domain.errors import BadRequest
@@ -22,7 +23,7 @@ def structured(tool: GraphAgentTool, answer: str) -> dict[str, Any] | None:
     if tool.promises is None:
         return None
     try:
-        content = json.loads(answer, parse_constant=_refuse)
+        content = json.loads(answer, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
@@ -32,3 +33,10 @@ def structured(tool: GraphAgentTool, answer: str) -> dict[str, Any] | None:
 
 def _refuse(name: str) -> None:
     raise ValueError(f"{name} is not a JSON number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:40]} is out of range")
+    return number

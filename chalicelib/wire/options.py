@@ -21,6 +21,8 @@ from pydantic import (
     Field,
     PlainSerializer,
     WithJsonSchema,
+    model_serializer,
+    model_validator,
 )
 
 from chalicelib.wire.base import WireModel
@@ -250,18 +252,11 @@ def _unit(given: Any) -> Any:
     return _UNIT_IN_ANY_CASE.get(given.lower(), given) if isinstance(given, str) else given
 
 
-def _size_parts(given: Any) -> Any:
-    """Take a size apart that came as text."""
-    if not isinstance(given, str):
-        return given
-    parts = _SIZE.fullmatch(given)
-    if parts is None:
-        raise ValueError("must be a number and a unit, such as 1.5 MiB")
-    return {"size": float(parts[1]), "unit": parts[2]}
-
-
 class ValidationFileSize(WireModel):
-    """A size with its unit, in any case. ``TB`` and ``TiB`` are Atoll's own, and written in units of Coral's."""
+    """A size as Coral Server 1.2 has it: read as text or as a table, its unit in any case, and written as text.
+
+    ``TB`` and ``TiB`` are Atoll's own, and written in units of Coral's.
+    """
 
     size: Annotated[float, Field(ge=0, le=10**15, allow_inf_nan=False)]
     unit: Annotated[
@@ -274,6 +269,20 @@ class ValidationFileSize(WireModel):
         """The size in bytes, rounded down."""
         return math.floor(Decimal(repr(self.size)) * _BYTES_OF_UNIT[self.unit])
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_text(cls, given: Any) -> Any:
+        if not isinstance(given, str):
+            return given
+        parts = _SIZE.fullmatch(given)
+        if parts is None:
+            raise ValueError("must be a number and a unit, such as 1.5 MiB")
+        return {"size": float(parts[1]), "unit": parts[2]}
+
+    @model_serializer(when_used="json")
+    def _text(self) -> str:
+        return str(self)
+
     def __str__(self) -> str:
         size, unit = Decimal(repr(self.size)), str(self.unit)
         if unit in ("TB", "TiB"):
@@ -281,22 +290,13 @@ class ValidationFileSize(WireModel):
         return f"{size.normalize():f} {unit}"
 
 
-#: A size as Coral Server 1.2 has it: read as text or as a table, written as text.
-FileSize = Annotated[
-    ValidationFileSize,
-    BeforeValidator(_size_parts),
-    PlainSerializer(str, return_type=str, when_used="json"),
-    WithJsonSchema({"type": "string"}, mode="serialization"),
-]
-
-
 class BlobAgentOptionValidation(WireModel):
     """What a blob may be. Coral writes these keys in snake_case."""
 
     model_config = ConfigDict(alias_generator=None)
 
-    min_size: FileSize | None = None
-    max_size: FileSize | None = None
+    min_size: ValidationFileSize | None = None
+    max_size: ValidationFileSize | None = None
 
 
 class _Option(WireModel):

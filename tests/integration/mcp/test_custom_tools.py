@@ -180,8 +180,9 @@ def test_the_answer_of_a_tool_with_an_output_schema_is_structured(here: World, u
     assert json.loads(result["content"][0]["text"]) == {"degrees": 21.5}
 
 
-def test_an_answer_that_is_no_object_where_one_is_promised_is_an_error(here: World, url: str) -> None:
-    result = result_of(here, url, described=DESCRIBED)
+@pytest.mark.parametrize("path", ["", "/beyond"])
+def test_an_answer_that_is_no_object_where_one_is_promised_is_an_error(here: World, url: str, path: str) -> None:
+    result = result_of(here, url + path, described=DESCRIBED)
     assert result["isError"]
     assert "outputSchema" in result["content"][0]["text"]
     assert "structuredContent" not in result, "clients check it against the tool's own schema"

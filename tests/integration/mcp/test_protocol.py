@@ -101,6 +101,11 @@ def test_wrong_messages_of_the_2025_era(here: World, message: Any, status: int, 
     assert (found, answer["error"]["code"]) == (status, code)
 
 
+def test_a_byte_order_mark_is_read_over(here: World) -> None:
+    answer = here.post("ann", b'\xef\xbb\xbf{"jsonrpc": "2.0", "id": 1, "method": "ping"}')
+    assert (answer.status, json.loads(answer.body)["result"]) == (200, {})
+
+
 def test_an_unknown_version_in_the_header_is_refused(here: World) -> None:
     status, answer = ask(here, request("ping"), {"mcp-protocol-version": "2024-11-05"})
     assert (status, answer["error"]["code"]) == (400, -32600)

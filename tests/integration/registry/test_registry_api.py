@@ -218,7 +218,7 @@ def test_agents_of_other_registries_and_runtimes_are_refused(client: Client, nam
         {"provider": {"type": "local", "runtime": "function"}},
         {"options": {"NOBODY": {"type": "i8", "value": 1}}},
         {"options": {"SECONDS_TO_LIVE": {"type": "i8", "value": 1}}},
-        {"options": {"SECONDS_TO_LIVE": {"type": "f64", "value": "1"}}},
+        {"options": {"SECONDS_TO_LIVE": {"type": "f64", "value": "soon"}}},
     ):
         answer = client.call("POST", "/api/v1/local/session", session(sleeper() | change, namespace=name))
         assert answer.status == 400, change
