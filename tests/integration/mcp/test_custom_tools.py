@@ -46,6 +46,8 @@ class Tool(BaseHTTPRequestHandler):
             if self.path.startswith("/json")
             else b"sunny"
         )
+        if self.path.startswith("/beyond"):
+            answer = b'{"degrees": 1e400}'
         self.send_response(500 if self.path.startswith("/broken") else 200)
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
