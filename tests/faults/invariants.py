@@ -41,10 +41,10 @@ class Witness:
         world.before_call.append(self._before_call)
 
     def _before_call(self, call: Call) -> None:
-        if call.function == "remove_session" and call.operation == "BatchWriteItem":
+        if call.operation == "BatchWriteItem":  # of whichever function: the deletion of a namespace purges sessions too
             [write, *_] = call.parameters["RequestItems"]["atoll-local-session-items"]
-            session_id = write["DeleteRequest"]["Key"]["sessionId"]["S"]
-            if session_id not in self.last_items:
+            session_id = write["DeleteRequest"]["Key"]["sessionId"]["S"] if "DeleteRequest" in write else None
+            if session_id is not None and session_id not in self.last_items:
                 items = self.world.items("session-items")
                 self.last_items[session_id] = [item for item in items if item["sessionId"] == session_id]
 

@@ -57,7 +57,7 @@ def test_what_an_earlier_stack_has_left_is_taken_in_first() -> None:
     left = Kept("SessionsTable", "AWS::DynamoDB::Table", "atoll-dev-sessions", {"TableName": "atoll-dev-sessions"})
     first, second, *_ = plan.to_deploy("dev", {}, dataclasses.replace(FOUND, kept=(left,)))
     assert first == DeployStack("atoll-dev", "stack", {"Stage": "dev"}, (left,))
-    assert first.title.endswith("left: Table atoll-dev-sessions")
+    assert first.title.endswith("kept: Table atoll-dev-sessions")
     assert isinstance(second, DeployStack)
     assert second.parameters["Subnets"] == "subnet-1,subnet-2"
 
