@@ -68,7 +68,7 @@ def dynalite() -> Iterator[str]:
 
 
 def free_port() -> int:
-    """Return a port of the loopback that nobody has."""
+    """Return a port of the loopback that is free."""
     with closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])

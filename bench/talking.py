@@ -49,10 +49,10 @@ NAMESPACE = "bench"
 
 
 class Agent:
-    """An agent's connection to its door."""
+    """An agent's connection to its MCP endpoint."""
 
-    def __init__(self, door: str) -> None:
-        url = urlsplit(door)
+    def __init__(self, endpoint: str) -> None:
+        url = urlsplit(endpoint)
         self._path = url.path
         self._connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=90)
 
@@ -73,10 +73,10 @@ class Agent:
 
 
 def wait_together(endpoints: list[str], results: Any) -> None:
-    """Have an agent at each door wait for a mention; put what it got and when (epoch s) into the queue."""
+    """Have an agent at each endpoint wait for a mention; put what it got and when (epoch s) into the queue."""
 
-    def wait(door: str) -> tuple[str, float]:
-        agent = Agent(door)
+    def wait(endpoint: str) -> tuple[str, float]:
+        agent = Agent(endpoint)
         got = agent.call("coral_wait_for_mention", currentUnixTime=time.time_ns() // 1_000_000, maxWaitMs=60_000)
         return (got["message"]["text"] if "message" in got else "", time.time())
 
@@ -85,10 +85,10 @@ def wait_together(endpoints: list[str], results: Any) -> None:
 
 
 def send_together(endpoints: list[str], thread: str, each: int, results: Any) -> None:
-    """Have an agent at each door send so many messages to one thread; put the number of acknowledged ones."""
+    """Have an agent at each endpoint send so many messages to one thread; put the number of acknowledged ones."""
 
-    def send(door: str) -> int:
-        agent = Agent(door)
+    def send(endpoint: str) -> int:
+        agent = Agent(endpoint)
         return sum("message" in agent.call("coral_send_message", threadId=thread, content="x") for _ in range(each))
 
     with ThreadPoolExecutor(len(endpoints)) as pool:
@@ -96,11 +96,11 @@ def send_together(endpoints: list[str], thread: str, each: int, results: Any) ->
 
 
 def send_for_a_while(endpoints: list[str], thread: str, duration_s: float, results: Any) -> None:
-    """Have an agent at each door send to one thread for so long; put how many each sent."""
+    """Have an agent at each endpoint send to one thread for so long; put how many each sent."""
     end_s = time.monotonic() + duration_s
 
-    def send(door: str) -> int:
-        agent, sent = Agent(door), 0
+    def send(endpoint: str) -> int:
+        agent, sent = Agent(endpoint), 0
         while time.monotonic() < end_s:
             agent.call("coral_send_message", threadId=thread, content="x")
             sent += 1

@@ -92,7 +92,7 @@ class Stores:
     def looks(
         self, session_id: str, end_ms: int, cares: Callable[[dict[str, Any]], bool] | None = None
     ) -> Iterator[None]:
-        """Yield for each look that whoever waits takes at a session until a time (epoch ms), the last one then."""
+        """Yield once for each poll of a session by a waiter, until a time (epoch ms); the last poll is at that time."""
         watch = self.watch(session_id, cares)
         pause_s = FIRST_PAUSE_S
         while True:

@@ -137,10 +137,10 @@ def send(stores: "Stores", actor: Actor, thread_id: str, content: str, mentions:
         timestamp=0,
     )
 
-    def told(stamp_ms: int) -> ThreadMessageSent:
+    def sent_at(stamp_ms: int) -> ThreadMessageSent:
         return ThreadMessageSent(timestamp=stamp_ms, message=message.model_copy(update={"timestamp": stamp_ms}))
 
-    return message.model_copy(update={"timestamp": _append(stores, actor, told).stamp_ms})
+    return message.model_copy(update={"timestamp": _append(stores, actor, sent_at).stamp_ms})
 
 
 def _read_for(stores: "Stores", actor: Actor, thread_id: str) -> ThreadRecord | None:
@@ -166,7 +166,7 @@ def views(
 
 
 def is_live(session: SessionRecord) -> bool:
-    """Tell whether the log of a session still grows by what its agents do."""
+    """Return whether the log of a session still grows by what its agents do."""
     return session.status != "closing"
 
 
@@ -268,11 +268,11 @@ def view(record: ThreadRecord, messages: Iterable[SessionThreadMessage] = ()) ->
 
 
 def _append(
-    stores: "Stores", actor: Actor, told: Callable[[int], SessionEvent], ticket: Ticket | None = None
+    stores: "Stores", actor: Actor, event_at: Callable[[int], SessionEvent], ticket: Ticket | None = None
 ) -> LogEntry:
     return stores.log.append(
         actor.session_id,
-        lambda stamp_ms: told(stamp_ms).to_wire(),
+        lambda stamp_ms: event_at(stamp_ms).to_wire(),
         expires_at=actor.agent.expires_at,
         ticket=ticket,
     )

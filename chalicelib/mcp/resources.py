@@ -105,7 +105,7 @@ def instruction(agent: AgentRecord) -> str:
 
 
 def state(stores: "Stores", actor: Actor) -> str:
-    """Tell an agent who it is, the time, whom it knows, and what its threads hold."""
+    """Return the state that an agent reads: who it is, the time, the agents it knows, and its threads."""
     now_ms = stores.clock.now_ms()
     # The log first, and then the threads: a wait from the time below on begins behind all that is shown here.
     entries = stores.log.latest_first(actor.session_id)

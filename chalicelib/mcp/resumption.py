@@ -2,7 +2,7 @@
 
 Specification 2025-11-25, "Streamable HTTP", "Sending Messages to the Server" and "Resumability and Redelivery": a
 server may end a stream after an event that has an id and no data, and says with ``retry`` when the client is to come
-back, with a GET and ``Last-Event-ID``. Here the id is the wait itself, so nobody remembers anything in between: a
+back, with a GET and ``Last-Event-ID``. Here the id is the wait itself, so no state is kept in between: a
 waiting agent costs a short request now and then, not a function that stands there for as long.
 """
 
@@ -46,7 +46,7 @@ def hold_ms(stores: "Stores", headers: Mapping[str, str], request_id: protocol.I
 
 
 def later(request_id: protocol.Id, paused: Paused) -> bytes:
-    """Return the stream that tells a client to come back."""
+    """Return the stream that asks a client to come back."""
     event = _Event(request_id=request_id, wait=paused.wait)
     event_id = base64url.encoded(event.model_dump_json(by_alias=True).encode())
     return f"id: {event_id}\nretry: {paused.rest_ms}\ndata:\n\n".encode()
@@ -63,7 +63,7 @@ def answer(stores: "Stores", actor: Actor, event_id: str) -> bytes:
 
 
 def over(event_id: str) -> bytes:
-    """Return the stream that ends a wait whose agent is nobody any more: its session has closed, or it was stopped."""
+    """Return the stream that ends a wait whose agent is gone: its session has closed, or it was stopped."""
     result = tools.refused("the session is closing, or the agent was stopped")
     return message(protocol.answer_of(_read(event_id).request_id, result, "handshake"))
 
@@ -79,4 +79,4 @@ def _read(event_id: str) -> _Event:
             raise ValueError
         return _Event.model_validate_json(base64url.decoded(event_id))
     except ValueError:
-        raise ValueError("Last-Event-ID is none that was given here") from None
+        raise ValueError("Last-Event-ID was not issued here") from None

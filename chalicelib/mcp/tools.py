@@ -295,7 +295,7 @@ def _json(value: Any) -> str:
 
 @cache
 def _input_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """Return a schema that asks for every property: models leave out what they need not say; who does is understood."""
+    """List every property as required, because LLMs omit optional ones; calls that omit them are still accepted."""
     schema = model.model_json_schema(by_alias=True)
     properties = {name: _untitled(part) for name, part in schema["properties"].items()}
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}

@@ -152,7 +152,7 @@ def task_stopped(
 
 
 def announce_closing(services: "Services", session: SessionRecord) -> None:
-    """Let the lifecycle of a session that is closing go on, and wake whoever waits in it."""
+    """Let the lifecycle of a session that is closing go on, and end its waits."""
     # First of all: what ends the session does not wait for a log whose writes are slow.
     if session.task_token is not None:
         services.machines.end_run(session.task_token)

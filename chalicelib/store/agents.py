@@ -131,7 +131,7 @@ class Agents:
     def start(self, session_id: str, name: str, *, task_arn: str, now_ms: int) -> bool:
         """Mark an agent running in a task; ``False`` when it has stopped already (its event came first).
 
-        Whoever marks the same task again is right too: a launch beside this one, or the SDK when an answer was lost.
+        Marking the same task again succeeds too: a launch beside this one does, or the SDK after a lost answer.
         """
         return self._changed(
             session_id,

@@ -1,10 +1,10 @@
 """``EVENT#`` and ``HEAD`` of the session-items table: the append-only log of a session, messages included.
 
 An entry's key is its position in the log, counted from 1. A writer first draws the next position from the session's
-head, and with it a stamp later than the last one; then it puts the entry there, on condition that nothing is. Readers
-go from position to position. One that is missing while later ones are there was drawn by a writer who is slow, or has
-crashed: after `HOLE_MS` whoever needs to pass it puts a *void* there, by the same condition. The slow writer's own put
-then fails, and it draws anew. So
+head, and with it a stamp later than the last one; then it puts the entry there, on condition that the position is free.
+Readers go from position to position. A position that is missing while later ones are there belongs to a writer that is
+slow or has crashed: a reader that needs to pass it waits `HOLE_MS` and then puts a *void* there, on the same condition.
+The slow writer's own put then fails, and it draws again. So
 
 - an entry that was acknowledged is at one position, which every reader passes: none is missed, none comes twice;
 - all readers see one order, and no clock decides anything;
@@ -95,7 +95,7 @@ class Log:
         """Draw the next position; the first draw makes the head, which lives until ``expires_at`` (epoch s).
 
         The stamp is the clock's time, or a millisecond more than the last stamp when the clock is behind that. A writer
-        who does not know yet that it is behind learns it by a first call in vain.
+        that does not know yet that it is behind learns it by one call in vain.
         """
         key, now_ms = head_key_of(session_id), self._table.clock.now_ms()
         drawn, head = False, None
@@ -125,14 +125,14 @@ class Log:
     def append(
         self,
         session_id: str,
-        told: Callable[[int], Event],
+        event_at: Callable[[int], Event],
         *,
         expires_at: int,
         entry_id: str | None = None,
         ticket: Ticket | None = None,
         log_expires_at: int | None = None,
     ) -> LogEntry:
-        """Append what ``told`` says of the stamp that the entry gets, at a ``ticket`` if one is drawn already.
+        """Append the event that ``event_at`` makes of the entry's stamp, at a ``ticket`` if one is drawn already.
 
         The log lives until ``log_expires_at`` where that is another time than the entry's. Raises `Unprocessed` when
         writes are so slow that readers close each position before its entry comes.
@@ -142,13 +142,13 @@ class Log:
 
             entry_id = str(ULID())
         for drawn in self._tickets(session_id, log_expires_at or expires_at, ticket):
-            entry = LogEntry(entry_id, drawn.position, drawn.stamp_ms, told(drawn.stamp_ms), expires_at)
+            entry = LogEntry(entry_id, drawn.position, drawn.stamp_ms, event_at(drawn.stamp_ms), expires_at)
             if self._put(session_id, entry):
                 return entry
         raise AssertionError("tickets end with an error")
 
     def append_once(self, session_id: str, event: Event, *, entry_id: str, expires_at: int) -> None:
-        """Append an event under an id that is its own: however often it is told, the log has it once.
+        """Append an event under a derived id: the log has it once, however often this is called.
 
         A marker says at which position it is, or is going to be. Raises `Unprocessed` as `append` does.
         """
@@ -163,7 +163,7 @@ class Log:
             )
             if marker is None:  # purged with its session
                 return
-            if marker["position"] != drawn.position:  # it has its position: what was drawn here is for nobody
+            if marker["position"] != drawn.position:  # it has a position already: the one drawn here stays empty
                 self._void(session_id, drawn, expires_at)
             if self._put(session_id, LogEntry(entry_id, marker["position"], marker["stampMs"], event, expires_at)):
                 return
@@ -200,8 +200,8 @@ class Log:
     def pages(self, session_id: str, first: int = 1, *, live: bool = True) -> Iterator[list[LogEntry]]:
         """Read the log on from a position to its end, voids included: each position once, in their order.
 
-        A page is what can be read without waiting. Where nobody writes any more, not being ``live``, nobody waits for
-        what is missing either.
+        A page is what can be read without waiting. A log that is not ``live`` has no writers any more:
+        missing positions are not waited for.
         """
         limit = _FIRST_PAGE
         while True:
@@ -285,7 +285,7 @@ class Log:
         """Yield these entries, which were just read, with all that is missing among them from ``first`` on."""
         seen_ms = self._table.clock.now_ms()
         run: list[LogEntry] = []
-        # Behind the end of a session nobody needs what is missing, and its purge leaves holes.
+        # After the end of a session missing positions do not matter, and its purge leaves some.
         live = live and not any(entry.event["type"] == SESSION_CLOSING for entry in entries)
         for entry in entries:
             if live and first < entry.position <= first + _MOST_MISSING:
@@ -389,10 +389,10 @@ def _entry(item: Item) -> LogEntry:
 
 
 def is_head(item: Item) -> bool:
-    """Tell whether an item of a session is the head of its log."""
+    """Return whether an item of a session is the head of its log."""
     return bool(item["item"] == _HEAD)
 
 
 def ends_waits(item: Item) -> bool:
-    """Tell whether an item is an entry that ends every wait of its session."""
+    """Return whether an item is an entry that ends every wait of its session."""
     return item.get("id") == SESSION_CLOSING

@@ -1,6 +1,6 @@
 """``COUNTS`` of the session-items table: how many messages each thread had up to a position of its session's log.
 
-Nobody counts when a message is sent. Whoever asks counts the log on from here, and leaves what it has counted for the
+Sending a message counts nothing. A reader that needs the number counts the log on from here, and keeps the sum for the
 next one: what is before a position never changes, so a count can be old, and never wrong.
 """
 

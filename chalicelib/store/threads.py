@@ -1,7 +1,7 @@
 """``THREAD#`` of the session-items table: who takes part in a thread, and whether it is open.
 
-The messages themselves are in the session's log. Each change is one conditional update; a refused one tells the thread
-as it was found, so that the caller can say why without another read.
+The messages themselves are in the session's log. Each change is one conditional update; a refused one returns the
+thread as it was found, so that the caller can say why without another read.
 """
 
 import dataclasses

@@ -20,7 +20,7 @@ class Hearing:
         self.known: dict[str, bool] = {}
 
     def cares(self, event: Event) -> bool:
-        """Tell whether an event may end the wait."""
+        """Return whether an event may end the wait."""
         if event["type"] == "thread_message_sent":
             return self._passes(event["message"])
         if event["type"] in ("thread_participant_added", "runtime_stopped"):
@@ -28,7 +28,7 @@ class Hearing:
         return bool(event["type"] == SESSION_CLOSING)
 
     def wants(self, entry: LogEntry, thread_id: str | None = None) -> bool:
-        """Tell whether an entry is a message by another agent that passes the filters, in this or in any thread."""
+        """Return whether an entry is a message by another agent that passes the filters, in this or in any thread."""
         message = entry.event["message"] if entry.event["type"] == "thread_message_sent" else {}
         return bool(message) and thread_id in (None, message["threadId"]) and self._passes(message)
 

@@ -151,7 +151,7 @@ class _Wait:
         return None
 
     def _hears(self, page: list[LogEntry]) -> bool:
-        """Tell whether the agent hears the first message of a page; the threads of the others are read with its own."""
+        """Return whether the agent hears the first message of a page; reads the threads of all of them."""
         wanted = [entry.event["message"]["threadId"] for entry in page if self._hearing.wants(entry)]
         if wanted[0] not in self._hearing.known:
             ids = [each for each in dict.fromkeys(wanted) if each not in self._hearing.known][:BATCH_GET_ITEMS]
@@ -178,5 +178,5 @@ class _Wait:
             self._stores.agents.end_wait(self._actor.agent, self._wait.id)
 
     def _append(self, event: AgentWaitStart | AgentWaitStop) -> None:
-        told = event.to_wire()
-        self._stores.log.append(self._actor.session_id, lambda _: told, expires_at=self._actor.agent.expires_at)
+        written = event.to_wire()
+        self._stores.log.append(self._actor.session_id, lambda _: written, expires_at=self._actor.agent.expires_at)
