@@ -1,5 +1,6 @@
 """An app that waits, fails and repeats what it was asked, behind the gateway."""
 
+import contextlib
 import http.client
 import json
 import threading
@@ -71,8 +72,10 @@ def app(release: threading.Event, waiting: list[int]) -> Chalice:
 
 
 @pytest.fixture
-def connect(stand_ins: StandIns) -> Connect:
-    return lambda: http.client.HTTPConnection(urlsplit(stand_ins.stack.url).netloc, timeout=30)
+def connect(stand_ins: StandIns) -> Iterator[Connect]:
+    host = urlsplit(stand_ins.stack.url).netloc
+    with contextlib.ExitStack() as opened:
+        yield lambda: opened.enter_context(contextlib.closing(http.client.HTTPConnection(host, timeout=30)))
 
 
 @pytest.fixture

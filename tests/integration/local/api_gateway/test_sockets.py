@@ -1,5 +1,6 @@
 """WebSockets on the gateway's port, with a client that many use."""
 
+import contextlib
 import http.client
 import json
 from collections.abc import Iterator
@@ -49,8 +50,9 @@ def test_a_socket_is_served_on_the_port_of_the_app(server: Gateway) -> None:
         assert [client.recv(10), client.recv(10)] == ["a%2Fb: one", "a%2Fb: two"]
 
         plain = http.client.HTTPConnection(server.host, server.port, timeout=10)
-        plain.request("GET", "/echo/meanwhile")
-        assert json.loads(plain.getresponse().read())["name"] == "meanwhile"
+        with contextlib.closing(plain):
+            plain.request("GET", "/echo/meanwhile")
+            assert json.loads(plain.getresponse().read())["name"] == "meanwhile"
 
 
 def test_a_socket_is_refused_before_the_upgrade(server: Gateway) -> None:
