@@ -21,7 +21,16 @@ HERE = Path(__file__).parent
 REGION = "us-east-1"
 
 #: It starts as `python -m ministack` does, and imports secrets into stacks besides: it keeps them, but imports none.
+#: When the process that started it is gone, killed or not, its standard input ends, and it ends with its group.
 START = """
+import os, signal, sys, threading
+
+def end_with_owner():
+    sys.stdin.read()
+    os.killpg(0, signal.SIGKILL)
+
+threading.Thread(target=end_with_owner, daemon=True).start()
+
 from ministack.services import secretsmanager
 from ministack.services.cloudformation import provisioners
 
@@ -68,6 +77,7 @@ class Ministack:
             self._process = subprocess.Popen(
                 [self._programs / "python", "-c", START],
                 env=environment,
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 # Its workers are children of its own: the group ends with it.
@@ -79,7 +89,7 @@ class Ministack:
     def __exit__(self, *_: object) -> None:
         # With the workers of its functions, which are in the group that it leads. It keeps nothing worth a farewell.
         os.killpg(os.getpgid(self._process.pid), signal.SIGKILL)
-        self._process.wait()
+        self._process.communicate()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _await(self) -> None:
