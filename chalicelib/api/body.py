@@ -1,8 +1,6 @@
 """Request bodies: bounded in size, of an accepted content type, and strict JSON."""
 
 import codecs
-import json
-import math
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -10,6 +8,7 @@ from chalice.app import Request
 
 from chalicelib.api.errors import WrongContentType
 from chalicelib.domain import errors
+from chalicelib.wire import strict_json
 
 #: Largest body of a request.
 MAX_BODY_BYTES = 1_000_000
@@ -44,8 +43,8 @@ def checked_json(raw: bytes) -> bytes:
     """
     raw = raw.removeprefix(codecs.BOM_UTF8)
     try:
-        json.loads(raw, object_pairs_hook=_refuse_twice, parse_constant=_no_constant, parse_float=_finite)
-    except (ValueError, RecursionError) as error:
+        strict_json.loads(raw, object_pairs_hook=_refuse_twice)
+    except ValueError as error:
         raise errors.BadRequest(f"the body is not JSON: {error}") from error
     return raw
 
@@ -56,14 +55,3 @@ def _refuse_twice(pairs: list[tuple[str, Any]]) -> None:
         if name in seen:
             raise ValueError(f"the key {name[:80]!r} comes twice in one object")
         seen.add(name)
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{text[:40]} is out of range")
-    return number

@@ -1,11 +1,11 @@
 """Custom tools of a graph: HTTP endpoints of the graph's author that agents may call (contract, "MCP tools")."""
 
 import json
-import math
 from typing import Any
 
 from chalicelib.domain.errors import BadRequest
 from chalicelib.store.agents import AgentRecord
+from chalicelib.wire import strict_json
 from chalicelib.wire.custom_tools import GraphAgentTool
 
 
@@ -23,20 +23,9 @@ def structured(tool: GraphAgentTool, answer: str) -> dict[str, Any] | None:
     if tool.promises is None:
         return None
     try:
-        content = json.loads(answer, parse_constant=_refuse, parse_float=_finite)
-    except (ValueError, RecursionError):
+        content = strict_json.loads(answer)
+    except ValueError:
         content = None
     if not isinstance(content, dict):
         raise BadRequest("the tool did not answer a JSON object, as its outputSchema promises")
     return content
-
-
-def _refuse(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{text[:40]} is out of range")
-    return number

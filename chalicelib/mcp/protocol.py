@@ -5,7 +5,6 @@ version with each request, in ``_meta`` and in headers. Its errors have HTTP sta
 """
 
 import json
-import math
 from http import HTTPStatus
 from typing import Any, Literal
 
@@ -22,6 +21,8 @@ from mcp_types import (
     Result,
 )
 from pydantic_core import PydanticSerializationError, to_json
+
+from chalicelib.wire import strict_json
 
 HANDSHAKE_VERSIONS = ("2025-03-26", "2025-06-18", "2025-11-25")
 STATELESS_VERSIONS = ("2026-07-28",)
@@ -101,21 +102,9 @@ def answer_of(request_id: Id, result: Result, era: Era) -> Message:
 def parse(body: bytes) -> Any:
     """Read a JSON body; raise `ProtocolError` for what is not JSON."""
     try:
-        return json.loads(body.decode("utf-8-sig"), parse_constant=_refuse, parse_float=_finite)
-    except (ValueError, RecursionError):
+        return strict_json.loads(body.decode("utf-8-sig"))
+    except ValueError:
         raise ProtocolError(PARSE_ERROR, "the body is not JSON") from None
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(constant)
-
-
-def _finite(text: str) -> float:
-    """Read a number; what is beyond all floats would go on to others as ``Infinity``, which is not JSON."""
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(text[:40])
-    return number
 
 
 def method_of(message: Any) -> str:
