@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import pytest
 from moto import mock_aws
 from moto.dynamodb.models import dynamodb_backends
 from moto.dynamodb.responses import DynamoHandler
@@ -243,7 +244,12 @@ def world(clock: Clock | None = None, **settings: Any) -> Iterator[World]:
         with lock:
             return call_action(handler)
 
-    with mock_aws(), patch.object(DynamoHandler, "call_action", call_alone):
+    with (
+        pytest.MonkeyPatch.context() as environment,
+        mock_aws(),
+        patch.object(DynamoHandler, "call_action", call_alone),
+    ):
+        environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
         services = Services(Settings(stage="test", **settings), clock)
         for resource in ("NamespacesTable", "SessionsTable", "SessionItemsTable", "ApiKeysTable"):
             properties = template["Resources"][resource]["Properties"]

@@ -1,22 +1,10 @@
 """An agent's start time on its item: a late event neither creates the item nor moves a known time."""
 
-from collections.abc import Iterator
-
 import pytest
 
-from tests.mcp_world import SESSION, World, world
+from tests.mcp_world import SESSION, World
 
 KNOWN_MS, LATE_MS = 1_800_000_000_000, 1_800_000_009_000
-
-
-@pytest.fixture(scope="module")
-def _deployment() -> Iterator[World]:
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        environment.setenv("AWS_ACCESS_KEY_ID", "testing")
-        environment.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-        with world() as made:
-            yield made
 
 
 @pytest.fixture

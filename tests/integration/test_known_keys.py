@@ -9,9 +9,6 @@ BOUND = 3
 
 
 def test_the_cache_of_keys_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     assert api_keys._CACHE_SIZE <= 10_000, "a record takes about a kilobyte"
     monkeypatch.setattr(api_keys, "_CACHE_SIZE", BOUND)
     with world() as here:
@@ -23,10 +20,7 @@ def test_the_cache_of_keys_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
             assert 0 < len(here.services.known_keys) <= BOUND
 
 
-def test_a_key_that_is_known_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+def test_a_key_that_is_known_is_not_read_again() -> None:
     with world() as here:
         api_keys.put(here.services, "key", "ann")
         api_keys.authenticate(here.services, "key")

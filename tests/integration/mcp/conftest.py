@@ -1,24 +1,11 @@
-"""A session of three agents on moto, and the environment that boto3 wants."""
-
-from collections.abc import Iterator
+"""A session of three agents on moto."""
 
 import pytest
 
 from chalicelib.domain.actors import Actor
 from chalicelib.mcp import resumption
 from chalicelib.services import Services
-from tests.mcp_world import World, world
-
-
-@pytest.fixture(scope="module")
-def _deployment() -> Iterator[World]:
-    """One deployment for a whole module: making it takes longer than a test."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        environment.setenv("AWS_ACCESS_KEY_ID", "testing")
-        environment.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-        with world() as made:
-            yield made
+from tests.mcp_world import World
 
 
 @pytest.fixture
