@@ -19,7 +19,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from chalicelib.api.credentials import COOKIE
 from chalicelib.api.errors import status_of
-from chalicelib.api.paging import CURSOR_HEADER, MAX_LIMIT, Page
+from chalicelib.api.paging import CURSOR_HEADER, MAX_LIMIT, LogPaging, Page, Paging
 from chalicelib.api.routing import ROUTES, Route
 from chalicelib.domain import errors
 from chalicelib.version import VERSION
@@ -64,6 +64,12 @@ _PAGE_PARAMETERS = [
         "in": "query",
         "description": f"Where the page begins: the `{CURSOR_HEADER}` of the page before, from the same API key.",
         "schema": {"type": "string"},
+    },
+    {
+        "name": LogPaging.parameter,
+        "in": "query",
+        "description": f"The `{CURSOR_HEADER}` of the page before; 0, the default, is the beginning.",
+        "schema": {"type": "string", "pattern": "^[0-9]{1,13}$"},
     },
     {
         "name": "annotations",
@@ -154,7 +160,8 @@ def _parameters(route: Route) -> list[Part]:
         for name in re.findall(r"{(\w+)}", route.path)
     ]
     if "paging" in route.wanted:
-        found += [part for part in _PAGE_PARAMETERS if route.filtered or part["name"] != "annotations"]
+        names = {"limit", route.pages.parameter, *(["annotations"] if route.filtered else [])}
+        found += [part for part in _PAGE_PARAMETERS if part["name"] in names]
     return [*found, *map(dict, route.extras.parameters)]
 
 
@@ -168,7 +175,9 @@ def _responses(route: Route, schemas: dict[Any, Part]) -> dict[str, Part]:
         if "paging" in route.wanted:
             headers |= {
                 CURSOR_HEADER: {
-                    "description": "Where the next page begins; absent when this one ends the listing.",
+                    "description": "Where the next page begins; absent when this one ends the listing."
+                    if route.pages is Paging
+                    else "Where to go on: a log may grow.",
                     "schema": {"type": "string"},
                 }
             }

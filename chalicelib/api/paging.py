@@ -7,7 +7,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Generic, Self, TypeVar
+from typing import ClassVar, Generic, Self, TypeVar
 
 from chalice.app import Request
 
@@ -70,6 +70,9 @@ class Paging:
     _secret: bytes
     _scope: bytes
 
+    #: The parameter that says where a page begins.
+    parameter: ClassVar[str] = "cursor"
+
     @classmethod
     def of(
         cls, request: Request, caller: ApiKeyRecord, clock: Clock, listing: Sequence[str], *, filtered: bool
@@ -84,7 +87,7 @@ class Paging:
         for wanted in annotations:
             if ":" not in wanted:
                 raise BadRequest(f"annotations: {wanted[:80]!r} is not of the form key:value")
-        limit, cursor = (query.get("limit"), query.get("cursor")) if query else (None, None)
+        limit, cursor = (query.get("limit"), query.get(cls.parameter)) if query else (None, None)
         scope = "\0".join([*listing, *sorted(annotations)]).encode()
         paging = cls(
             limit=_limit(limit),
@@ -140,7 +143,11 @@ class Paging:
                 entries.append(entry)
                 texts.append(text)
             last = position(each)
-        return Page(entries, None, texts)
+        return Page(entries, self.end(last), texts)
+
+    def end(self, last: str | None) -> str | None:
+        """Return the cursor of a page that ends the listing behind its last entry: there is nothing to go on to."""
+        return None
 
     def sealed(self, position: str | None) -> str:
         """Return the cursor of a position."""
@@ -168,6 +175,29 @@ class Paging:
     def _ended(self, entries: list[WireT], last: str | None, texts: list[str], why: str) -> Page[WireT]:
         if not self.asked:
             raise TooLarge(f"{why}: {_HOW_TO_PAGE}")
+        return Page(entries, self.sealed(last), texts)
+
+
+class LogPaging(Paging):
+    """Pages of a log that may grow: a cursor is a position in it, whoever asks, and the last page has one too."""
+
+    parameter: ClassVar[str] = "after"
+
+    def sealed(self, position: str | None) -> str:
+        """Return the position itself."""
+        return position or "0"
+
+    def opened(self, cursor: str) -> str:
+        """Return the position; raise `BadRequest` for what is none."""
+        if not re.fullmatch("[0-9]{1,13}", cursor):
+            raise BadRequest(f"after: {cursor[:20]!r} is not a cursor of this listing: the number of an entry, or 0")
+        return str(int(cursor))
+
+    def end(self, last: str | None) -> str | None:
+        """Return where the log is to be read on later."""
+        return self.sealed(last)
+
+    def _ended(self, entries: list[WireT], last: str | None, texts: list[str], why: str) -> Page[WireT]:
         return Page(entries, self.sealed(last), texts)
 
 

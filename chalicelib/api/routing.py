@@ -59,6 +59,8 @@ class Route:
     documented: bool
     #: Whether its listing can be filtered by annotations.
     filtered: bool
+    #: How its listing is read page by page.
+    pages: type[Paging]
     #: What the OpenAPI document says of it that does not follow from the rest.
     extras: "Extras"
 
@@ -94,6 +96,7 @@ def route(
     status: int = 200,
     documented: bool = True,
     filtered: bool = True,
+    pages: type[Paging] = Paging,
     limited: bool = True,
     extras: Extras | None = None,
 ) -> Callable[[Handler], Handler]:
@@ -120,6 +123,7 @@ def route(
             status,
             documented,
             filtered,
+            pages,
             extras or Extras(),
         )
         ROUTES.append(registered)
@@ -137,7 +141,7 @@ def route(
                     arguments["caller"] = caller
                 if "paging" in wanted:
                     listing = [path, *path_parameters.values()]
-                    arguments["paging"] = Paging.of(request, caller, current().clock, listing, filtered=filtered)
+                    arguments["paging"] = pages.of(request, caller, current().clock, listing, filtered=filtered)
             if "request" in wanted:
                 arguments["request"] = request
             raw = body.bounded(request) if limited else b""

@@ -55,6 +55,9 @@ SESSION_CLOSING = "session_closing"
 #: Type of the entry at a position whose writer never came. It says nothing, and is no `SessionEvent` either.
 VOID = "void"
 
+#: Types of entries that are no `SessionEvent`.
+INTERNAL = frozenset({SESSION_CLOSING, VOID})
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ticket:
@@ -197,25 +200,28 @@ class Log:
         item = self._table.get(head_key_of(session_id))
         return head_of(item) if item else None
 
-    def pages(self, session_id: str, first: int = 1, *, live: bool = True) -> Iterator[list[LogEntry]]:
+    def pages(
+        self, session_id: str, first: int = 1, *, live: bool = True, past_end: bool = False
+    ) -> Iterator[list[LogEntry]]:
         """Read the log on from a position to its end, voids included: each position once, in their order.
 
-        A page is what can be read without waiting. A log that is not ``live`` has no writers any more:
-        missing positions are not waited for.
+        A page is what can be read without waiting. A log that is not ``live`` has no writers any more: missing
+        positions are not waited for. Neither are those beside the entry that ends the session's waits, unless it is
+        read ``past_end``: its agents' tasks may end after it.
         """
         limit = _FIRST_PAGE
         while True:
             items = self._between(session_id, first, limit=limit)
-            for run in self.whole(session_id, list(map(_entry, items)), first, live=live):
+            for run in self.whole(session_id, list(map(_entry, items)), first, live=live, past_end=past_end):
                 yield run
                 first = run[-1].position + 1
             if len(items) < limit:
                 return
             limit = min(4 * limit, _LARGEST_PAGE)
 
-    def read(self, session_id: str, first: int = 1, *, live: bool = True) -> Iterator[LogEntry]:
+    def read(self, session_id: str, first: int = 1, *, live: bool = True, past_end: bool = False) -> Iterator[LogEntry]:
         """Read the log entry by entry; see `pages`."""
-        return chain.from_iterable(self.pages(session_id, first, live=live))
+        return chain.from_iterable(self.pages(session_id, first, live=live, past_end=past_end))
 
     def latest_first(self, session_id: str) -> Iterator[LogEntry]:
         """Read the log of a live session backwards, for as long as the reader goes on."""
@@ -281,12 +287,14 @@ class Log:
         found = self._table.query("#sessionId = :session AND #item BETWEEN :first AND :last", values, limit=limit)
         return list(islice(found, limit))
 
-    def whole(self, session_id: str, entries: list[LogEntry], first: int, *, live: bool) -> Iterator[list[LogEntry]]:
+    def whole(
+        self, session_id: str, entries: list[LogEntry], first: int, *, live: bool, past_end: bool = False
+    ) -> Iterator[list[LogEntry]]:
         """Yield these entries, which were just read, with all that is missing among them from ``first`` on."""
         seen_ms = self._table.clock.now_ms()
         run: list[LogEntry] = []
-        # After the end of a session missing positions do not matter, and its purge leaves some.
-        live = live and not any(entry.event["type"] == SESSION_CLOSING for entry in entries)
+        # To who waits for a message missing positions do not matter any more, and the session's purge leaves some.
+        live = live and (past_end or not any(entry.event["type"] == SESSION_CLOSING for entry in entries))
         for entry in entries:
             if live and first < entry.position <= first + _MOST_MISSING:
                 if run:

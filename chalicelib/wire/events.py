@@ -106,7 +106,7 @@ class ThreadMessageSent(_Event):
 
 
 #: An entry of a session's log; Coral has more kinds, of which Atoll writes none.
-SessionEvent = (
+SessionEvent = Annotated[
     RuntimeStarted
     | RuntimeStopped
     | AgentConnected
@@ -116,5 +116,6 @@ SessionEvent = (
     | ThreadParticipantAdded
     | ThreadParticipantRemoved
     | ThreadClosed
-    | ThreadMessageSent
-)
+    | ThreadMessageSent,
+    Field(discriminator="type"),
+]
