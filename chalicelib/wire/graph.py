@@ -12,7 +12,7 @@ from chalicelib.wire.namespaces import Annotations, Name
 from chalicelib.wire.options import OptionValue
 
 #: Atoll's limits of a graph.
-MAX_AGENTS = 100
+MAX_AGENTS = 128
 MAX_GROUPS = 1_000
 MAX_PROMPT_BYTES = 8_192
 MAX_DESCRIPTION_BYTES = 1_024

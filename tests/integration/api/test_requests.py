@@ -87,9 +87,9 @@ REFUSED = [
     ("agentGraphRequest.customTools", {"t": {**TOOL, "transport": {"type": "http", "url": "nope"}}}, "with a host"),
     ("execution", {"mode": "later"}, "mode"),
     ("agentGraphRequest.groups", [["a", "nobody"]], "'nobody'"),
-    ("agentGraphRequest.groups", [["a"] * 101], "100"),
+    ("agentGraphRequest.groups", [["a"] * 129], "128"),
     ("agentGraphRequest.groups", [["a"]] * 1_001, "1000"),
-    ("agentGraphRequest.agents", [sleeper(f"a{each}") for each in range(101)], "100"),
+    ("agentGraphRequest.agents", [sleeper(f"a{each}") for each in range(129)], "128"),
     ("agentGraphRequest.agents", [sleeper(), sleeper()], "more than once"),
     (f"{AGENT}.name", "", "1 to 128"),
     (f"{AGENT}.name", "a\x00", "control"),
@@ -307,9 +307,9 @@ def test_groups_that_no_item_holds_are_too_large(client: Client, namespace: str,
 
 def test_the_largest_record_that_is_allowed_fits_its_item(client: Client, namespace: str) -> None:
     notes = {f"{number:03d}" + "k" * 125: "v" * 1_024 for number in range(50)}
-    names = [f"{number:03d}" + "n" * 125 for number in range(100)]
+    names = [f"{number:03d}" + "n" * 125 for number in range(128)]
     request = session(*({**sleeper(name), "annotations": {}} for name in names), namespace=namespace, defer=True)
-    request["agentGraphRequest"]["groups"] = [names, *([name] * 100 for name in names[:14])]
+    request["agentGraphRequest"]["groups"] = [names, *([name] * 128 for name in names[:11])]
     request["annotations"] = notes
     request["namespaceProvider"]["namespaceRequest"]["annotations"] = notes
     assert client.call("POST", SESSION, request).status == 200

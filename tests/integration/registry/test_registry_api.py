@@ -226,15 +226,15 @@ def test_agents_of_other_registries_and_runtimes_are_refused(client: Client, nam
     assert client.call("GET", f"/api/v1/local/namespace/{name}").status == 404
 
 
-def test_a_graph_of_100_different_agents_is_read(client: Client, name: str) -> None:
-    agents = [agent(f"a{number}", name) for number in range(100)]
+def test_a_graph_of_128_different_agents_is_read(client: Client, name: str) -> None:
+    agents = [agent(f"a{number}", name) for number in range(128)]
     for number, asked in enumerate(agents):
         asked["id"]["version"] = f"1.0.{number}"
         assert (
             client.call("PUT", f"{REGISTRY}/local/{name}/1.0.{number}", toml(name, f"1.0.{number}"), TOML).status == 200
         )
     client.call("DELETE", client.create(session(*agents, namespace=name, defer=True)))
-    assert len(versions(client, name)) == 100
+    assert len(versions(client, name)) == 128
 
 
 def test_a_task_definition_is_registered_once_and_anew_for_a_new_text(
