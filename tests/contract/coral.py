@@ -65,19 +65,22 @@ def stated(document: Document) -> dict[str, Any]:
 
 
 def _newer(shapes: dict[str, Fields]) -> dict[str, Fields]:
-    """Return shapes of the document as Coral Server 1.2 has them.
+    """Return shapes of the document as Coral Server 1.2 has them, and those that it does not have.
 
     A part of `coral_1_2.json` says ``at`` which place of which shape it is, the ``fields`` that it has there, and which
     of the document's are ``gone``; ``{a, b}`` in a field stands for one of each, and ``gone`` for all that begins so.
-    A part that ``replaces`` the document's is one that its schemas would refuse.
+    Shapes that it ``includes`` are named behind where they are. A part that ``replaces`` the document's is one that its
+    schemas would refuse. One without ``at`` is a shape of its own, which no operation takes or answers.
     """
     found = {shape: dict(fields) for shape, fields in shapes.items()}
-    for part in json.loads(NEWER.read_text()).values():
-        for shape, at in part["at"].items():
-            gone = tuple(at + each for field in part["gone"] for each in _each_variant(field))
-            kept = {field: kind for field, kind in found[shape].items() if not field.startswith(gone)}
-            added = {at + each: kind for field, kind in part["fields"].items() for each in _each_variant(field)}
-            found[shape] = kept | added
+    for name, part in json.loads(NEWER.read_text()).items():
+        fields = {each: kind for field, kind in part["fields"].items() for each in _each_variant(field)}
+        for place, included in part.get("includes", {}).items():
+            fields |= {each + field: kind for each in _each_variant(place) for field, kind in found[included].items()}
+        for shape, at in part.get("at", {name: ""}).items():
+            gone = tuple(at + each for field in part.get("gone", ()) for each in _each_variant(field))
+            kept = {field: kind for field, kind in found.get(shape, {}).items() if not field.startswith(gone)}
+            found[shape] = kept | {at + field: kind for field, kind in fields.items()}
     return found
 
 
@@ -145,9 +148,9 @@ class Coral:
     def _patterns(self, shape: str) -> list[tuple[re.Pattern[str], str]]:
         found = []
         for field, kind in self.shapes[shape].items():
-            found.append((_pattern(re.sub(r"{[^}]*}", "", field)), kind))
+            found.append((_pattern(_without_variants(field)), kind))
             for union in re.finditer(r"{([^}]*)}", field):
-                at = re.sub(r"{[^}]*}", "", field[: union.start()])
+                at = _without_variants(field[: union.start()])
                 found += [(_pattern(f"{at}.{key}" if at else key), f"`{union[1]}`") for key in _DISCRIMINATORS]
         return found
 
@@ -179,6 +182,10 @@ def _leaves(value: Any, at: str = "") -> Iterator[tuple[str, Any]]:
             yield from _leaves(part, f"{at}[]")
     elif value != {}:
         yield at, value
+
+
+def _without_variants(field: str) -> str:
+    return re.sub(r"{[^}]*}", "", field).lstrip(".")
 
 
 def _pattern(field: str) -> re.Pattern[str]:

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from chalicelib.domain import agent_secrets
 from infra.local.stack import LocalStack
 from tests.client import Answer, Client, agent, eventually, session, sleeper
 from tests.contract import coral
 from tests.contract.coral import Coral, Operation
+from tests.mcp_world import Later
 
 pytestmark = pytest.mark.xdist_group("contract")
 
@@ -224,6 +226,30 @@ def test_puppets(record: Call, client: Client, namespace: str) -> None:
     record(client, 400, "POST", f"{puppet}/thread/message", message)
 
 
+def test_agents_that_are_connected(record: Call, stack: LocalStack, client: Client, namespace: str) -> None:
+    path = client.create(session(sleeper(), sleeper("b"), namespace=namespace))
+    eventually(lambda: _statuses(client, path) == ["running"] * 2)
+
+    def ask(method: str, **params: Any) -> Answer:
+        endpoint = f"/mcp/v1/{_secret(stack, path)}/mcp"
+        message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        return client.call("POST", endpoint, message, {"Accept": "application/json"})
+
+    def communication() -> Any:
+        [connection, _] = [agent["status"]["connectionStatus"] for agent in extended().body["agents"]]
+        return connection.get("communicationStatus", {}).get("type")
+
+    def extended() -> Answer:
+        return record(client, 200, "GET", f"{path}/extended")
+
+    assert ask("ping").status == 200
+    assert communication() == "thinking"
+    waiting = {"name": "coral_wait_for_message", "arguments": {"currentUnixTime": 0, "maxWaitMs": 1_000}}
+    wait = Later(lambda: ask("tools/call", **waiting))
+    eventually(lambda: communication() == "waiting_message")
+    assert wait.result().status == 200
+
+
 def test_payments(record: Call, stack: LocalStack, client: Client, keyless: Client, namespace: str) -> None:
     for path in ("rental-claim", "x402"):
         record(keyless, 401, "POST", f"/api/v1/agent-rpc/{path}", {})
@@ -238,17 +264,20 @@ def test_an_agents_secret_is_known_where_payments_would_be(
 ) -> None:
     path = client.create(session(sleeper(), namespace=namespace))
     eventually(lambda: _statuses(client, path) == ["running"])
-    from chalicelib.domain import agent_secrets
-
-    secret = agent_secrets.mint(stack.services.secrets.get("agent-key"), namespace, path.rsplit("/", 1)[1], "a")
     for name in ("rental-claim", "x402"):
-        record(Client(stack.url, secret), 501, "POST", f"/api/v1/agent-rpc/{name}", {})
+        record(Client(stack.url, _secret(stack, path)), 501, "POST", f"/api/v1/agent-rpc/{name}", {})
 
 
 def test_every_path_needs_a_key(record: Call, document: Coral, keyless: Client) -> None:
     for method, path in document.operations:
         if not path.startswith("/api/v1/agent-rental/"):
             record(keyless, 401, method, path.replace("{", "").replace("}", ""), {} if method == "POST" else None)
+
+
+def _secret(stack: LocalStack, path: str) -> str:
+    """Return the secret of a session's agent ``a``."""
+    namespace, session_id = path.rsplit("/", 2)[1:]
+    return agent_secrets.mint(stack.services.secrets.get("agent-key"), namespace, session_id, "a")
 
 
 def _statuses(client: Client, path: str) -> list[str]:
