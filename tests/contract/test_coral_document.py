@@ -89,6 +89,10 @@ def test_what_is_stated_is_what_the_document_says() -> None:
         ("RestrictedRegistryAgent", {"registryAgent": {"runtimes": {"executable": {"command": ["sh"]}}}}),
         ("RestrictedRegistryAgent", {"registryAgent": {"options": {"A": {"validation": {"max_size": {"size": 1}}}}}}),
         ("SessionNamespaceStateBase[]", [{"deleteOnLastSessionExit": "yes"}]),
+        ("SessionEndReport", {"sessionState": {"type": "extended", "state": {"threads": [{"participantCount": 1}]}}}),
+        ("SessionEvent", {"type": "runtime_stopped", "name": "a", "reason": "exited"}),
+        ("LocalSessionManagerEvent", {"type": "session_gone"}),
+        ("LoggingEvent", {"type": "info", "tags": [{"type": "stdout", "io": "in"}]}),
     ],
 )
 def test_an_answer_that_differs_is_noticed_without_the_document(document: Coral, shape: str, value: Any) -> None:

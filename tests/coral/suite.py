@@ -14,6 +14,16 @@ VERDICTS = {
     "in_process": "no client could drive it",
 }
 
+#: What a test may wait for, and what that is.
+PARTS = {
+    "models": "the LLM proxy",
+    "functions": "agents that run as functions, prototype agents among them",
+    "a provider's key": "the LLM proxy, prototype agents, and the key of a model's provider",
+    "live": "the sockets of events and logs",
+    "file watching": "agents' folders by pattern, watched",
+    "container events": "`docker_container_*` among a session's events",
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Row:
