@@ -20,11 +20,10 @@ class RuntimeStarted(_Event):
 
 
 class RuntimeStopped(_Event):
-    """An agent's task has ended. `reason` is Atoll's own."""
+    """An agent's task has ended. Why is in the log and in the listing of agents: Coral's event has no place for it."""
 
     type: Literal["runtime_stopped"] = "runtime_stopped"
     name: str
-    reason: str | None = None
 
 
 class AgentConnected(_Event):

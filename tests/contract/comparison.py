@@ -25,6 +25,9 @@ NOTES = [
     (r"agents\[\]\.proxies\.", "not there yet: it is read over"),
     (r"runtimes\.(prototype|function)\.", "not there yet: no agent has such a runtime"),
     (r"provider{(linked|local)}\.runtime|registryAgent\.runtimes\[\]", "not there yet: `prototype`"),
+    (r"^{agent_sleep", "never happens: no tool of Coral's makes an agent sleep"),
+    (r"filters\[\]{thread}", "never said: no tool waits for what is in a thread"),
+    (r"^{(llm_proxy_call|docker_container_\w+)}", "not there yet"),
     (r"extension{", "never said: no marketplace is configured"),
     (r"provider{(remote|remote_request)}\.", "ignored: the provider is refused with 400, whatever the value"),
     (r"communicationStatus{sleeping}", "never said: no tool of Coral's makes an agent sleep"),
@@ -38,11 +41,8 @@ NOTES = [
 ]
 
 
-#: Shapes of Coral that no operation takes or answers and Atoll does not write yet, and where they will be.
-NOT_YET = {
-    "SessionEvent": "an event of a session, on `/ws/v1/events/session/{namespace}/{sessionId}`",
-    "LoggingEvent": "an entry of the log, on `/ws/v1/logs`",
-}
+#: Atoll's own listing of what Coral sends over `/ws/v1/events/session/…`.
+EVENTS = ("GET", "/api/v1/local/session/{namespace}/{sessionId}/events")
 
 
 def tables() -> str:
@@ -51,7 +51,7 @@ def tables() -> str:
     from chalicelib.api import openapi
 
     coral, atoll = Coral(), json.loads(openapi.text("/"))
-    return "\n".join([*_paths(coral, atoll), "", *_fields(coral, atoll), *_fields_of_no_operation(coral)])
+    return "\n".join([*_paths(coral, atoll), "", *_fields(coral, atoll), *_fields_of_no_operation(coral, atoll)])
 
 
 def counts() -> str:
@@ -127,20 +127,19 @@ def _fields(coral: Coral, atoll: Document) -> list[str]:
     return rows
 
 
-def _fields_of_no_operation(coral: Coral) -> list[str]:
+def _fields_of_no_operation(coral: Coral, atoll: Document) -> list[str]:
+    """Compare what Coral sends elsewhere than in the answer of an operation."""
     report = SessionEndReport.model_json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
-    document: Document = {"components": {"schemas": report["$defs"]}}
-    rows = [
-        "",
-        "#### `SessionEndReport`: what a webhook receives",
-        "",
-        "| field | Coral | Atoll | |",
-        "|---|---|---|---|",
-    ]
-    rows += _rows(coral.shapes["SessionEndReport"], flat(report, document))
-    for name, where in NOT_YET.items():
-        rows += ["", f"#### `{name}`: {where}", "", "| field | Coral | Atoll | |", "|---|---|---|---|"]
-        rows += _rows(coral.shapes[name], {}, "not there yet")
+    event = _bodies(_operations(atoll)[EVENTS])["answer"]["items"]
+    sent = {
+        "SessionEndReport": ("what a webhook receives", flat(report, {"components": {"schemas": report["$defs"]}})),
+        "SessionEvent": (f"an entry of `{' '.join(EVENTS)}`", flat(event, atoll)),
+        "LoggingEvent": ("an entry of the log", {}),
+    }
+    rows = []
+    for name, (what, ours) in sent.items():
+        rows += ["", f"#### `{name}`: {what}", "", "| field | Coral | Atoll | |", "|---|---|---|---|"]
+        rows += _rows(coral.shapes[name], ours, "" if ours else "not there yet")
     return rows
 
 
