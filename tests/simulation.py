@@ -218,17 +218,17 @@ class MemoryThreads:
             lambda there: {"participants": there.participants | {name}},
         )
 
-    def close(self, _session: str, thread_id: str, *, requester: str, summary: str, now_ms: int) -> Change:
+    def close(self, _session: str, thread_id: str, *, summary: str, now_ms: int) -> Change:
         return self._changed(
             thread_id,
-            lambda there: requester in there.participants,
+            lambda there: there.state == "open",
             lambda _: {"state": "closed", "summary": summary, "closed_at_ms": now_ms},
         )
 
     def _changed(self, thread_id: str, may: Callable[[ThreadRecord], bool], change: Callable[[Any], Any]) -> Change:
         def perform() -> Change:
             there = self._there[thread_id]
-            made = there.state == "open" and may(there)
+            made = may(there)
             if made:
                 self._there[thread_id] = dataclasses.replace(there, **change(there))
             return Change(made, self._there[thread_id])

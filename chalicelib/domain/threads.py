@@ -68,20 +68,19 @@ def create(stores: "Stores", actor: Actor, name: str, participants: Iterable[str
 def close(stores: "Stores", actor: Actor, thread_id: str, summary: str) -> None:
     """Close a thread: its messages are gone from every view, its summary stays.
 
-    Raises `NotFound` for an unknown thread, `BadRequest` when it is closed already or the actor takes no part in it.
+    As in Coral, any agent of the session may. Raises `NotFound` for an unknown thread, `BadRequest` when it is closed
+    already.
     """
-    now_ms = stores.clock.now_ms()
-    change = stores.threads.close(actor.session_id, thread_id, requester=actor.name, summary=summary, now_ms=now_ms)
+    change = stores.threads.close(actor.session_id, thread_id, summary=summary, now_ms=stores.clock.now_ms())
     thread = _existing(change.thread, thread_id)
     if not change.made:
         _check_open(thread)
-        _check_takes_part(thread, actor.name)
         _raced(thread)
     _append(stores, actor, lambda stamp_ms: ThreadClosed(timestamp=stamp_ms, thread_id=thread_id, summary=summary))
 
 
 def add_participant(stores: "Stores", actor: Actor, thread_id: str, name: str) -> None:
-    """Add an agent to a thread in which the actor takes part and the agent does not yet.
+    """Add an agent to a thread, open or closed, in which the actor takes part and the agent does not yet.
 
     Raises `NotFound` for an unknown thread or agent, `BadRequest` for anything else that is against it.
     """
@@ -89,7 +88,6 @@ def add_participant(stores: "Stores", actor: Actor, thread_id: str, name: str) -
     change = stores.threads.add(actor.session_id, thread_id, requester=actor.name, name=name)
     thread = _existing(change.thread, thread_id)
     if not change.made:
-        _check_open(thread)
         _check_takes_part(thread, actor.name)
         if name in thread.participants:
             raise BadRequest(f"the agent {name!r} takes part in the thread {thread_id!r} already")
@@ -98,14 +96,13 @@ def add_participant(stores: "Stores", actor: Actor, thread_id: str, name: str) -
 
 
 def remove_participant(stores: "Stores", actor: Actor, thread_id: str, name: str) -> None:
-    """Remove an agent from a thread in which both take part; the actor may remove itself.
+    """Remove an agent from a thread, open or closed, in which both take part; the actor may remove itself.
 
     Raises `NotFound` for an unknown thread, `BadRequest` for anything else that is against it.
     """
     change = stores.threads.remove(actor.session_id, thread_id, requester=actor.name, name=name)
     thread = _existing(change.thread, thread_id)
     if not change.made:
-        _check_open(thread)
         _check_takes_part(thread, actor.name)
         _check_takes_part(thread, name)
         _raced(thread)
@@ -115,16 +112,15 @@ def remove_participant(stores: "Stores", actor: Actor, thread_id: str, name: str
 
 
 def send(stores: "Stores", actor: Actor, thread_id: str, content: str, mentions: list[str]) -> SessionThreadMessage:
-    """Send a message to an open thread; whom it mentions must take part in it.
+    """Send a message to an open thread; whom it mentions must take part in it, its sender need not, as in Coral.
 
     Raises `NotFound` for an unknown thread or a mentioned agent that takes no part in it, `BadRequest` when the thread
-    is closed, the sender mentions itself or takes no part.
+    is closed or the sender mentions itself.
     """
     if actor.name in mentions:
         raise BadRequest(f"the agent {actor.name!r} cannot mention itself")
     thread = _existing(_read_for(stores, actor, thread_id), thread_id)
     _check_open(thread)
-    _check_takes_part(thread, actor.name)
     absent = [name for name in mentions if name not in thread.participants]
     if absent:
         raise NotFound(f"not in the thread {thread_id!r}, so not to be mentioned: {_listed(absent)}")

@@ -149,7 +149,7 @@ CORAL_TOOLS = [
     ),
     CoralTool(
         "coral_send_message",
-        "Send a message to a thread that you take part in. Mention every agent that is to react to it.",
+        "Send a message to an open thread. Mention every agent of it that is to react.",
         wire.SendMessageInput,
         wire.SendMessageOutput,
         _send_message,

@@ -86,39 +86,33 @@ class Threads:
         return map(ThreadRecord.from_item, items)
 
     def add(self, session_id: str, thread_id: str, *, requester: str, name: str) -> Change:
-        """Add a participant to an open thread, in the name of another one."""
+        """Add a participant to a thread, in the name of another one."""
         return self._change(
             session_id,
             thread_id,
             " ADD #participants :added",
-            when="#state = :open AND contains(#participants, :requester) AND NOT contains(#participants, :name)",
-            values={":open": "open", ":requester": requester, ":name": name, ":added": {name}},
+            when="contains(#participants, :requester) AND NOT contains(#participants, :name)",
+            values={":requester": requester, ":name": name, ":added": {name}},
         )
 
     def remove(self, session_id: str, thread_id: str, *, requester: str, name: str) -> Change:
-        """Remove a participant from an open thread, in the name of one."""
+        """Remove a participant from a thread, in the name of one."""
         return self._change(
             session_id,
             thread_id,
             " DELETE #participants :removed",
-            when="#state = :open AND contains(#participants, :requester) AND contains(#participants, :name)",
-            values={":open": "open", ":requester": requester, ":name": name, ":removed": {name}},
+            when="contains(#participants, :requester) AND contains(#participants, :name)",
+            values={":requester": requester, ":name": name, ":removed": {name}},
         )
 
-    def close(self, session_id: str, thread_id: str, *, requester: str, summary: str, now_ms: int) -> Change:
-        """Close an open thread, in the name of a participant."""
+    def close(self, session_id: str, thread_id: str, *, summary: str, now_ms: int) -> Change:
+        """Close an open thread."""
         return self._change(
             session_id,
             thread_id,
             ", #state = :closed, #summary = :summary, #closedAtMs = :now",
-            when="#state = :open AND contains(#participants, :requester)",
-            values={
-                ":open": "open",
-                ":closed": "closed",
-                ":requester": requester,
-                ":summary": summary,
-                ":now": now_ms,
-            },
+            when="#state = :open",
+            values={":open": "open", ":closed": "closed", ":summary": summary, ":now": now_ms},
         )
 
     def _change(self, session_id: str, thread_id: str, change: str, *, when: str, values: dict[str, Any]) -> Change:

@@ -67,7 +67,7 @@ class Threads(RuleBasedStateMachine):
         model, text = self.models[place], str(self.sent)
         self.sent += 1
         failed = self._tried(threads.send, self._actor(sender), self.ids[place], text, sorted(mentions))
-        if sender in mentions or model.summary is not None or sender not in model.participants:
+        if sender in mentions or model.summary is not None:
             assert failed is errors.BadRequest
         elif not mentions <= model.participants:
             assert failed is errors.NotFound
@@ -79,7 +79,7 @@ class Threads(RuleBasedStateMachine):
     def add(self, place: int, requester: str, name: str) -> None:
         if place < len(self.ids):
             model = self.models[place]
-            allowed = model.summary is None and requester in model.participants and name not in model.participants
+            allowed = requester in model.participants and name not in model.participants
             failed = self._tried(threads.add_participant, self._actor(requester), self.ids[place], name)
             assert failed is (None if allowed else errors.BadRequest)
             if allowed:
@@ -89,7 +89,7 @@ class Threads(RuleBasedStateMachine):
     def remove(self, place: int, requester: str, name: str) -> None:
         if place < len(self.ids):
             model = self.models[place]
-            allowed = model.summary is None and {requester, name} <= model.participants
+            allowed = {requester, name} <= model.participants
             failed = self._tried(threads.remove_participant, self._actor(requester), self.ids[place], name)
             assert failed is (None if allowed else errors.BadRequest)
             if allowed:
@@ -99,7 +99,7 @@ class Threads(RuleBasedStateMachine):
     def close(self, place: int, name: str) -> None:
         if place < len(self.ids):
             model = self.models[place]
-            allowed = model.summary is None and name in model.participants
+            allowed = model.summary is None
             failed = self._tried(threads.close, self._actor(name), self.ids[place], f"by {name}")
             assert failed is (None if allowed else errors.BadRequest)
             if allowed:

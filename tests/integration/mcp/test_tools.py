@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from chalicelib.domain import errors, threads
 from tests.mcp_world import SESSION, World
 
 
@@ -66,33 +67,57 @@ def test_what_cannot_be_is_refused_by_name_and_limit(
     assert said in here.refusal("ann", tool, **filled)
 
 
-def test_an_agent_outside_a_thread_can_do_nothing_in_it(here: World) -> None:
+def test_an_agent_outside_a_thread_cannot_change_who_takes_part(here: World) -> None:
     thread = here.thread("ann", "bob")
-    for tool, more in {
-        "coral_send_message": {"content": "x"},
-        "coral_add_participant": {"participantName": "cem"},
-        "coral_remove_participant": {"participantName": "bob"},
-        "coral_close_thread": {"summary": "x"},
-    }.items():
-        assert "'cem' takes no part" in here.refusal("cem", tool, threadId=thread, **more)
+    for tool, name in {"coral_add_participant": "cem", "coral_remove_participant": "bob"}.items():
+        assert "'cem' takes no part" in here.refusal("cem", tool, threadId=thread, participantName=name)
 
 
-def test_a_closed_thread_takes_nothing_and_keeps_its_summary(here: World) -> None:
-    from chalicelib.domain import threads
+def test_an_agent_outside_an_open_thread_may_send_to_it_and_hears_no_answer(here: World) -> None:
+    thread = here.thread("ann", "bob")
+    sent = here.send("cem", thread, "from outside", "bob")
+    assert here.tool("bob", "coral_wait_for_mention", currentUnixTime=0, maxWaitMs=0)["message"] == sent
+    assert here.tool("ann", "coral_wait_for_agent", currentUnixTime=0, maxWaitMs=0, agentName="cem")["message"] == sent
+    here.send("ann", thread, "an answer")
+    assert "'cem'" in here.refusal("ann", "coral_send_message", threadId=thread, content="to cem", mentions=["cem"])
+    assert here.tool("cem", "coral_wait_for_message", currentUnixTime=0, maxWaitMs=0)["status"] == "Timeout reached"
 
+
+def test_an_agent_outside_a_thread_may_close_it(here: World) -> None:
+    thread = here.thread("ann", "bob")
+    here.tool("cem", "coral_close_thread", threadId=thread, summary="settled elsewhere")
+    (view,) = threads.views(here.services, SESSION)
+    assert view.state.to_wire()["summary"] == "settled elsewhere"
+    assert "is closed" in here.refusal("cem", "coral_send_message", threadId=thread, content="x")
+
+
+def test_a_closed_thread_takes_no_message_and_keeps_its_summary(here: World) -> None:
     thread = here.thread("ann", "bob")
     here.send("ann", thread, "secret plan")
     here.tool("bob", "coral_close_thread", threadId=thread, summary="all settled")
-    for tool, more in {
-        "coral_send_message": {"content": "x"},
-        "coral_close_thread": {"summary": "again"},
-        "coral_add_participant": {"participantName": "cem"},
-        "coral_remove_participant": {"participantName": "bob"},
-    }.items():
+    for tool, more in {"coral_send_message": {"content": "x"}, "coral_close_thread": {"summary": "again"}}.items():
         assert "is closed" in here.refusal("ann", tool, threadId=thread, **more)
     (view,) = threads.views(here.services, SESSION)
     assert view.messages == []
     assert view.state.to_wire()["summary"] == "all settled"
+
+
+def test_who_takes_part_in_a_closed_thread_may_change(here: World) -> None:
+    """Coral's own McpToolsTest does it: an agent closes a thread and then removes itself."""
+    thread = here.thread("ann", "bob")
+    here.send("ann", thread, "gone with the end")
+    here.tool("bob", "coral_close_thread", threadId=thread, summary="all settled")
+    here.tool("bob", "coral_remove_participant", threadId=thread, participantName="bob")
+    assert "'bob' takes no part" in here.refusal("bob", "coral_add_participant", threadId=thread, participantName="cem")
+    here.tool("ann", "coral_add_participant", threadId=thread, participantName="cem")
+    (view,) = threads.views(here.services, SESSION)
+    assert (view.participants, view.messages) == (["ann", "cem"], [])
+    assert here.tool("cem", "coral_wait_for_message", currentUnixTime=0, maxWaitMs=0)["status"] == "Timeout reached"
+    told = [entry.event["type"] for entry in here.services.log.read(SESSION)]
+    assert [kind for kind in told if "participant" in kind] == [
+        "thread_participant_removed",
+        "thread_participant_added",
+    ]
 
 
 def test_a_removed_participant_gets_no_more_messages(here: World) -> None:
@@ -104,8 +129,6 @@ def test_a_removed_participant_gets_no_more_messages(here: World) -> None:
 
 
 def test_messages_of_the_greatest_size_fit_whatever_they_are_made_of(here: World) -> None:
-    from chalicelib.domain import threads
-
     thread = here.thread("ann", "bob")
     texts = ['"' * 300_000, "\x01" * 300_000, "ä" * 150_000]
     for text in texts:
@@ -116,8 +139,6 @@ def test_messages_of_the_greatest_size_fit_whatever_they_are_made_of(here: World
 def test_groups_limit_which_agents_can_be_added_to_a_thread(here: World) -> None:
     session = "22222222-2222-4333-8444-555555555555"
     here.session("ann", "bob", "cem", groups=[["ann", "bob"], ["bob", "cem"]], session_id=session)
-    from chalicelib.domain import errors, threads
-
     thread = threads.create(here.services, here.actor("bob", session), "all", ["ann", "cem"])
     assert thread.participants == ["bob", "ann", "cem"]
     with pytest.raises(errors.BadRequest, match="'cem'"):
@@ -127,8 +148,6 @@ def test_groups_limit_which_agents_can_be_added_to_a_thread(here: World) -> None
 def test_a_session_without_groups_lets_all_agents_talk(here: World) -> None:
     session = "22222222-2222-4333-8444-555555555555"
     here.session("ann", "bob", groups=[], session_id=session)
-    from chalicelib.domain import threads
-
     assert threads.create(here.services, here.actor("ann", session), "us", ["bob"]).participants == ["ann", "bob"]
 
 
