@@ -17,7 +17,7 @@ from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 
 CONNECT_TIMEOUT_S = 10
-# A waiting tool answers after 60 s at the latest; a call that takes longer than this has lost its connection.
+# A waiting tool answers after 58 s at the latest; a call that takes longer than this has lost its connection.
 READ_TIMEOUT_S = 90
 
 

@@ -40,7 +40,8 @@ class Settings(BaseModel):
     api_url: str = ""
     #: Base URL of the agents' MCP endpoint; the API's own when only that is set.
     mcp_url: str = ""
-    #: Longest wait of this endpoint in ms: API Gateway ends a request after 29 s, the Function URL waits its full 60 s.
+    #: Longest wait of this endpoint in ms: API Gateway ends a request after 29 s. No wait is longer than 58 s
+    #: (`wire.threads.MAX_WAIT_MS`), which a Function URL can wait.
     mcp_wait_limit_ms: int = Field(25_000, ge=0, le=60_000)
     #: How long a wait is held open before its client is asked to resume it, where the client can (MCP 2025-11-25);
     #: ``None`` holds each wait as long as it lasts.

@@ -41,10 +41,13 @@ class Invocation:
     def terms(self, given: wire.WaitInput) -> waits.Terms:
         """Return from when on, and until when, it is waited: a wait that is held to its end ends with the request."""
         now_ms = self.stores.clock.now_ms()
-        asked_ms = now_ms + min(given.max_wait_ms, wire.MAX_WAIT_MS)
+        from_ms = now_ms if given.current_unix_time is None else given.current_unix_time
+        asked_ms = now_ms + given.max_wait_ms
         if self.hold_ms is None:
-            return waits.Terms(from_ms=given.current_unix_time, deadline_ms=min(asked_ms, self.deadline_ms))
-        return waits.Terms(from_ms=given.current_unix_time, deadline_ms=asked_ms, hold_until_ms=now_ms + self.hold_ms)
+            return waits.Terms(from_ms=from_ms, deadline_ms=min(asked_ms, self.deadline_ms))
+        # A client counts from its request on, which may have waited for other agents before.
+        longest_ms = self.deadline_ms - self.stores.settings.mcp_wait_limit_ms + wire.MAX_WAIT_MS
+        return waits.Terms(from_ms=from_ms, deadline_ms=min(asked_ms, longest_ms), hold_until_ms=now_ms + self.hold_ms)
 
 
 def _create_thread(at: Invocation, given: wire.CreateThreadInput) -> WireModel:

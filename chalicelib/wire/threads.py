@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
+from chalicelib.wire import strict_json
 from chalicelib.wire.base import Timestamp, WireModel
 from chalicelib.wire.limits import EACH_ONCE, at_most_bytes
 
@@ -16,8 +17,12 @@ MAX_ID_BYTES = 256
 #: One DynamoDB condition names them all (its expression has at most 4 KB).
 MAX_NAMES = 100
 
-#: The longest that a wait may last, and its default (the Coral contract, "MCP tools").
-MAX_WAIT_MS = 60_000
+#: What a wait asks for that does not say how long it may last: Coral's default, and Coral's limit.
+DEFAULT_WAIT_MS = 60_000
+#: The longest that a wait lasts: many clients give up after 60 s (TypeScript's SDK and what is made with it, Koog).
+MAX_WAIT_MS = 58_000
+#: Behind all time, in ms: what is later is as good.
+LATEST_MS = 10**15
 
 
 def _at_most(limit: int) -> Callable[[Any], Any]:
@@ -29,10 +34,35 @@ def _at_most(limit: int) -> Callable[[Any], Any]:
     return check
 
 
+def _listed(value: Any) -> Any:
+    """Return the list that a model meant: the one in a JSON text, an empty one for null."""
+    if value is None:
+        return []
+    if not isinstance(value, str):
+        return value
+    try:
+        found = strict_json.loads(value)
+    except ValueError:
+        found = None
+    if not isinstance(found, list):
+        raise ValueError(f"a list of names is taken, not the text {value[:80]!r}")
+    return found
+
+
+def _or(default: int) -> BeforeValidator:
+    return BeforeValidator(lambda value: default if value is None else value)
+
+
+def _between(low: int, high: int) -> AfterValidator:
+    return AfterValidator(lambda value: None if value is None else max(low, min(value, high)))
+
+
 ThreadId = Annotated[str, at_most_bytes(MAX_ID_BYTES)]
 AgentName = Annotated[str, at_most_bytes(MAX_ID_BYTES)]
 #: A set of agent names; their order is the caller's.
-AgentNames = Annotated[list[AgentName], BeforeValidator(_at_most(MAX_NAMES)), EACH_ONCE]
+AgentNames = Annotated[
+    list[AgentName], BeforeValidator(_at_most(MAX_NAMES)), BeforeValidator(_listed), EACH_ONCE
+]  # what is named last runs first
 
 
 class SessionThreadMessage(WireModel):
@@ -143,19 +173,27 @@ class SendMessageInput(WireModel):
 class WaitInput(WireModel):
     """How long to wait, and from when on messages count."""
 
+    #: ``None`` for the time at which the call comes.
     current_unix_time: Annotated[
-        int,
+        int | None,
+        _between(0, LATEST_MS),
+        WithJsonSchema({"type": "integer"}),
         Field(
-            ge=0,
-            le=10**15,
+            # A factory: a default that is null would be part of the schema.
+            default_factory=lambda: None,
             description="The current Unix time in milliseconds. Messages stamped at or after it that you may have "
             "missed are returned first.",
         ),
     ]
     max_wait_ms: Annotated[
         int,
-        Field(ge=0, le=10**15, description="The longest time to wait in milliseconds; no wait is longer than 60000."),
-    ] = MAX_WAIT_MS
+        _between(0, MAX_WAIT_MS),
+        _or(DEFAULT_WAIT_MS),
+        Field(
+            validate_default=True,
+            description=f"The longest time to wait in milliseconds; no wait is longer than {MAX_WAIT_MS}.",
+        ),
+    ] = DEFAULT_WAIT_MS
 
 
 class WaitForAgentInput(WaitInput):

@@ -1,4 +1,4 @@
-"""The Lambda of the agents' MCP endpoint, behind a Function URL: waits last their full 60 s here.
+"""The Lambda of the agents' MCP endpoint, behind a Function URL: waits last their full 58 s here.
 
 The event is that of a Function URL (AWS Lambda Developer Guide, "Invoking Lambda function URLs"; payload format 2.0).
 """

@@ -11,6 +11,7 @@ from chalice.app import Chalice
 
 from chalicelib.services import use
 from chalicelib.settings import Settings
+from chalicelib.wire.threads import MAX_WAIT_MS
 from infra.local.api_gateway import Gateway
 from infra.local.aws import Aws
 from infra.local.cloudformation.provision import Provision
@@ -184,7 +185,7 @@ class LocalStack:
             "region": REGION,
             "api_url": self.url,
             "mcp_url": self.url,
-            "mcp_wait_limit_ms": 60_000,
+            "mcp_wait_limit_ms": MAX_WAIT_MS,
             "allow_private_addresses": True,
         }
         values = Settings.from_environment().model_dump() | ours | self._given_settings

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 
 from chalicelib import telemetry
 from chalicelib.domain.actors import Actor
-from chalicelib.domain.errors import BadRequest, NotFound
 from chalicelib.domain.waits.hearing import Filter, Hearing
 from chalicelib.store.items import BATCH_GET_ITEMS
 from chalicelib.store.log import Follower, LogEntry
@@ -63,11 +62,7 @@ def for_mention(stores: "Stores", actor: Actor, terms: Terms) -> SessionThreadMe
 
 
 def for_agent(stores: "Stores", actor: Actor, sender: str, terms: Terms) -> SessionThreadMessage | None:
-    """Wait for a message by one agent, as `for_message` does. Raises `NotFound` for an unknown agent, too."""
-    if sender == actor.name:
-        raise BadRequest(f"the agent {sender!r} cannot wait for itself")
-    if sender not in actor.agent.links and stores.agents.find(actor.session_id, sender) is None:
-        raise NotFound(f"not in this session: {sender!r}")
+    """Wait for a message by one agent, as `for_message` does; as in Coral, one by an unknown agent never comes."""
     return _begun(stores, actor, [FromFilter(name=sender)], terms)
 
 

@@ -95,6 +95,17 @@ def test_a_wait_ends_at_its_time_and_not_with_the_door(there: World, clock: Test
     assert clock.now_ms() - clock.start_ms == 40_000
 
 
+@pytest.mark.parametrize("wait_ms", [60_000, 10**12])
+def test_a_wait_for_longer_than_any_ends_before_its_clients_give_up(
+    there: World, clock: TestClock, wait_ms: int
+) -> None:
+    """They do after 60 s, from the beginning of the wait on, however often they came back for it."""
+    there.thread("ann", "bob")
+    answer, _ = to_the_end(there, clock, "bob", begin(there, "bob", maxWaitMs=wait_ms))
+    assert answer == {"status": "Timeout reached"}
+    assert clock.now_ms() - clock.start_ms == 58_000
+
+
 @pytest.mark.parametrize(
     ("version", "accept"), [("2025-06-18", BOTH), ("2025-11-25", "application/json")], ids=["older", "no streams"]
 )

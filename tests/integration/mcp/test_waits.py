@@ -45,7 +45,7 @@ def test_a_wait_without_a_message_ends_at_its_time(there: World, clock: TestCloc
 
 def test_a_wait_for_longer_than_any_is_the_longest(there: World, clock: TestClock) -> None:
     assert wait(there, "bob", 3_600_000) == {"status": "Timeout reached"}
-    assert clock.now_ms() - clock.start_ms == 60_000
+    assert clock.now_ms() - clock.start_ms == 58_000
 
 
 def test_a_door_that_closes_earlier_ends_the_wait(here: World, clock: TestClock) -> None:
@@ -150,6 +150,48 @@ def test_a_wait_asks_for_the_threads_that_messages_are_in_and_no_others(there: W
     with there.counting() as calls:
         assert wait(there, "bob", 0, currentUnixTime=started_ms)["message"]["threadId"] == mine
     assert calls == ["BatchGetItem", "Query", "BatchGetItem"]
+
+
+@pytest.mark.parametrize("more", [{}, {"currentUnixTime": None, "maxWaitMs": None}], ids=["missing", "null"])
+def test_a_wait_that_is_given_no_times_is_one_from_now_on_and_of_the_longest(
+    there: World, clock: TestClock, more: dict[str, Any]
+) -> None:
+    thread = there.thread("ann", "bob")
+    there.send("ann", thread, "before")
+    clock.pass_ms(10)
+    assert there.tool("bob", "coral_wait_for_message", **more) == {"status": "Timeout reached"}
+    assert clock.now_ms() - clock.start_ms == 10 + 58_000
+
+
+@pytest.mark.parametrize("from_ms", [-1, -(2**63), 0])
+def test_a_wait_from_before_all_time_gives_what_was_sent_first(there: World, clock: TestClock, from_ms: int) -> None:
+    first = there.send("ann", there.thread("ann", "bob"), "first")
+    assert wait(there, "bob", 0, currentUnixTime=from_ms)["message"] == first
+
+
+@pytest.mark.parametrize("from_ms", [10**15 + 1, 2**63 - 1, 10**40])
+def test_a_wait_from_after_all_time_gives_what_comes_while_it_lasts(
+    there: World, clock: TestClock, from_ms: int
+) -> None:
+    """Coral's own McpToolsTest asks from ``Long.MAX_VALUE``."""
+    thread = there.thread("ann", "bob")
+    there.send("ann", thread, "before")
+    clock.plan(1_000, lambda: there.send("ann", thread, "meanwhile"))
+    assert wait(there, "bob", currentUnixTime=from_ms)["message"]["text"] == "meanwhile"
+
+
+@pytest.mark.parametrize("wait_ms", [-1, -(10**40)])
+def test_a_wait_of_less_than_no_time_looks_once(there: World, clock: TestClock, wait_ms: int) -> None:
+    assert wait(there, "bob", wait_ms) == {"status": "Timeout reached"}
+    assert clock.now_ms() == clock.start_ms
+
+
+@pytest.mark.parametrize("name", ["zoe", "bob"], ids=["an unknown agent", "itself"])
+def test_a_wait_for_an_agent_that_sends_nothing_lasts_its_time(there: World, clock: TestClock, name: str) -> None:
+    thread = there.thread("ann", "bob")
+    clock.plan(100, lambda: there.send("bob", thread, "mine"))
+    assert wait(there, "bob", 5_000, kind="agent", agentName=name) == {"status": "Timeout reached"}
+    assert clock.now_ms() - clock.start_ms == 5_000
 
 
 def test_own_messages_do_not_count(there: World, clock: TestClock) -> None:

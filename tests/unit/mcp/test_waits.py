@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chalicelib.domain import threads, waits
-from chalicelib.domain.errors import BadRequest, NotFound
+from chalicelib.domain.errors import BadRequest
 from chalicelib.store.items import Unprocessed
 from chalicelib.store.log import HOLE_MS, LogEntry
 from chalicelib.store.threads import ThreadRecord
@@ -275,15 +275,3 @@ def test_a_wait_that_stands_before_a_hole_ends_a_second_after_it_came() -> None:
     [(message, at_ms)] = found
     assert message.text == "dan 0"
     assert HOLE_MS <= at_ms - START_MS - 500 <= HOLE_MS + 200
-
-
-def test_an_unknown_agent_is_not_waited_for() -> None:
-    world = World()
-    process = world.process()
-    process.agents = type("None", (), {"find": lambda *_: None})()
-    terms = waits.Terms(from_ms=1, deadline_ms=0)
-    try:
-        waits.for_agent(process, process.actor("bob"), "zoe", terms)
-    except NotFound:
-        return
-    raise AssertionError("zoe is not in the session")
