@@ -18,7 +18,7 @@ LIMITS = {
     "close": 2,
     "MCP call without a thread": 1,
     "send a message": 3,
-    "a wait that is answered at once": 3,
+    "a wait that is answered at once": 6,
     "an idle wait of 25 s": 70,
 }
 

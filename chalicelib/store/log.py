@@ -13,7 +13,7 @@ The slow writer's own put then fails, and it draws again. So
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
 
@@ -100,24 +100,29 @@ class Log:
         The stamp is the clock's time, or a millisecond more than the last stamp when the clock is behind that. A writer
         that does not know yet that it is behind learns it by one call in vain.
         """
+        return self._draw(session_id, 1, expires_at)[0]
+
+    def _draw(self, session_id: str, count: int, expires_at: int) -> list[Ticket]:
+        """Draw so many positions in a row by one call; their stamps are a millisecond apart."""
         key, now_ms = head_key_of(session_id), self._table.clock.now_ms()
         drawn, head = False, None
         if self._latest.get(session_id, -1) < now_ms:
-            later = "SET #stampMs = :now ADD #position :one"
-            values = {":now": now_ms, ":one": 1}
+            later = "SET #stampMs = :last ADD #position :count"
+            values = {":now": now_ms, ":last": now_ms + count - 1, ":count": count}
             drawn, head = self._table.try_update(key, later, when="#stampMs < :now", values=values)
         if not drawn and (head or session_id in self._latest):
-            next_to_it = "SET #stampMs = #stampMs + :one ADD #position :one"
-            drawn, head = self._table.try_update(key, next_to_it, when="attribute_exists(#stampMs)", values={":one": 1})
+            next_to_it, values = "SET #stampMs = #stampMs + :count ADD #position :count", {":count": count}
+            drawn, head = self._table.try_update(key, next_to_it, when="attribute_exists(#stampMs)", values=values)
         if not drawn:
             head = self._table.update(
                 key,
-                "SET #stampMs = if_not_exists(#stampMs, :now) + :one, "
-                "#expiresAt = if_not_exists(#expiresAt, :expires) ADD #position :one",
-                values={":now": now_ms - 1, ":one": 1, ":expires": expires_at},
+                "SET #stampMs = if_not_exists(#stampMs, :now) + :count, "
+                "#expiresAt = if_not_exists(#expiresAt, :expires) ADD #position :count",
+                values={":now": now_ms - 1, ":count": count, ":expires": expires_at},
             )
         assert head is not None, "an update that was made returns its item"
-        return self._remembered(session_id, head)
+        last = self._remembered(session_id, head)
+        return [Ticket(last.position - before, last.stamp_ms - before) for before in reversed(range(count))]
 
     def _remembered(self, session_id: str, head: Item) -> Ticket:
         if len(self._latest) >= _MOST_REMEMBERED:
@@ -140,11 +145,31 @@ class Log:
         The log lives until ``log_expires_at`` where that is another time than the entry's. Raises `Unprocessed` when
         writes are so slow that readers close each position before its entry comes.
         """
+        tickets = self._tickets(session_id, log_expires_at or expires_at, [ticket] if ticket else [])
+        return self._append(session_id, event_at, tickets, expires_at, entry_id)
+
+    def append_in_a_row(self, session_id: str, events_at: Sequence[Callable[[int], Event]], *, expires_at: int) -> None:
+        """Append events in this order, with one call less for each but the first; see `append`.
+
+        Entries of others are between them only when a reader closes one of their positions.
+        """
+        tickets = self._tickets(session_id, expires_at, self._draw(session_id, len(events_at), expires_at))
+        for event_at in events_at:  # they share the tickets: behind a closed position are all that follow
+            self._append(session_id, event_at, tickets, expires_at)
+
+    def _append(
+        self,
+        session_id: str,
+        event_at: Callable[[int], Event],
+        tickets: Iterator[Ticket],
+        expires_at: int,
+        entry_id: str | None = None,
+    ) -> LogEntry:
         if entry_id is None:
             from ulid import ULID
 
             entry_id = str(ULID())
-        for drawn in self._tickets(session_id, log_expires_at or expires_at, ticket):
+        for drawn in tickets:
             entry = LogEntry(entry_id, drawn.position, drawn.stamp_ms, event_at(drawn.stamp_ms), expires_at)
             if self._put(session_id, entry):
                 return entry
@@ -172,9 +197,9 @@ class Log:
                 return
             free, values = "#position = :voided", {":voided": marker["position"]}
 
-    def _tickets(self, session_id: str, expires_at: int, first: Ticket | None = None) -> Iterator[Ticket]:
+    def _tickets(self, session_id: str, expires_at: int, first: Sequence[Ticket] = ()) -> Iterator[Ticket]:
         until_ms = self._table.clock.now_ms() + _LONGEST_APPEND_MS
-        yield first or self.draw(session_id, expires_at=expires_at)
+        yield from first or self._draw(session_id, 1, expires_at)
         while self._table.clock.now_ms() < until_ms:
             yield self.draw(session_id, expires_at=expires_at)
         raise Unprocessed("each write of an entry of the log came too late for its position")

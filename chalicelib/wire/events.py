@@ -51,7 +51,7 @@ SessionThreadMessageFilter = Annotated[FromFilter | MentionsFilter, Field(discri
 
 
 class AgentWaitStart(_Event):
-    """An agent waits for a message that is still to come."""
+    """An agent waits for a message, which may be there already."""
 
     type: Literal["agent_wait_start"] = "agent_wait_start"
     name: str

@@ -13,6 +13,8 @@ A wait may be *paused*: the client comes back for it with the position that it h
 
 import dataclasses
 import uuid
+from collections.abc import Callable
+from functools import partial
 from itertools import chain, takewhile
 from typing import TYPE_CHECKING
 
@@ -20,7 +22,7 @@ from chalicelib import telemetry
 from chalicelib.domain.actors import Actor
 from chalicelib.domain.waits.hearing import Filter, Hearing
 from chalicelib.store.items import BATCH_GET_ITEMS
-from chalicelib.store.log import Follower, LogEntry
+from chalicelib.store.log import Event, Follower, LogEntry
 from chalicelib.wire.events import AgentWaitStart, AgentWaitStop, FromFilter, MentionsFilter
 from chalicelib.wire.threads import MAX_WAIT_MS, SessionThreadMessage
 from chalicelib.wire.waits import PausedWait
@@ -74,8 +76,9 @@ def resume(stores: "Stores", actor: Actor, paused: PausedWait) -> SessionThreadM
 
 
 def _begun(stores: "Stores", actor: Actor, filters: list[Filter], terms: Terms) -> SessionThreadMessage | None:
+    started_ms = stores.clock.now_ms()
     follower = stores.log.follow(actor.session_id, terms.from_ms, actor.head)
-    place = {"started_ms": stores.clock.now_ms(), "deadline_ms": terms.deadline_ms, "position": follower.position}
+    place = {"started_ms": started_ms, "deadline_ms": terms.deadline_ms, "position": follower.position}
     wait = PausedWait(id=f"w{uuid.uuid4().hex}", filters=filters, **place)
     return _Wait(stores, actor, wait, follower, terms.from_ms).run(terms.hold_until_ms)
 
@@ -103,11 +106,8 @@ class _Wait:
             raise
         self._end()
         telemetry.count("Waits", outcome="timeout" if entry is None else "message")
-        if entry is None:
-            return None
-        message = SessionThreadMessage.model_validate(entry.event["message"])
-        if self._noted:
-            self._append(AgentWaitStop(timestamp=self._stores.clock.now_ms(), name=self._actor.name, message=message))
+        message = None if entry is None else SessionThreadMessage.model_validate(entry.event["message"])
+        self._tell(message)
         return message
 
     def _first(self, hold_until_ms: int) -> LogEntry | None:
@@ -166,12 +166,27 @@ class _Wait:
         """Say that the agent waits, in its state and in the log."""
         self._noted, now_ms, until_ms = True, self._stores.clock.now_ms(), self._wait.deadline_ms + BELIEVED_MS
         self._stores.agents.start_wait(self._actor.agent, self._wait.id, until_ms=until_ms, now_ms=now_ms)
-        self._append(AgentWaitStart(timestamp=now_ms, name=self._actor.name, filters=list(self._wait.filters)))
+        self._append(self._started)
+
+    def _tell(self, message: SessionThreadMessage | None) -> None:
+        """Put into the log what it does not have yet of a wait that has ended: as in Coral, no stop without a message.
+
+        A wait that is answered at once has its start here too: with one ticket for both, that costs three calls.
+        """
+        started = self._noted or (message is None and self._wait.deadline_ms <= self._wait.started_ms)
+        self._append(*([] if started else [self._started]), *([partial(self._stopped, message)] if message else []))
+
+    def _started(self, stamp_ms: int) -> Event:
+        return AgentWaitStart(timestamp=stamp_ms, name=self._actor.name, filters=list(self._wait.filters)).to_wire()
+
+    def _stopped(self, message: SessionThreadMessage, stamp_ms: int) -> Event:
+        return AgentWaitStop(timestamp=stamp_ms, name=self._actor.name, message=message).to_wire()
 
     def _end(self) -> None:
         if self._noted:
             self._stores.agents.end_wait(self._actor.agent, self._wait.id)
 
-    def _append(self, event: AgentWaitStart | AgentWaitStop) -> None:
-        written = event.to_wire()
-        self._stores.log.append(self._actor.session_id, lambda _: written, expires_at=self._actor.agent.expires_at)
+    def _append(self, *events_at: Callable[[int], Event]) -> None:
+        if events_at:
+            expires_at = self._actor.agent.expires_at
+            self._stores.log.append_in_a_row(self._actor.session_id, events_at, expires_at=expires_at)

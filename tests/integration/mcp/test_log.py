@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -25,8 +26,12 @@ def there(here: World, clock: TestClock) -> Iterator[World]:
         yield here
 
 
+def event_at(name: str, stamp_ms: int) -> dict[str, Any]:
+    return {"type": KIND, "name": name, "timestamp": stamp_ms}
+
+
 def append(log: Log, name: str) -> LogEntry:
-    return log.append(SESSION, lambda stamp_ms: {"type": KIND, "name": name, "timestamp": stamp_ms}, expires_at=NEVER_S)
+    return log.append(SESSION, partial(event_at, name), expires_at=NEVER_S)
 
 
 def names(log: Log, first: int = 1, **how: Any) -> list[str]:
@@ -51,6 +56,47 @@ def test_an_entry_costs_a_ticket_and_a_put(there: World, clock: TestClock) -> No
             append(there.services.log, "next")
         assert calls == ["UpdateItem", "PutItem"]
         clock.pass_ms(1)
+
+
+def append_in_a_row(log: Log, *those: str) -> None:
+    events_at = [partial(event_at, name) for name in those]
+    log.append_in_a_row(SESSION, events_at, expires_at=NEVER_S)
+
+
+def test_entries_in_a_row_cost_one_ticket(there: World, clock: TestClock) -> None:
+    log = there.services.log
+    append_in_a_row(log, "first", "second")
+    for _ in range(2):  # whether the clock stands still, or goes on
+        with there.counting() as calls:
+            append_in_a_row(log, "next", "and next")
+        assert calls == ["UpdateItem", "PutItem", "PutItem"]
+        clock.pass_ms(10)
+    append(log, "last")
+    assert names(log) == ["first", "second", "next", "and next", "next", "and next", "last"]
+    assert [entry.position for entry in log.read(SESSION)] == list(range(1, 8))
+    assert stamps(log) == sorted(set(stamps(log)))
+    assert [entry.event["timestamp"] for entry in log.read(SESSION)] == stamps(log)
+
+
+@pytest.mark.parametrize("put", [1, 2])
+def test_entries_in_a_row_keep_their_order_when_readers_close_a_position(
+    there: World, clock: TestClock, put: int
+) -> None:
+    """Somebody appends and reads past the hole before the writer's first or second put."""
+    log, seen = there.services.log, itertools.count(1)
+
+    def cut_in(name: str, params: dict[str, Any]) -> None:
+        if name == "PutItem" and next(seen) == put:
+            there.before_call = lambda *_: None
+            append(Log(there.services.table("session-items")), "beside")
+            assert "beside" in names(log)
+
+    there.before_call = cut_in
+    append_in_a_row(log, "first", "second")
+    read = names(log)
+    assert [name for name in read if name in ("first", "second")] == ["first", "second"]
+    assert sorted(read) == sorted(["first", "second", "beside", *[VOID] * (3 - put)])
+    assert stamps(log) == sorted(set(stamps(log)))
 
 
 def test_a_writer_whose_clock_is_behind_learns_it_once(there: World, clock: TestClock) -> None:

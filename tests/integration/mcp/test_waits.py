@@ -12,6 +12,9 @@ from chalicelib.stores import LONGEST_PAUSE_S
 from chalicelib.wire.base import iso_from_ms
 from tests.mcp_world import NEVER_S, SESSION, TestClock, World
 
+#: The calls with which start and stop of a wait that is answered at once are put into the log.
+TOLD = ["UpdateItem", "PutItem", "PutItem"]
+
 
 @pytest.fixture
 def clock(here: World) -> TestClock:
@@ -125,7 +128,7 @@ def test_a_time_is_found_in_a_long_log_by_few_reads(there: World, clock: TestClo
         for from_ms in (stamp_of(sent[number]), stamp_of(sent[number]) - 5):
             with there.counting() as calls:
                 assert wait(there, "bob", 0, currentUnixTime=from_ms)["message"] == sent[number]
-            assert len(calls) <= 12, calls
+            assert len(calls) <= 12 + len(TOLD), calls
 
 
 def test_a_wait_from_the_beginning_reads_pages_and_not_all(there: World, clock: TestClock) -> None:
@@ -136,7 +139,7 @@ def test_a_wait_from_the_beginning_reads_pages_and_not_all(there: World, clock: 
         there.send("ann", thread, str(number))
     with there.counting() as calls:
         assert wait(there, "bob", 0, currentUnixTime=0)["message"] == first
-    assert calls == ["BatchGetItem", "Query", "BatchGetItem"]
+    assert calls == ["BatchGetItem", "Query", "BatchGetItem", *TOLD]
 
 
 def test_a_wait_asks_for_the_threads_that_messages_are_in_and_no_others(there: World, clock: TestClock) -> None:
@@ -149,7 +152,7 @@ def test_a_wait_asks_for_the_threads_that_messages_are_in_and_no_others(there: W
         there.send("ann", thread, "hello")
     with there.counting() as calls:
         assert wait(there, "bob", 0, currentUnixTime=started_ms)["message"]["threadId"] == mine
-    assert calls == ["BatchGetItem", "Query", "BatchGetItem"]
+    assert calls == ["BatchGetItem", "Query", "BatchGetItem", *TOLD]
 
 
 @pytest.mark.parametrize("more", [{}, {"currentUnixTime": None, "maxWaitMs": None}], ids=["missing", "null"])
@@ -296,15 +299,54 @@ def test_a_wait_that_crashed_is_believed_only_for_its_time(there: World, clock: 
     assert agent.waits == {}
 
 
-def test_the_log_tells_of_waits_that_had_to_wait(there: World, clock: TestClock) -> None:
+def told_of_waits(there: World) -> list[tuple[str, str | None]]:
+    """Return what the log tells of waits: the entry's type, and the text of the message that ended one."""
+    entries = [entry.event for entry in there.services.log.read(SESSION)]
+    waits = [event for event in entries if event["type"].startswith("agent_wait")]
+    return [(event["type"].removeprefix("agent_wait_"), event.get("message", {}).get("text")) for event in waits]
+
+
+def test_the_log_tells_of_a_wait_that_a_message_ends(there: World, clock: TestClock) -> None:
     thread = there.thread("ann", "bob")
     clock.plan(1_000, lambda: there.send("ann", thread, "hello", "bob"))
     wait(there, "bob", kind="mention")
-    wait(there, "bob", 0, currentUnixTime=clock.start_ms)
-    told = [entry.event for entry in there.services.log.read(SESSION) if entry.event["type"].startswith("agent_wait")]
-    assert [event["type"] for event in told] == ["agent_wait_start", "agent_wait_stop"]
+    told = [entry.event for entry in there.services.log.read(SESSION)][-3:]
+    assert [event["type"] for event in told] == ["agent_wait_start", "thread_message_sent", "agent_wait_stop"]
     assert told[0]["filters"] == [{"type": "mentions", "name": "bob"}]
-    assert told[1]["message"]["text"] == "hello"
+    assert told[2]["message"] == told[1]["message"]
+
+
+@pytest.mark.parametrize("wait_ms", [0, 20_000])
+def test_the_log_tells_of_a_wait_that_is_answered_at_once(there: World, clock: TestClock, wait_ms: int) -> None:
+    there.rpc("bob", "ping")
+    there.send("ann", there.thread("ann", "bob"), "hello")
+    with there.counting() as calls:
+        wait(there, "bob", wait_ms, currentUnixTime=clock.start_ms)
+    assert calls == ["BatchGetItem", "Query", "BatchGetItem", *TOLD]
+    assert told_of_waits(there) == [("start", None), ("stop", "hello")]
+
+
+def test_the_log_tells_of_the_start_alone_of_a_wait_that_nothing_ends(there: World, clock: TestClock) -> None:
+    """As Coral does, which does not begin a wait of no time at all."""
+    there.thread("ann", "bob")
+    wait(there, "bob", 0)
+    assert told_of_waits(there) == []
+    wait(there, "bob", 1_000)
+    assert told_of_waits(there) == [("start", None)]
+
+
+def test_the_log_tells_of_a_wait_whose_time_is_over_with_its_first_look(there: World, clock: TestClock) -> None:
+    def take_long(name: str, _params: dict[str, Any]) -> None:
+        if name == "Query":
+            clock.pass_ms(50)
+
+    there.rpc("bob", "ping")
+    there.before_call = take_long
+    wait(there, "bob", 20)
+    assert told_of_waits(there) == [("start", None)]
+    agent = there.services.agents.find(SESSION, "bob")
+    assert agent is not None
+    assert agent.waits == {}
 
 
 def test_calls_of_each_operation_are_few(there: World, clock: TestClock) -> None:
@@ -318,7 +360,7 @@ def test_calls_of_each_operation_are_few(there: World, clock: TestClock) -> None
     assert calls == ["BatchGetItem", "UpdateItem", "PutItem"]
     with there.counting() as calls:
         assert wait(there, "bob", currentUnixTime=clock.start_ms)["status"] == "Message received"
-    assert calls == ["BatchGetItem", "Query", "BatchGetItem"]
+    assert calls == ["BatchGetItem", "Query", "BatchGetItem", *TOLD]
     clock.pass_ms(10)
     with there.counting() as calls:
         assert wait(there, "bob", 25_000)["status"] == "Timeout reached"
