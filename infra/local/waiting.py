@@ -5,6 +5,8 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 #: An event of a session's log, and what says whether a waiter cares for one.
@@ -19,12 +21,55 @@ class Stopped(BaseException):
     """The stack is stopping: ends requests that still wait, past every handler that catches ``Exception``."""
 
 
+class ClientGone(Stopped):
+    """Nobody waits for the answer any more."""
+
+
+class Client:
+    """Whoever waits for the answer to a request, and may go before it comes."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._watch: SessionWatch | None = None
+        self.gone = False
+
+    def leave(self) -> None:
+        """End the pause of its request, and every further one."""
+        with self._lock:
+            self.gone, watch = True, self._watch
+        if watch is not None:
+            watch.wake()
+
+    def pauses_at(self, watch: "SessionWatch") -> None:
+        """Remember the watch of its request, the last one if it has several."""
+        with self._lock:
+            self._watch = watch
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Have the watches that this thread gets meanwhile be those of its request."""
+        token = _CLIENT.set(self)
+        try:
+            yield
+        finally:
+            _CLIENT.reset(token)
+            with self._lock:
+                self._watch = None  # they hold each other
+
+
+#: The client whose request a thread serves.
+_CLIENT: ContextVar[Client | None] = ContextVar("client", default=None)
+
+
 class SessionWatch:
     """The watch of one waiter on one session (``chalicelib.stores.Watch``)."""
 
     def __init__(self, cares: Cares | None, stopped: threading.Event) -> None:
         self._cares = cares
         self._stopped = stopped
+        self._client = _CLIENT.get()
+        if self._client is not None:
+            self._client.pauses_at(self)
         self._condition = threading.Condition()
         self._count = 0
         self._seen = 0
@@ -52,18 +97,24 @@ class SessionWatch:
         Raises
         ------
         Stopped
-            when the stack goes down.
+            when the stack goes down, or the client has gone.
         """
         end_s = time.monotonic() + remaining_s
         with self._condition:
             self._condition.wait_for(
-                lambda: self._count != self._seen or self._stopped.is_set(), timeout=max(0.0, remaining_s)
+                lambda: self._count != self._seen or self._stopped.is_set() or self._is_left(),
+                timeout=max(0.0, remaining_s),
             )
         if self._stopped.is_set():
             raise Stopped("the local stack is stopping")
+        if self._is_left():
+            raise ClientGone("the client has closed its connection")
         rest_s = min(self._armed_s + SHORTEST_PAUSE_S, end_s) - time.monotonic()
         if rest_s > 0:
             time.sleep(rest_s)
+
+    def _is_left(self) -> bool:
+        return self._client is not None and self._client.gone
 
 
 class Watches:

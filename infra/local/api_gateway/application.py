@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 
 from chalice.local import RouteMatcher
 
 from infra.local.api_gateway.answer import Answer
 from infra.local.api_gateway.rest import Request, RestApi, stopping
+from infra.local.waiting import Client
 
 #: The largest body that API Gateway takes, in bytes (quota "Payload size").
 LARGEST_BODY = 10 * 1024 * 1024
@@ -58,7 +60,12 @@ class Application:
         except _Refused as refused:
             await _send(send, "http.response", refused.answer)
             return
-        await _send(send, "http.response", await self._ask(scope, body))
+        client = Client()
+        leaving = asyncio.create_task(_note_leaving(receive, client))
+        try:
+            await _send(send, "http.response", await self._ask(scope, body, client))
+        finally:
+            leaving.cancel()
 
     def close(self) -> None:
         """Let the threads end; those that still work are not waited for."""
@@ -74,14 +81,18 @@ class Application:
             return
         await self._sockets[match.route]({**scope, "path_params": match.captured}, receive, send)
 
-    async def _ask(self, scope: Scope, body: bytes | None) -> Answer:
+    async def _ask(self, scope: Scope, body: bytes | None, client: Client | None = None) -> Answer:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         request = Request(scope.get("method", "GET"), _target(scope), headers, body or None)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._api, request)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._answer, request, client)
         except asyncio.CancelledError:
             # uvicorn has waited long enough for this request.
             return stopping()
+
+    def _answer(self, request: Request, client: Client | None) -> Answer:
+        with client.asking() if client else nullcontext():
+            return self._api(request)
 
 
 def _target(scope: Scope) -> str:
@@ -111,6 +122,13 @@ async def _read_body(scope: Scope, receive: Receive) -> bytes:
         size += len(event["body"])
         more = event["more_body"]
     return b"".join(pieces)
+
+
+async def _note_leaving(receive: Receive, client: Client) -> None:
+    """Wait until the connection of a request whose body was read is closed."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    client.leave()
 
 
 async def _send(send: Send, kind: str, answer: Answer) -> None:
