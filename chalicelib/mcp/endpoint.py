@@ -185,10 +185,11 @@ class _Exchange:
             if protocol.is_notification(message):
                 if stateless:
                     envelope.check_version(self._headers.get(envelope.VERSION_HEADER, ""))
-                self._call.connect()
+                self._call.take(method, message.get("params", {}))
                 return None
             if stateless:
                 envelope.check(message, self._headers)
+            self._call.request_id = request_id
             result = self._call.serve(method, message.get("params", {}))
             return protocol.answer_of(request_id, result, self._call.era)
         except ProtocolError as error:

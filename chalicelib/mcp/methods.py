@@ -24,7 +24,7 @@ from mcp_types import (
     ToolsCapability,
 )
 
-from chalicelib.domain import actors, meeting
+from chalicelib.domain import actors, meeting, waits
 from chalicelib.mcp import envelope, resources, tools
 from chalicelib.mcp.protocol import (
     HANDSHAKE_VERSIONS,
@@ -32,6 +32,7 @@ from chalicelib.mcp.protocol import (
     SERVER_INFO,
     STATELESS_VERSIONS,
     Era,
+    Id,
     ProtocolError,
 )
 
@@ -57,6 +58,8 @@ class Call:
         self._deadline_ms = deadline_ms
         #: How long a wait is held open; ``None`` as long as it lasts.
         self.hold_ms: int | None = None
+        #: The id of the request that is served.
+        self.request_id: Id = None
         self._connected = actor.agent.connected_at_ms is not None
 
     def connect(self) -> None:
@@ -66,6 +69,13 @@ class Call:
         self._connected = True
         if actors.connect(self._stores, self._actor) and self._actor.agent.blocking:
             meeting.wait_for_blocking(self._stores, self._actor, self._deadline_ms)
+
+    def take(self, notification: str, params: Params) -> None:
+        """Take a notification: a cancelled request waits no longer, all others change nothing."""
+        self.connect()
+        request_id = params.get("requestId")
+        if notification == "notifications/cancelled" and isinstance(request_id, str | int):
+            waits.cancel(self._stores, self._actor, request_id)
 
     def serve(self, method: str, params: Params) -> Result:
         """Answer a request; raise `ProtocolError` when there is no such method or its parameters are wrong."""
@@ -125,7 +135,15 @@ class Call:
     def call_tool(self, params: Params) -> Result:
         """Call a tool. Wrong arguments are an error in the result, so that a model can correct them."""
         name, arguments = _tool_call(params)
-        return tools.call(self._stores, self._actor, name, arguments, self._deadline_ms, hold_ms=self.hold_ms)
+        return tools.call(
+            self._stores,
+            self._actor,
+            name,
+            arguments,
+            self._deadline_ms,
+            hold_ms=self.hold_ms,
+            request_id=self.request_id,
+        )
 
     def list_resources(self, params: Params) -> Result:
         """List the two resources."""

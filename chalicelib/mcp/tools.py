@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from chalicelib.domain import actors, custom_tools, errors, threads, waits
 from chalicelib.domain.actors import Actor
+from chalicelib.mcp import protocol
 from chalicelib.mcp.protocol import ProtocolError
 from chalicelib.store.agents import AgentRecord
 from chalicelib.wire import threads as wire
@@ -37,6 +38,8 @@ class Invocation:
     deadline_ms: int
     #: How long a wait is held open for a client that comes back for it; ``None`` for any other client.
     hold_ms: int | None
+    #: The id of its request.
+    request_id: protocol.Id
 
     def terms(self, given: wire.WaitInput) -> waits.Terms:
         """Return from when on, and until when, it is waited: a wait that is held to its end ends with the request."""
@@ -44,10 +47,24 @@ class Invocation:
         from_ms = now_ms if given.current_unix_time is None else given.current_unix_time
         asked_ms = now_ms + given.max_wait_ms
         if self.hold_ms is None:
-            return waits.Terms(from_ms=from_ms, deadline_ms=min(asked_ms, self.deadline_ms))
+            deadline_ms = min(asked_ms, self.deadline_ms)
+            return waits.Terms(from_ms=from_ms, deadline_ms=deadline_ms, request_id=self.request_id)
         # A client counts from its request on, which may have waited for other agents before.
         longest_ms = self.deadline_ms - self.stores.settings.mcp_wait_limit_ms + wire.MAX_WAIT_MS
-        return waits.Terms(from_ms=from_ms, deadline_ms=min(asked_ms, longest_ms), hold_until_ms=now_ms + self.hold_ms)
+        return waits.Terms(
+            from_ms=from_ms,
+            deadline_ms=min(asked_ms, longest_ms),
+            hold_until_ms=now_ms + self.hold_ms,
+            request_id=self.request_id,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Advised:
+    """An answer, and what a model is told beside it: in a text of its own, as Coral's clients refuse unknown keys."""
+
+    answer: WireModel
+    advice: str
 
 
 def _create_thread(at: Invocation, given: wire.CreateThreadInput) -> WireModel:
@@ -76,21 +93,22 @@ def _send_message(at: Invocation, given: wire.SendMessageInput) -> WireModel:
     return wire.SendMessageOutput(status="Message sent", message=message)
 
 
-def _wait_for_message(at: Invocation, given: wire.WaitInput) -> WireModel:
+def _wait_for_message(at: Invocation, given: wire.WaitInput) -> _Advised:
     return _waited(waits.for_message(at.stores, at.actor, at.terms(given)))
 
 
-def _wait_for_mention(at: Invocation, given: wire.WaitInput) -> WireModel:
+def _wait_for_mention(at: Invocation, given: wire.WaitInput) -> _Advised:
     return _waited(waits.for_mention(at.stores, at.actor, at.terms(given)))
 
 
-def _wait_for_agent(at: Invocation, given: wire.WaitForAgentInput) -> WireModel:
+def _wait_for_agent(at: Invocation, given: wire.WaitForAgentInput) -> _Advised:
     return _waited(waits.for_agent(at.stores, at.actor, given.agent_name, at.terms(given)))
 
 
-def _waited(message: wire.SessionThreadMessage | None) -> WireModel:
-    status = "Timeout reached" if message is None else "Message received"
-    return wire.WaitOutput(status=status, message=message)
+def _waited(heard: waits.Heard) -> _Advised:
+    status = "Timeout reached" if heard.message is None else "Message received"
+    advice = f"To miss nothing, wait next with currentUnixTime {heard.next_ms}."
+    return _Advised(wire.WaitOutput(status=status, message=heard.message), advice)
 
 
 def _close_session(at: Invocation, _given: wire.CloseSessionInput) -> WireModel:
@@ -106,7 +124,7 @@ class CoralTool:
     description: str
     takes: type[WireModel]
     answers: type[WireModel]
-    run: Callable[[Invocation, Any], WireModel]
+    run: Callable[[Invocation, Any], WireModel | _Advised]
     #: The plugin without which an agent does not have it.
     plugin: str | None = None
 
@@ -239,11 +257,12 @@ def call(
     deadline_ms: int,
     *,
     hold_ms: int | None = None,
+    request_id: protocol.Id = None,
 ) -> CallToolResult:
     """Call a tool; raise `ProtocolError` when the agent has none of this name, `waits.Paused` with ``hold_ms`` only."""
     tool = next((tool for tool in coral_tools_of(actor.agent) if tool.name == name), None)
     if tool is not None:
-        at = Invocation(stores, actor, deadline_ms, hold_ms)
+        at = Invocation(stores, actor, deadline_ms, hold_ms, request_id)
         return _result_of(lambda: tool.run(at, tool.takes.model_validate(arguments, by_alias=True, by_name=False)))
     custom = custom_tools.of(actor.agent).get(name)
     if custom is None:
@@ -277,14 +296,17 @@ def _error(message: str) -> CallToolResult:
     return CallToolResult(content=[TextContent(text=_json({"error": message}))], is_error=True)
 
 
-def _result_of(run: Callable[[], WireModel]) -> CallToolResult:
+def _result_of(run: Callable[[], WireModel | _Advised]) -> CallToolResult:
     try:
-        answer = run().to_wire()
+        answered = run()
     except ValidationError as error:
         return refused("; ".join(_said(fault) for fault in error.errors()[:5]))
     except errors.AtollError as error:
         return refused(str(error))
-    return CallToolResult(content=[TextContent(text=_json(answer))], structured_content=answer)
+    answer, *advice = (answered.answer, answered.advice) if isinstance(answered, _Advised) else (answered,)
+    found = answer.to_wire()
+    texts = [_json(found), *advice]
+    return CallToolResult(content=[TextContent(text=text) for text in texts], structured_content=found)
 
 
 def _said(fault: Any) -> str:

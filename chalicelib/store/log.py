@@ -55,8 +55,12 @@ SESSION_CLOSING = "session_closing"
 #: Type of the entry at a position whose writer never came. It says nothing, and is no `SessionEvent` either.
 VOID = "void"
 
+#: Type of the entry that ends the waits of one request: ``{"type", "timestamp", "name", "wait"}``, the agent's name and
+#: how the ids of these waits begin.
+WAIT_CANCELLED = "wait_cancelled"
+
 #: Types of entries that are no `SessionEvent`.
-INTERNAL = frozenset({SESSION_CLOSING, VOID})
+INTERNAL = frozenset({SESSION_CLOSING, VOID, WAIT_CANCELLED})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -16,5 +16,7 @@ class PausedWait(WireModel):
     filters: Annotated[list[Annotated[FromFilter | MentionsFilter, Field(discriminator="type")]], Field(max_length=1)]
     started_ms: int
     deadline_ms: int
+    #: From when on to ask next if nothing comes; an id that was given before there was this field goes on without.
+    next_ms: Annotated[int, Field(ge=0, default_factory=lambda given: given["started_ms"])]
     #: The position of the session's log that it reads next.
     position: Annotated[int, Field(ge=1, lt=10**12)]

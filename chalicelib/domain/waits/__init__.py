@@ -1,5 +1,6 @@
 """Waiting for a message in the session's log."""
 
-from chalicelib.domain.waits.wait import Paused, Terms, for_agent, for_mention, for_message, resume
+from chalicelib.domain.waits.cancelling import cancel
+from chalicelib.domain.waits.wait import Heard, Paused, Terms, for_agent, for_mention, for_message, resume
 
-__all__ = ["Paused", "Terms", "for_agent", "for_mention", "for_message", "resume"]
+__all__ = ["Heard", "Paused", "Terms", "cancel", "for_agent", "for_mention", "for_message", "resume"]

@@ -3,9 +3,10 @@
 from typing import Any
 
 from chalicelib.domain.errors import Conflict
-from chalicelib.store.log import SESSION_CLOSING, Event, LogEntry
+from chalicelib.store.log import SESSION_CLOSING, WAIT_CANCELLED, Event, LogEntry
 from chalicelib.store.threads import ThreadRecord
 from chalicelib.wire.events import FromFilter, MentionsFilter
+from chalicelib.wire.waits import PausedWait
 
 Filter = FromFilter | MentionsFilter
 
@@ -13,9 +14,11 @@ Filter = FromFilter | MentionsFilter
 class Hearing:
     """Judges entries of the log for one agent, and remembers which threads it hears."""
 
-    def __init__(self, name: str, filters: list[Filter]) -> None:
+    def __init__(self, name: str, wait: PausedWait, since: int) -> None:
         self._name = name
-        self._filters = filters
+        self._wait = wait
+        #: The last position of the log from before the wait.
+        self._since = since
         #: Threads that were read, and whether the agent takes part in them while they are open.
         self.known: dict[str, bool] = {}
 
@@ -25,7 +28,7 @@ class Hearing:
             return self._passes(event["message"])
         if event["type"] in ("thread_participant_added", "runtime_stopped"):
             return bool(event["name"] == self._name)
-        return bool(event["type"] == SESSION_CLOSING)
+        return event["type"] == SESSION_CLOSING or self._is_cancelled_by(event)
 
     def wants(self, entry: LogEntry, thread_id: str | None = None) -> bool:
         """Return whether an entry is a message by another agent that passes the filters, in this or in any thread."""
@@ -45,6 +48,8 @@ class Hearing:
             raise Conflict("the session is closing")
         if event["type"] == "runtime_stopped" and event["name"] == self._name:
             raise Conflict(f"the agent {self._name!r} was stopped: {event.get('reason', 'ended')}")
+        if entry.position > self._since and self._is_cancelled_by(event):
+            raise Conflict("the wait was cancelled by its client")
         if event["type"] in ("thread_closed", "thread_participant_removed", "thread_participant_added"):
             self.known.pop(event["threadId"], None)
 
@@ -53,10 +58,14 @@ class Hearing:
         self.known[thread_id] = thread is not None and thread.state == "open" and self._name in thread.participants
         return self.known[thread_id]
 
+    def _is_cancelled_by(self, event: Event) -> bool:
+        mine = event["type"] == WAIT_CANCELLED and event["name"] == self._name
+        return mine and self._wait.id.startswith(event["wait"])
+
     def _passes(self, message: dict[str, Any]) -> bool:
         return message["senderName"] != self._name and all(
             message["senderName"] == wanted.name
             if isinstance(wanted, FromFilter)
             else wanted.name in message["mentionNames"]
-            for wanted in self._filters
+            for wanted in self._wait.filters
         )

@@ -8,11 +8,11 @@ What counts is a message by another agent, in an open thread that the waiting ag
 
 Stamps rise with positions: who goes on from the millisecond after a message misses none and gets none twice. A wait
 stands before the position of a slow writer for up to a second, be that longer than it was to last.
+Who was told by a wait from when on to ask next need not know that (`Heard.next_ms`).
 A wait may be *paused*: the client comes back for it with the position that it has reached. Nothing is written for that.
 """
 
 import dataclasses
-import uuid
 from collections.abc import Callable
 from functools import partial
 from itertools import chain, takewhile
@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING
 
 from chalicelib import telemetry
 from chalicelib.domain.actors import Actor
+from chalicelib.domain.waits.cancelling import RequestId, new_wait_id
 from chalicelib.domain.waits.hearing import Filter, Hearing
 from chalicelib.store.items import BATCH_GET_ITEMS
-from chalicelib.store.log import Event, Follower, LogEntry
+from chalicelib.store.log import Event, Follower, LogEntry, Ticket
 from chalicelib.wire.events import AgentWaitStart, AgentWaitStop, FromFilter, MentionsFilter
 from chalicelib.wire.threads import MAX_WAIT_MS, SessionThreadMessage
 from chalicelib.wire.waits import PausedWait
@@ -43,6 +44,17 @@ class Terms:
     from_ms: int
     deadline_ms: int
     hold_until_ms: int | None = None
+    #: By which its client can cancel it.
+    request_id: RequestId = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Heard:
+    """The message that ended a wait, ``None`` when its time was over."""
+
+    message: SessionThreadMessage | None
+    #: From when on (epoch ms) to ask next: nothing that came since is missed, and nothing given before comes again.
+    next_ms: int
 
 
 class Paused(Exception):
@@ -53,50 +65,65 @@ class Paused(Exception):
         self.wait, self.rest_ms = wait, rest_ms
 
 
-def for_message(stores: "Stores", actor: Actor, terms: Terms) -> SessionThreadMessage | None:
-    """Wait for any message; ``None`` when the time is over. Raises `Conflict` when session or agent end, `Paused`."""
+def for_message(stores: "Stores", actor: Actor, terms: Terms) -> Heard:
+    """Wait for any message. Raises `Conflict` when session or agent end, or the client cancels it; `Paused`."""
     return _begun(stores, actor, [], terms)
 
 
-def for_mention(stores: "Stores", actor: Actor, terms: Terms) -> SessionThreadMessage | None:
+def for_mention(stores: "Stores", actor: Actor, terms: Terms) -> Heard:
     """Wait for a message that mentions the actor, as `for_message` does."""
     return _begun(stores, actor, [MentionsFilter(name=actor.name)], terms)
 
 
-def for_agent(stores: "Stores", actor: Actor, sender: str, terms: Terms) -> SessionThreadMessage | None:
+def for_agent(stores: "Stores", actor: Actor, sender: str, terms: Terms) -> Heard:
     """Wait for a message by one agent, as `for_message` does; as in Coral, one by an unknown agent never comes."""
     return _begun(stores, actor, [FromFilter(name=sender)], terms)
 
 
-def resume(stores: "Stores", actor: Actor, paused: PausedWait) -> SessionThreadMessage | None:
+def resume(stores: "Stores", actor: Actor, paused: PausedWait) -> Heard:
     """Look once more for what a paused wait is for, as `for_message` does; raise `Paused` when it is not over."""
     now_ms = stores.clock.now_ms()  # the client carries the deadline: no wait is longer than the longest
     wait = paused.model_copy(update={"deadline_ms": min(paused.deadline_ms, now_ms + MAX_WAIT_MS)})
     return _Wait(stores, actor, wait, Follower(stores.log, actor.session_id, wait.position)).run(now_ms)
 
 
-def _begun(stores: "Stores", actor: Actor, filters: list[Filter], terms: Terms) -> SessionThreadMessage | None:
+def _begun(stores: "Stores", actor: Actor, filters: list[Filter], terms: Terms) -> Heard:
     started_ms = stores.clock.now_ms()
-    follower = stores.log.follow(actor.session_id, terms.from_ms, actor.head)
-    place = {"started_ms": started_ms, "deadline_ms": terms.deadline_ms, "position": follower.position}
-    wait = PausedWait(id=f"w{uuid.uuid4().hex}", filters=filters, **place)
-    return _Wait(stores, actor, wait, follower, terms.from_ms).run(terms.hold_until_ms)
+    head = actor.head or stores.log.head(actor.session_id) or Ticket(0, 0)
+    follower = stores.log.follow(actor.session_id, terms.from_ms, head)
+    wait = PausedWait(
+        id=new_wait_id(terms.request_id),
+        filters=filters,
+        started_ms=started_ms,
+        deadline_ms=terms.deadline_ms,
+        # What comes while it lasts is stamped later than the head, be that by clocks that are behind this one.
+        next_ms=min(terms.from_ms, head.stamp_ms + 1),
+        position=follower.position,
+    )
+    return _Wait(stores, actor, wait, follower, from_ms=terms.from_ms, since=head.position).run(terms.hold_until_ms)
 
 
 class _Wait:
     """One wait of one agent, from its beginning, or (without a time) from a pause on."""
 
     def __init__(
-        self, stores: "Stores", actor: Actor, wait: PausedWait, follower: Follower, from_ms: int | None = None
+        self,
+        stores: "Stores",
+        actor: Actor,
+        wait: PausedWait,
+        follower: Follower,
+        *,
+        from_ms: int | None = None,
+        since: int = 0,
     ) -> None:
         self._stores, self._actor, self._wait, self._follower = stores, actor, wait, follower
-        self._hearing = Hearing(actor.name, wait.filters)
+        self._hearing = Hearing(actor.name, wait, since)
         #: From when on messages count that were there before; ``None`` once these are judged.
         self._from_ms = from_ms
         #: Whether the agent is seen waiting.
         self._noted = from_ms is None
 
-    def run(self, hold_until_ms: int | None) -> SessionThreadMessage | None:
+    def run(self, hold_until_ms: int | None) -> Heard:
         try:
             entry = self._first(hold_until_ms or self._wait.deadline_ms)
         except Paused:
@@ -108,7 +135,8 @@ class _Wait:
         telemetry.count("Waits", outcome="timeout" if entry is None else "message")
         message = None if entry is None else SessionThreadMessage.model_validate(entry.event["message"])
         self._tell(message)
-        return message
+        # Not before the time that it was to ask from: the past of a thread may have its message from then.
+        return Heard(message, max(self._wait.next_ms, entry.stamp_ms + 1 if entry else 0))
 
     def _first(self, hold_until_ms: int) -> LogEntry | None:
         clock, deadline_ms = self._stores.clock, self._wait.deadline_ms

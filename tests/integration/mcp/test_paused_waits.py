@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -156,6 +157,34 @@ def test_who_is_added_while_nobody_holds_the_wait_gets_the_first_message_of_the_
         stream = Stream.of(begin(there, "bob", "agent", agentName="cem"))
 
 
+def test_a_wait_that_is_cancelled_while_nobody_holds_it_ends(there: World, clock: TestClock) -> None:
+    there.thread("ann", "bob")
+    stream = Stream.of(begin(there, "bob"))
+    body = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "a-request"}}
+    assert there.post("bob", body, {"mcp-protocol-version": "2025-11-25"}).status == 202
+    assert there.communication("bob") == "thinking"
+    answer = Stream.of(come_back(there, "bob", stream.event_id)).answer
+    assert "cancelled" in answer["result"]["structuredContent"]["error"]
+
+
+def test_a_wait_tells_the_time_to_ask_from_next_however_often_it_was_paused(there: World, clock: TestClock) -> None:
+    thread = there.thread("ann", "bob")
+    response = begin(there, "bob", currentUnixTime=10**15, maxWaitMs=9_000)
+    clock.plan(3_000, lambda: there.send("ann", thread, "a mention", "bob"))
+    told: list[int] = []
+    given: list[str | None] = []
+    for _ in range(2):
+        while not (stream := Stream.of(response)).answer:
+            clock.pass_ms(stream.rest_ms)
+            response = come_back(there, "bob", stream.event_id)
+        result = stream.answer["result"]
+        given.append(result["structuredContent"].get("message", {}).get("text"))
+        told += map(int, re.findall(r"currentUnixTime (\d+)", result["content"][1]["text"]))
+        response = begin(there, "bob", "agent", currentUnixTime=told[-1], maxWaitMs=9_000, agentName="cem")
+    assert given == ["a mention", None]
+    assert told == [clock.start_ms + 3_001] * 2
+
+
 def test_who_comes_back_to_a_closed_session_is_told(there: World, clock: TestClock) -> None:
     there.thread("ann", "bob")
     stream = Stream.of(begin(there, "bob"))
@@ -207,6 +236,17 @@ def test_an_id_that_was_not_given_is_refused(there: World, clock: TestClock) -> 
         assert come_back(there, "bob", each).status == 400, each
         assert handle(there.services, Request("GET", "wrong", {"last-event-id": each})).status == 401
     assert handle(there.services, Request("GET", there.secret("bob"))).status == 405
+
+
+def test_an_id_of_an_earlier_version_is_taken(there: World, clock: TestClock) -> None:
+    """It did not have the time to ask from next: a deployment may be renewed while clients wait."""
+    there.thread("ann", "bob")
+    event = json.loads(base64.urlsafe_b64decode(Stream.of(begin(there, "bob", maxWaitMs=2_000)).event_id + "=="))
+    del event["wait"]["nextMs"]
+    clock.pass_ms(2_000)
+    earlier = base64.urlsafe_b64encode(json.dumps(event).encode()).decode()
+    result = Stream.of(come_back(there, "bob", earlier)).answer["result"]
+    assert str(clock.start_ms) in result["content"][1]["text"]
 
 
 def test_an_id_reaches_nothing_that_its_bearer_does_not(there: World, clock: TestClock) -> None:

@@ -117,7 +117,7 @@ class Threads(RuleBasedStateMachine):
         }
         mine = {entry.event["message"]["text"] for entry in own.values()}
         wanted = sorted((text for model in heard for text in model.texts if text not in mine), key=int)
-        assert (got.text if got else None) == (wanted[0] if wanted else None)
+        assert (got.message.text if got.message else None) == (wanted[0] if wanted else None)
 
     @invariant()
     def views_agree(self) -> None:

@@ -1,5 +1,7 @@
 """Waiting, on a clock that tests move: what ends a wait, when, and what it costs."""
 
+import json
+import re
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -347,6 +349,125 @@ def test_the_log_tells_of_a_wait_whose_time_is_over_with_its_first_look(there: W
     agent = there.services.agents.find(SESSION, "bob")
     assert agent is not None
     assert agent.waits == {}
+
+
+def waited(there: World, name: str, wait_ms: int, from_ms: int, *, kind: str = "message") -> tuple[Any, int]:
+    """Wait; return the message, and the time from which the agent is told to ask next."""
+    arguments = {"currentUnixTime": from_ms, "maxWaitMs": wait_ms}
+    result = there.rpc(name, "tools/call", {"name": f"coral_wait_for_{kind}", "arguments": arguments})["result"]
+    assert set(result["structuredContent"]) <= {"status", "message"}, "Coral's clients decode it strictly"
+    assert json.loads(result["content"][0]["text"]) == result["structuredContent"]
+    (told,) = re.findall(r"currentUnixTime (\d+)", result["content"][1]["text"])
+    return result["structuredContent"].get("message"), int(told)
+
+
+def test_who_asks_from_the_time_that_a_wait_tells_is_given_each_message_once(there: World, clock: TestClock) -> None:
+    thread = there.thread("ann", "bob")
+    next_ms = clock.now_ms()
+    for after_ms in (100, 101, 3_000):
+        clock.plan(after_ms, lambda: there.send("ann", thread, str(clock.now_ms() - clock.start_ms)))
+    given = []
+    for _ in range(5):
+        message, next_ms = waited(there, "bob", 2_000, next_ms)
+        given.append(message and message["text"])
+        clock.pass_ms(700)
+    assert given == ["100", "101", "3000", None, None]
+
+
+@pytest.mark.parametrize("from_ms", [0, 10**15], ids=["from before all", "from after all"])
+@pytest.mark.parametrize("step_ms", [-3_600_000, 0, 3_600_000])
+def test_a_wait_in_vain_hides_nothing_from_the_next_one(
+    there: World, clock: TestClock, step_ms: int, from_ms: int
+) -> None:
+    """Not what came while it lasted and was not for it, whatever the clock of its sender."""
+    thread = there.thread("ann", "bob")
+
+    def send() -> None:
+        with there.on(TestClock(clock.now_ms() + step_ms)):
+            there.send("ann", thread, "to nobody")
+
+    clock.plan(500, send)
+    message, next_ms = waited(there, "bob", 1_000, from_ms, kind="mention")
+    assert message is None
+    message, next_ms = waited(there, "bob", 0, next_ms)
+    assert message["text"] == "to nobody"
+    assert waited(there, "bob", 0, next_ms)[0] is None
+
+
+def test_who_was_given_the_past_of_a_thread_is_not_told_to_ask_for_what_it_has_had(
+    there: World, clock: TestClock
+) -> None:
+    old = there.thread("ann", "cem")
+    there.send("ann", old, "of the past")
+    thread = there.thread("ann", "bob")
+    clock.pass_ms(1_000)
+    there.send("ann", thread, "had")
+    message, next_ms = waited(there, "bob", 0, clock.start_ms)
+    assert message["text"] == "had"
+    adding = {"threadId": old, "participantName": "bob"}
+    clock.plan(2_000, lambda: there.tool("ann", "coral_add_participant", **adding))
+    message, next_ms = waited(there, "bob", 5_000, next_ms)
+    assert message["text"] == "of the past"
+    assert waited(there, "bob", 0, next_ms)[0] is None
+
+
+#: The id of every request that `World.rpc` makes.
+REQUEST_ID = 1
+
+
+def cancel(there: World, name: str, request_id: Any = REQUEST_ID) -> None:
+    """Tell that a client gives a request up."""
+    params = {"requestId": request_id, "reason": "its user has pressed a key"}
+    body = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
+    assert there.post(name, body, {"mcp-protocol-version": "2025-06-18"}).status == 202
+
+
+def test_a_wait_that_its_client_cancels_ends(there: World, clock: TestClock) -> None:
+    thread = there.thread("ann", "bob")
+    seen: list[str | None] = []
+    clock.plan(5_000, lambda: seen.append(there.communication("bob")))
+    clock.plan(5_001, lambda: cancel(there, "bob"))
+    assert "cancelled" in there.refusal("bob", "coral_wait_for_message", currentUnixTime=clock.now_ms())
+    assert clock.now_ms() - clock.start_ms <= 5_001 + LONGEST_PAUSE_S * 1000
+    assert (seen, there.communication("bob")) == (["waiting_message"], "thinking")
+    assert told_of_waits(there) == [("start", None)]
+    sent = there.send("ann", thread, "later")
+    assert wait(there, "bob", 0, currentUnixTime=clock.start_ms)["message"] == sent
+
+
+def test_a_wait_that_is_cancelled_before_its_first_look_ends(there: World, clock: TestClock) -> None:
+    there.thread("ann", "bob")
+
+    def cut_in(name: str, _params: dict[str, Any]) -> None:
+        if name == "Query":
+            there.before_call = lambda *_: None
+            cancel(there, "bob")
+
+    there.rpc("bob", "ping")
+    there.before_call = cut_in
+    assert "cancelled" in there.refusal("bob", "coral_wait_for_message", currentUnixTime=0)
+    assert clock.now_ms() == clock.start_ms
+
+
+@pytest.mark.parametrize(
+    ("name", "request_id"), [("bob", "1"), ("bob", 2), ("cem", 1), ("bob", None), ("bob", [1]), ("bob", {})]
+)
+def test_a_wait_lasts_when_something_else_is_cancelled(
+    there: World, clock: TestClock, name: str, request_id: Any
+) -> None:
+    thread = there.thread("ann", "bob")
+    clock.plan(1_000, lambda: cancel(there, name, request_id))
+    clock.plan(2_000, lambda: there.send("ann", thread, "now"))
+    assert wait(there, "bob")["message"]["text"] == "now"
+
+
+def test_a_cancellation_ends_no_wait_that_comes_after_it(there: World, clock: TestClock) -> None:
+    """Clients count their requests from the beginning when they connect again."""
+    thread = there.thread("ann", "bob")
+    clock.plan(1_000, lambda: cancel(there, "bob"))
+    there.refusal("bob", "coral_wait_for_message", currentUnixTime=0)
+    clock.plan(5_000, lambda: there.send("ann", thread, "now"))
+    assert wait(there, "bob", currentUnixTime=0)["message"]["text"] == "now"
 
 
 def test_calls_of_each_operation_are_few(there: World, clock: TestClock) -> None:

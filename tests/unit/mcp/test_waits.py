@@ -127,22 +127,22 @@ class World:
         threads.close(process, process.actor("ann"), CLOSED, "over")
 
     def wait(self, waiter: Waiter) -> None:
-        """Wait as the instruction says, from after the latest stamp, until nothing can come any more."""
+        """Wait as each wait says, from the time that it tells on, until nothing can come any more."""
         process = self.process()
         self.waiting += 1
         from_ms = 1
         for pause_ms in itertools.cycle(waiter.thinks_ms):
             over = self.simulation.active <= self.waiting
-            message = self._wait_once(process, waiter, from_ms)
+            heard = self._wait_once(process, waiter, from_ms)
+            message, from_ms = heard.message, heard.next_ms
             if message is None and over:
                 self.waiting -= 1
                 return
             if message is not None:
                 self.given[waiter.name].append((message, self.simulation.now_ms))
-                from_ms = max(from_ms, message.timestamp + 1)
             self.simulation.sleep(pause_ms)
 
-    def _wait_once(self, process: Process, waiter: Waiter, from_ms: int) -> SessionThreadMessage | None:
+    def _wait_once(self, process: Process, waiter: Waiter, from_ms: int) -> waits.Heard:
         now_ms = self.simulation.now_ms
         hold_ms = None if waiter.hold_ms is None else now_ms + waiter.hold_ms
         terms = waits.Terms(from_ms=from_ms, deadline_ms=now_ms + 3_000, hold_until_ms=hold_ms)
@@ -272,6 +272,6 @@ def test_a_wait_that_stands_before_a_hole_ends_a_second_after_it_came() -> None:
 
     world.simulation.start(wait, after_ms=500)
     world.simulation.run()
-    [(message, at_ms)] = found
-    assert message.text == "dan 0"
+    [(heard, at_ms)] = found
+    assert heard.message.text == "dan 0"
     assert HOLE_MS <= at_ms - START_MS - 500 <= HOLE_MS + 200
