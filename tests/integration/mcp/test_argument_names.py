@@ -13,8 +13,6 @@ from tests.mcp_world import World
         ("coral_add_participant", {"threadId": "THREAD", "participant_name": "cem"}, "participantName"),
         ("coral_remove_participant", {"threadId": "THREAD", "participant_name": "bob"}, "participantName"),
         ("coral_send_message", {"thread_id": "THREAD", "content": "hello"}, "threadId"),
-        ("coral_wait_for_message", {"current_unix_time": 0, "maxWaitMs": 0}, "currentUnixTime"),
-        ("coral_wait_for_mention", {"current_unix_time": 0, "maxWaitMs": 0}, "currentUnixTime"),
         ("coral_wait_for_agent", {"currentUnixTime": 0, "maxWaitMs": 0, "agent_name": "bob"}, "agentName"),
     ],
 )
@@ -31,3 +29,8 @@ def test_a_name_of_python_is_not_the_name_of_an_argument(
 def test_an_optional_argument_by_its_name_in_python_is_ignored(here: World) -> None:
     answer = here.tool("ann", "coral_create_thread", threadName="t", participant_names=["bob"])
     assert answer["thread"]["participants"] == ["ann"]
+    here.send("bob", here.thread("bob", "ann"), "before", "ann")
+    for kind in ("message", "mention"):
+        assert (
+            here.tool("ann", f"coral_wait_for_{kind}", current_unix_time=0, maxWaitMs=0)["status"] == "Timeout reached"
+        )
