@@ -37,6 +37,7 @@ ON_USE = (
             "task_definitions",
         )
     ),
+    "chalicelib.wire.logs",
     "chalicelib.wire.registry",
     "chalicelib.wire.requests",
 )

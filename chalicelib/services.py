@@ -7,12 +7,15 @@ from chalicelib.settings import Settings
 from chalicelib.stores import Stores
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from chalicelib.aws.bodies import Bodies
     from chalicelib.aws.bus import Bus
     from chalicelib.aws.dead_letters import DeadLetters
     from chalicelib.aws.http import OutgoingHttp
     from chalicelib.aws.machines import Machines
     from chalicelib.aws.secrets import Secrets
+    from chalicelib.aws.session_logs import SessionLogs
     from chalicelib.aws.stage_urls import StageUrls
     from chalicelib.aws.task_definitions import TaskDefinitions
     from chalicelib.aws.tasks import Tasks
@@ -76,6 +79,18 @@ class Services(Stores):
         from chalicelib.aws.bodies import Bodies
 
         return Bodies(self.client("s3"), self.settings.bodies_bucket)
+
+    @cached_property
+    def session_logs(self) -> "SessionLogs":
+        """CloudWatch Logs, where agents' output is."""
+        from chalicelib.aws.session_logs import CloudWatchLogs
+        from chalicelib.domain import masks
+
+        def hide(session_id: str, agent: str) -> "Callable[[str], str] | None":
+            mask = masks.of_agent(self, session_id, agent)
+            return mask.applied if mask else None
+
+        return CloudWatchLogs(self.client("logs"), self.settings, self.clock, self.agents, hide)
 
     @cached_property
     def http(self) -> "OutgoingHttp":

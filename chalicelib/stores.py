@@ -185,7 +185,7 @@ class Stores:
 
 
 #: The services that Atoll calls.
-SERVICES = ("dynamodb", "ecs", "events", "s3", "secretsmanager", "ssm", "stepfunctions")
+SERVICES = ("dynamodb", "ecs", "events", "logs", "s3", "secretsmanager", "ssm", "stepfunctions")
 
 
 @cache

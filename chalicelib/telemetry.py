@@ -58,7 +58,7 @@ def _write(metric: str, unit: str, value: int, dimensions: dict[str, str]) -> No
             written.add_dimension(name=name, value=text)
 
 
-class _Ids(logging.Filter):
+class Ids(logging.Filter):
     """Adds the ids of the context to a record; what the line itself says comes first."""
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -96,7 +96,7 @@ def set_up() -> None:
     """Write the lines of Atoll, and of Chalice in its name, as JSON."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(_Line())
-    handler.addFilter(_Ids())
+    handler.addFilter(Ids())
     for name in ("atoll", "chalicelib"):
         logger = logging.getLogger(name)
         logger.setLevel(os.environ.get("POWERTOOLS_LOG_LEVEL", "INFO"))

@@ -125,6 +125,8 @@ def _asked(service: str, operation: str, parameters: Mapping[str, Any]) -> Itera
             "DescribeTasks": f"arn:aws:ecs:{place}:task/{parameters.get('cluster')}/any",
         }
         yield f"ecs:{operation}", resource.get(operation, "*")
+    elif service == "CloudWatch Logs":
+        yield f"logs:{operation}", f"arn:aws:logs:{place}:log-group:{parameters['logGroupName']}:log-stream:"
     elif service == "SSM":
         yield f"ssm:{operation}", f"arn:aws:ssm:{place}:parameter{parameters['Name']}"
     else:

@@ -69,7 +69,7 @@ _PAGE_PARAMETERS = [
         "name": LogPaging.parameter,
         "in": "query",
         "description": f"The `{CURSOR_HEADER}` of the page before; 0, the default, is the beginning.",
-        "schema": {"type": "string", "pattern": "^[0-9]{1,13}$"},
+        "schema": {"type": "string"},
     },
     {
         "name": "annotations",
@@ -162,6 +162,9 @@ def _parameters(route: Route) -> list[Part]:
     if "paging" in route.wanted:
         names = {"limit", route.pages.parameter, *(["annotations"] if route.filtered else [])}
         found += [part for part in _PAGE_PARAMETERS if part["name"] in names]
+    if issubclass(route.pages, LogPaging):
+        form = {"schema": {"type": "string", "pattern": f"^{route.pages.pattern}$"}}
+        found = [part | form if part["name"] == LogPaging.parameter else part for part in found]
     return [*found, *map(dict, route.extras.parameters)]
 
 

@@ -182,6 +182,8 @@ class LogPaging(Paging):
     """Pages of a log that may grow: a cursor is a position in it, whoever asks, and the last page has one too."""
 
     parameter: ClassVar[str] = "after"
+    #: What a cursor looks like.
+    pattern: ClassVar[str] = "[0-9]{1,13}"
 
     def sealed(self, position: str | None) -> str:
         """Return the position itself."""
@@ -189,7 +191,7 @@ class LogPaging(Paging):
 
     def opened(self, cursor: str) -> str:
         """Return the position; raise `BadRequest` for what is none."""
-        if not re.fullmatch("[0-9]{1,13}", cursor):
+        if not re.fullmatch(self.pattern, cursor):
             raise BadRequest(f"after: {cursor[:20]!r} is not a cursor of this listing: the number of an entry, or 0")
         return str(int(cursor))
 
@@ -199,6 +201,21 @@ class LogPaging(Paging):
 
     def _ended(self, entries: list[WireT], last: str | None, texts: list[str], why: str) -> Page[WireT]:
         return Page(entries, self.sealed(last), texts)
+
+
+class LinePaging(LogPaging):
+    """Pages of lines that may come from several streams: a cursor is a position, or a time and a place in each."""
+
+    #: ``time-agent.ms.lines-…`` (`chalicelib.aws.session_logs`), one for each agent at most.
+    pattern: ClassVar[str] = r"[0-9]{1,13}(-[0-9]{1,3}\.[0-9]{1,13}\.[0-9]{1,7}){0,128}"
+
+    def opened(self, cursor: str) -> str:
+        """Return the cursor; raise `BadRequest` for what is none."""
+        if not re.fullmatch(self.pattern, cursor):
+            raise BadRequest(
+                f"after: {cursor[:80]!r} is not a cursor of this listing: the {CURSOR_HEADER} of a page, or 0"
+            )
+        return cursor
 
 
 def _json(entry: WireModel) -> str:

@@ -46,6 +46,11 @@ class Actor(NamedTuple):
         """The session's id."""
         return self.session.session_id
 
+    @property
+    def ids(self) -> dict[str, str]:
+        """What a line of the log says that it is about."""
+        return {"namespace": self.session.namespace, "session": self.session_id, "agent": self.name}
+
 
 def by_secret(stores: "Stores", secret: str, beside: Beside = ALONE) -> Actor:
     """Return whom a secret proves; one DynamoDB call.
@@ -89,7 +94,10 @@ def connect(stores: "Stores", actor: Actor) -> bool:
     # Appended before it is noted: when that is cut off, the next request appends it again, as the same entry.
     entry_id = f"agent_connected-{actor.agent.position}"
     stores.log.append_once(actor.session_id, event, entry_id=entry_id, expires_at=actor.agent.expires_at)
-    return stores.agents.connect(actor.session_id, actor.name, now_ms=now_ms)
+    if not stores.agents.connect(actor.session_id, actor.name, now_ms=now_ms):
+        return False
+    logger.info("agent connected", extra=actor.ids)
+    return True
 
 
 def close_session(stores: "Stores", actor: Actor) -> None:
@@ -97,7 +105,4 @@ def close_session(stores: "Stores", actor: Actor) -> None:
     where = actor.session.namespace, actor.session_id
     if stores.sessions.close(*where, now_ms=stores.clock.now_ms(), reason="closed_by_agent") is None:
         raise Conflict(f"the session {actor.session_id!r} is closing already")
-    logger.info(
-        "session closed by an agent",
-        extra={"namespace": actor.session.namespace, "sessionId": actor.session_id, "agent": actor.name},
-    )
+    logger.info("session closed by an agent", extra=actor.ids)

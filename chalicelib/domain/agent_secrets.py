@@ -7,12 +7,16 @@ Only its SHA-256 is stored (``AgentRecord.secret_hash``); closing a session or s
 import hashlib
 import hmac
 import json
+import re
 from typing import NamedTuple
 
 from chalicelib.wire import base64url
 
 #: No secret that `mint` makes is longer: a namespace, an id and an agent's name are bounded.
 MAX_SECRET_CHARS = 2048
+
+#: A secret in a text, whoever's: an array of texts begins with ``Wy`` in base64, and the proof is a SHA-256.
+IN_TEXT = re.compile(r"Wy[I-L][A-Za-z0-9_-]+\.[0-9a-f]{64}")
 
 
 class AgentIdentity(NamedTuple):

@@ -78,6 +78,7 @@ class Plan:
                 annotations=agent.annotations,
                 custom_tools=self._tools_of(agent),
                 plugins=[plugin.type for plugin in agent.plugins],
+                has_options=True if self.options[agent.name] else None,
             )
             for position, agent in enumerate(self.graph.agents)
         ]

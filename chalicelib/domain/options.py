@@ -58,6 +58,8 @@ class ResolvedOption:
     value: Any = dataclasses.field(repr=False)
     transport: str = "env"
     base64: bool = False
+    #: Whether it is hidden in what the agent prints.
+    secret: bool = False
 
     @property
     def entries(self) -> list[Any]:
@@ -92,6 +94,7 @@ class ResolvedOptions:
                     **_value_adapter.validate_python({"type": option.type, "value": option.value}).to_wire(),
                     "transport": option.transport,
                     "base64": option.base64,
+                    "secret": option.secret,
                 }
                 for name, option in self.by_name.items()
             },
@@ -109,6 +112,8 @@ class ResolvedOptions:
                     value=_value_adapter.validate_python(stored).value,
                     transport=stored["transport"],
                     base64=stored["base64"],
+                    # Of an option that was stored before this was noted it is not known: better hidden than shown.
+                    secret=stored.get("secret", True),
                 )
                 for name, stored in json.loads(text).items()
             }
@@ -157,7 +162,9 @@ def _chosen(option: Any, sent: Any | None) -> ResolvedOption | str | None:
         value = []
     if value is None:
         return None
-    return ResolvedOption(option.type, value, option.transport, getattr(option, "base64", False))
+    return ResolvedOption(
+        option.type, value, option.transport, getattr(option, "base64", False), getattr(option, "secret", False)
+    )
 
 
 def _faults(option: Any, value: ResolvedOption, matching: "_Matching") -> Iterator[str]:
@@ -290,6 +297,14 @@ def files(options: ResolvedOptions) -> dict[str, bytes]:
         if option.transport == "fs"
         for path, entry in zip(_paths(name, option), option.entries, strict=True)
     }
+
+
+def secret_texts(options: ResolvedOptions) -> Iterator[str]:
+    """Yield the values of secret options in each form in which an agent has them; only texts can be secret."""
+    for option in options.by_name.values():
+        if option.secret and option.scalar == "string":
+            written = [_text(option, entry) for entry in option.entries]
+            yield from [*option.entries, *written, ",".join(written)]
 
 
 def archive(options: ResolvedOptions) -> str:

@@ -5,6 +5,7 @@ log, from which waiting agents learn of it. A crash between the two loses nothin
 entry of the log alone: whether it may be sent is judged on the thread as it was read for it.
 """
 
+import logging
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -36,6 +37,8 @@ from chalicelib.wire.threads import (
 if TYPE_CHECKING:
     from chalicelib.stores import Stores
 
+logger = logging.getLogger(__name__)
+
 #: How many entries are counted anew each time rather than kept.
 COUNTED_ANEW = 500
 
@@ -62,6 +65,7 @@ def create(stores: "Stores", actor: Actor, name: str, participants: Iterable[str
     stores.threads.create(record)
     thread = view(record)
     _append(stores, actor, lambda stamp_ms: ThreadCreated(timestamp=stamp_ms, thread=thread), ticket)
+    logger.info("thread created", extra={**actor.ids, "threadId": record.thread_id})
     return thread
 
 

@@ -3,6 +3,7 @@
 Every reaction may run twice, late or out of order.
 """
 
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,18 +17,23 @@ from chalicelib.wire.base import iso_from_ms
 if TYPE_CHECKING:
     from chalicelib.services import Services
 
+logger = logging.getLogger(__name__)
+
 
 def to_session(services: "Services", old: SessionRecord | None, new: SessionRecord | None) -> None:
     """React to a change of a session record."""
     if old is None and new is not None:
         _publish_session(services, "session_created", "initialSessionState", new)
+        _log("session created", new)
         telemetry.count("SessionsCreated")
     if new is not None and new.status == "executed" and (old is None or old.status != "executed"):
         _publish_session(services, "session_running", "sessionState", new)
+        _log("session executed", new)
         start(services, new)
     if new is not None and new.status == "closing" and (old is None or old.status != "closing"):
         _publish_session(services, "session_closing", "sessionState", new)
         lifecycle.announce_closing(services, new)
+        _log("session closing", new, reason=new.close_reason)
         telemetry.count("SessionsClosed", reason=new.close_reason or "unknown")
     if old is not None and new is None:
         _gone(services, old)
@@ -49,6 +55,7 @@ def _gone(services: "Services", session: SessionRecord) -> None:
         while not services.session_items.purge(session.session_id, at_most=lifecycle.PURGE_SLICE):
             pass
     _publish_session(services, "session_closed", "finalSessionState", session)
+    _log("session closed", session)
     namespaces.delete_when_empty(services, session.namespace)
 
 
@@ -90,6 +97,10 @@ def to_agent(services: "Services", name: str, version: str) -> None:
 def to_delivery(services: "Services", delivery_id: str, round_number: int) -> None:
     """React to a new delivery, or to a new round of an old one."""
     services.bus.publish("webhook_requested", {"deliveryId": delivery_id, "round": round_number})
+
+
+def _log(what: str, session: SessionRecord, **more: str | None) -> None:
+    logger.info(what, extra={"namespace": session.namespace, "session": session.session_id, **more})
 
 
 def _publish_session(services: "Services", kind: str, field: str, session: SessionRecord) -> None:

@@ -51,14 +51,14 @@ def launch(services: "Services", session: SessionRecord, agent: AgentRecord, opt
         )
     except (TaskRefused, task_definitions.CannotRun) as error:
         telemetry.count("LaunchesFailed")
-        logger.warning("agent refused", extra={"agent": agent.name, "reason": str(error)})
+        logger.warning("agent refused", extra={**_about(agent), "reason": str(error)})
         stopped(services, agent, reason=str(error), at_ms=services.clock.now_ms())
         return
     now_ms = services.clock.now_ms()
     _append(services, agent, "runtime_started", at_ms=now_ms)
     made_of = agent.registry_agent_identifier
     stream = log_stream(made_of["name"], made_of["version"], task_arn)
-    logger.info("agent started", extra={"agent": agent.name, "task": task_arn, "stream": stream})
+    logger.info("agent started", extra={**_about(agent), "task": task_arn, "stream": stream})
     if services.agents.start(session.session_id, agent.name, task_arn=task_arn, now_ms=now_ms):
         telemetry.measure("TimeToRunning", now_ms - (session.executed_at_ms or session.created_at_ms))
     else:
@@ -79,7 +79,7 @@ def stopped(services: "Services", agent: AgentRecord, *, reason: str, at_ms: int
         return
     _append(services, agent, "runtime_stopped", at_ms=at_ms, reason=reason)
     if services.agents.stop(agent.session_id, agent.name, now_ms=at_ms, reason=reason):
-        logger.info("agent stopped", extra={"session": agent.session_id, "agent": agent.name, "reason": reason})
+        logger.info("agent stopped", extra={**_about(agent), "reason": reason})
 
 
 def end(services: "Services", agent: AgentRecord, *, reason: str) -> None:
@@ -108,6 +108,10 @@ def take_back(services: "Services", agent: AgentRecord, *, reason: str) -> None:
     now = services.agents.find(agent.session_id, agent.name)
     if now is not None and now.task_arn:
         services.tasks.stop(now.task_arn, reason=reason)
+
+
+def _about(agent: AgentRecord) -> dict[str, str]:
+    return {"namespace": agent.namespace, "session": agent.session_id, "agent": agent.name}
 
 
 def _append(services: "Services", agent: AgentRecord, kind: str, *, at_ms: int, reason: str | None = None) -> None:

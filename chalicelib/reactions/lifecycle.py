@@ -52,7 +52,7 @@ def run_agents(services: "Services", namespace: str, session_id: str, task_token
                 if is_aws_error(error) or isinstance(error, NoCapacity):
                     failures.append(error)  # one agent that has to wait must not hold up the others
                     continue
-                logger.exception("agent cannot be started")
+                logger.exception("agent cannot be started", extra={"agent": agent.name})
                 launches.stopped(services, agent, reason="it cannot be started", at_ms=services.clock.now_ms())
     if failures:
         raise failures[0]

@@ -142,7 +142,8 @@ class _Run:
                 return False
             if status is None:
                 return changes.start(self._services, session, restart=restart)
-        logger.error("no lifecycle of this session comes to its end", extra={"sessionId": session.session_id})
+        about = {"namespace": session.namespace, "session": session.session_id}
+        logger.error("no lifecycle of this session comes to its end", extra=about)
         return False
 
     def _hasten(self, session: SessionRecord) -> None:

@@ -41,6 +41,8 @@ class AgentRecord(Record):
     custom_tools: str | None = None
     #: Types of its plugins.
     plugins: list[str] = dataclasses.field(default_factory=list)
+    #: Whether it has option values, in an item of their own; nothing for one that has none.
+    has_options: bool | None = None
     task_definition: str | None = None
     #: SHA-256 of its secret; gone when the session is closed.
     secret_hash: str | None = None

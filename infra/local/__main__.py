@@ -30,7 +30,8 @@ def agent_folders(listed: str) -> list[Path]:
 def main() -> int:
     """Serve until Ctrl-C or SIGTERM; return the exit code."""
     console = Console()
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=console)])
+    # At the handler: what is logged of sessions for their logs is not for the terminal.
+    logging.basicConfig(format="%(message)s", handlers=[RichHandler(console=console, level=logging.WARNING)])
     stop = threading.Event()
 
     def on_signal(_: int, __: FrameType | None) -> None:

@@ -33,6 +33,7 @@ from infra.local.event_bridge.schedules import schedule
 from infra.local.functions.functions import Functions
 from infra.local.functions.invocations import Invocations
 from infra.local.in_process import InProcess, is_aws
+from infra.local.logs.output import AgentOutput
 from infra.local.step_functions.service import StepFunctions
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ class Aws:
         client: Callable[[str], Any],
         *,
         on_event: Callable[[Event], None],
-        on_output: Callable[[str, str], None],
+        output: AgentOutput,
     ) -> None:
         """
         Parameters
@@ -63,8 +64,8 @@ class Aws:
             Returns the boto3 client of a service.
         on_event
             Sees each event that is put on any bus, in EventBridge's envelope.
-        on_output
-            Sees each line that a container writes: its label, the line.
+        output
+            Takes what the containers write.
         """
         self._client = client
         self._undo = contextlib.ExitStack()
@@ -86,7 +87,7 @@ class Aws:
             send_message=self._send_message,
             on_event=on_event,
         )
-        self._processes = Processes(background, show=on_output)
+        self._processes = Processes(background, output=output)
         self.tasks = Tasks(
             ACCOUNT,
             REGION,

@@ -2,10 +2,13 @@
 
 import threading
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from chalicelib.services import Services
 from chalicelib.settings import Settings
+from infra.local.logs.ring import Ring
+from infra.local.logs.session_logs import RingLogs
 from infra.local.waiting import SessionWatch, Watches
 
 Event = dict[str, Any]
@@ -14,14 +17,17 @@ Event = dict[str, Any]
 class LocalServices(Services):
     """The services of the handlers: their clients are made once, and waits end when something happens."""
 
-    def __init__(self, settings: Settings, watches: Watches, follow: Callable[[str, Any], None]) -> None:
+    def __init__(self, settings: Settings, watches: Watches, follow: Callable[[str, Any], None], ring: Ring) -> None:
         """
         Parameters
         ----------
         follow
             Takes a service's name and its client when that is made.
+        ring
+            The logs of this machine.
         """
         super().__init__(settings)
+        self.ring = ring
         self._watches = watches
         self._follow = follow
         self._clients: dict[str, Any] = {}
@@ -38,3 +44,8 @@ class LocalServices(Services):
     def watch(self, session_id: str, cares: Callable[[Event], bool] | None = None) -> SessionWatch:
         """Return a pause that ends when something is written to the session, or an event that the waiter cares for."""
         return self._watches.of(session_id, cares)
+
+    @cached_property
+    def session_logs(self) -> RingLogs:
+        """The lines of a session, those too that Atoll itself logs."""
+        return RingLogs(self.ring)

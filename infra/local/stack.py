@@ -19,6 +19,9 @@ from infra.local.dynamodb import keys
 from infra.local.dynamodb.streams import Pump
 from infra.local.environment import ACCOUNT, REGION, STAGE, local_environment
 from infra.local.functions.functions import Functions, Handler
+from infra.local.logs.output import AgentOutput
+from infra.local.logs.records import session_lines
+from infra.local.logs.ring import Ring
 from infra.local.services import LocalServices
 from infra.local.step_functions.service import StepFunctions
 from infra.local.waiting import Watches
@@ -41,8 +44,10 @@ class LocalStack:
         What end reports are signed with.
     custom_tool_secret : str
         What calls of custom tools are signed with.
-    services : chalicelib.services.Services
+    services : infra.local.services.LocalServices
         The services of the handlers.
+    ring : infra.local.logs.ring.Ring
+        The latest lines of agents and sessions, to be read and followed.
     agents : list of (str, str)
         Names and versions of the agents that were registered.
     """
@@ -78,7 +83,7 @@ class LocalStack:
         on_event
             Sees each event that is put on any bus (those of ECS on the default bus too), in EventBridge's envelope.
         on_output
-            Sees each line that an agent writes: its name, the line.
+            Sees each line that an agent writes, with its secrets hidden: its name, the line.
         """
         self._port = port
         self._host = host
@@ -141,18 +146,21 @@ class LocalStack:
         self.url = f"http://{gateway.host}:{gateway.port}"
 
         self.watches = Watches()
+        self.ring = Ring()
+        undo.enter_context(session_lines(self.ring))
         settings = self._settings()
         self._aws = Aws(
             settings.prefix,
             lambda service: self.services.client(service),  # noqa: PLW0108, it is not set yet
             on_event=self._on_event or _ignore,
-            on_output=self._on_output or _ignore,
+            output=AgentOutput(self.ring, lambda: self.services, self._on_output or _ignore),
         )
-        self.services = LocalServices(settings, self.watches, self._follow)
+        self.services = LocalServices(settings, self.watches, self._follow, self.ring)
         # Stopping goes the other way round: agents first, then waiting requests, then what reacts to them.
         undo.callback(self._aws.stop)
         undo.callback(gateway.stop)
         undo.callback(self.watches.stop)
+        undo.callback(self.ring.close)
         undo.callback(self._aws.stop_tasks)
         self._aws.start()
         undo.callback(use, None)

@@ -6,3 +6,4 @@ HERE = Path(__file__).parent
 SLEEPER = HERE / "sleeper"
 CRASHER = HERE / "crasher"
 MISSING = HERE / "missing"
+PRINTER = HERE / "printer"

@@ -9,9 +9,11 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from botocore.exceptions import ClientError
 
 from chalicelib.domain import agent_secrets
 from chalicelib.reactions import reconciler, task_definitions
+from chalicelib.services import Services
 from infra.deploy import description
 from infra.local.stack import LocalStack
 from tests import permissions
@@ -108,6 +110,7 @@ def everything(somebody: Somebody) -> None:
     endings(somebody)
     registry(somebody)
     deliveries(somebody)
+    logs(somebody)
     races(somebody)
 
 
@@ -217,6 +220,26 @@ def deliveries(somebody: Somebody) -> None:
     somebody.must("GET", f"{listing}/{delivered()[0]}")
     somebody.must("POST", f"{listing}/{delivered()[0]}/resend")
     eventually(lambda: len(delivered()) == 2)
+
+
+def logs(somebody: Somebody) -> None:
+    """Read the log of a session from where it is on AWS, where one stream that is not there hides the others."""
+    services = somebody.stack.services
+    client = services.client("logs")
+    client.create_log_group(logGroupName="/atoll/local/agents")
+    path = somebody.client.create(session(sleeper(), namespace="logs"))
+    somebody.running(path)
+
+    def missing(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "ResourceNotFoundException"}}, "FilterLogEvents")
+
+    with patch.object(services, "session_logs", Services.session_logs.func(services)):  # type: ignore[attr-defined]
+        somebody.must("GET", f"{path}/logs")
+        event = "provide-client-params.cloudwatch-logs.FilterLogEvents"
+        client.meta.events.register(event, missing)
+        somebody.must("GET", f"{path}/logs?agent=a")
+        client.meta.events.unregister(event, missing)
+    somebody.must("DELETE", path)
 
 
 def races(somebody: Somebody) -> None:

@@ -15,6 +15,7 @@ from chalicelib.aws.task_overrides import OPTIONS_CONTAINER, OPTIONS_DIRECTORY
 from infra.local.ecs.option_files import OptionFiles
 from infra.local.ecs.processes import Child, Reaper
 from infra.local.ecs.tasks import CannotStart, Container, Task
+from infra.local.logs.output import AgentOutput, SecretsUnknown, TakeLine
 from infra.local.scheduler import Scheduler
 
 #: How long a process may take to end after SIGTERM, in s (30 on AWS).
@@ -42,15 +43,17 @@ class Processes:
 
     start_ms = 0
 
-    def __init__(self, scheduler: Scheduler, *, show: Callable[[str, str], None]) -> None:
+    def __init__(self, scheduler: Scheduler, *, output: AgentOutput) -> None:
         """
         Parameters
         ----------
-        show
-            Takes the label of a container and each line that it writes.
+        output
+            Takes what the containers write.
         """
         self._scheduler = scheduler
-        self._show = show
+        self._output = output
+        #: What takes the lines of each container of a task, by the task's ARN and the container's name.
+        self._takers: dict[str, dict[str, TakeLine]] = {}
         self._lock = threading.Lock()
         self._children: set[Child] = set()
         self._files: dict[str, OptionFiles] = {}
@@ -76,7 +79,7 @@ class Processes:
     def prepare(self, task: Task) -> None:
         """Fetch a task's option files, as a container does on AWS, and look for docker where it is needed.
 
-        Raises `CannotStart` when fetching fails, or no docker engine answers.
+        Raises `CannotStart` when fetching fails, no docker engine answers, or the secrets in its output are not known.
         """
         containers = [container for container in task.containers if container.name != OPTIONS_CONTAINER]
         for container in task.containers:
@@ -85,6 +88,9 @@ class Processes:
         foreign = next((container for container in containers if container.image != EXECUTABLE), None)
         if foreign is not None and not self._engine_answers():
             raise _cannot_start(foreign, "no docker engine answers on this machine")
+        takers = {container.name: self._taker(container) for container in containers}
+        with self._lock:
+            self._takers[task.arn] = takers
 
     def start(self, task: Task, container: Container, exited: Callable[[int], None]) -> Process:
         """Start the process of a container; raise `CannotStart` when its program cannot be run."""
@@ -102,7 +108,7 @@ class Processes:
                     variables=variables,
                     directory=container.directory if container.image == EXECUTABLE else None,
                     reaper=self._reaper,
-                    on_line=lambda line: self._show(container.label, line),
+                    on_line=self._takers[task.arn][container.name],
                     on_exit=ended,
                 )
                 self._children.add(child)
@@ -113,9 +119,16 @@ class Processes:
     def clean(self, task: Task) -> None:
         """Remove a task's files."""
         with self._lock:
+            self._takers.pop(task.arn, None)
             files = self._files.pop(task.arn, None)
         if files is not None:
             files.remove()
+
+    def _taker(self, container: Container) -> TakeLine:
+        try:
+            return self._output.of(container.label, container.environment)
+        except SecretsUnknown as error:
+            raise _cannot_start(container, str(error)) from error
 
     def _fetch_options(self, task: Task, container: Container) -> None:
         container.status = "STOPPED"

@@ -2,12 +2,16 @@
 
 import contextlib
 import os
+import selectors
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+
+from chalicelib.wire.logs import Io
 
 #: What a child gets of this process's environment: what programs need to run at all, nothing that is secret.
 INHERITED = {
@@ -36,6 +40,12 @@ LAST_WORDS_S = 1.0
 
 #: A line of output is cut after so many bytes, so that a child cannot fill the memory.
 LONGEST_LINE = 64 * 1024
+
+#: How many lines of one child are read in a second, after a burst of so many; `LINE_BYTES` of long lines count as one
+#: more. A child that prints more has to wait: reading it all would take the time that the others need.
+LINES_PER_S = 2_000
+BURST_LINES = 10_000
+LINE_BYTES = 500
 
 
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
@@ -88,6 +98,53 @@ class Reaper:
                 self._process.stdin.flush()
 
 
+class Lines:
+    """Cuts what a process writes into lines. Of a line that is too long the beginning is kept, the rest dropped."""
+
+    def __init__(self) -> None:
+        self._begun = b""
+        #: Whether the rest of a line is being dropped.
+        self._full = False
+
+    def feed(self, chunk: bytes) -> Iterator[str]:
+        """Take what was read; yield the lines that end with it, or that are too long with it."""
+        *ends, rest = chunk.split(b"\n")
+        for part in ends:
+            yield from self._keep(part)
+            yield from self.end(whole=True)
+        yield from self._keep(rest)
+
+    def end(self, *, whole: bool = False) -> Iterator[str]:
+        """Yield the line that was begun; what is not ``whole`` is one only if there is something of it."""
+        if not self._full and (whole or self._begun):
+            yield _text(self._begun)
+        self._begun, self._full = b"", False
+
+    def _keep(self, part: bytes) -> Iterator[str]:
+        if not self._full:
+            self._begun += part[: LONGEST_LINE - len(self._begun)]
+            if len(self._begun) == LONGEST_LINE:
+                yield _text(self._begun)
+                self._full = True
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "replace").rstrip("\r")
+
+
+class Pace:
+    """How fast the lines of one child are read."""
+
+    def __init__(self) -> None:
+        #: By when what was read so far should have been, at the pace that is allowed.
+        self._due_s = float("-inf")
+
+    def pause_s(self, lines: int, size: int, *, now_s: float) -> float:
+        """Return how long to wait after reading so many lines and bytes at a time (of the monotonic clock)."""
+        self._due_s = max(self._due_s, now_s - BURST_LINES / LINES_PER_S) + (lines + size / LINE_BYTES) / LINES_PER_S
+        return max(0.0, self._due_s - now_s)
+
+
 class Child:
     """A process that was started."""
 
@@ -98,7 +155,7 @@ class Child:
         variables: Mapping[str, str],
         directory: str | None,
         reaper: Reaper,
-        on_line: Callable[[str], None],
+        on_line: Callable[[Io, str], None],
         on_exit: Callable[[int], None],
     ) -> None:
         """Start it.
@@ -106,7 +163,7 @@ class Child:
         Parameters
         ----------
         on_line
-            Takes each line that it writes, to its output or its errors.
+            Takes each line that it writes: to its output or its errors, the line (`LONGEST_LINE` of it at most).
         on_exit
             Takes its exit code, after its last line; as in a container, 128 and more when a signal ended it.
 
@@ -118,13 +175,15 @@ class Child:
         self._reaper = reaper
         self._lock = threading.Lock()
         self._ended = False
+        #: Set when what is left of the output is to be read at once.
+        self._last_words = threading.Event()
         self._on_line = on_line
         self._on_exit = on_exit
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.PIPE,
             env=environment(variables),
             cwd=directory or None,
             start_new_session=True,
@@ -148,9 +207,26 @@ class Child:
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        with self._process.stdout as output:
-            for line in iter(lambda: output.readline(LONGEST_LINE), b""):
-                self._on_line(line.decode("utf-8", "replace").rstrip("\r\n"))
+        assert self._process.stderr is not None
+        pace = Pace()
+        with selectors.DefaultSelector() as pipes, self._process.stdout as output, self._process.stderr as errors:
+            pipes.register(output, selectors.EVENT_READ, ("out", Lines()))
+            pipes.register(errors, selectors.EVENT_READ, ("error", Lines()))
+            while pipes.get_map():
+                for key, _ in pipes.select():
+                    self._last_words.wait(pace.pause_s(*self._read_pipe(pipes, key), now_s=time.monotonic()))
+
+    def _read_pipe(self, pipes: selectors.BaseSelector, key: selectors.SelectorKey) -> tuple[int, int]:
+        """Read what is in a pipe; return how many lines and bytes that were."""
+        io, lines = key.data
+        chunk = os.read(key.fd, LONGEST_LINE)
+        if not chunk:
+            pipes.unregister(key.fileobj)
+        count = 0
+        for line in lines.feed(chunk) if chunk else lines.end():
+            self._on_line(io, line)
+            count += 1
+        return count, len(chunk)
 
     def _await_exit(self) -> None:
         pid = self._process.pid
@@ -165,6 +241,7 @@ class Child:
             _signal_group(pid, signal.SIGKILL)
         code = self._process.wait()
         self._reaper.forget(pid)
+        self._last_words.set()
         self._reader.join(LAST_WORDS_S)
         self._on_exit(128 - code if code < 0 else code)
 
