@@ -2,7 +2,7 @@
 
 import codecs
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 from chalice.app import Request
 
@@ -43,15 +43,7 @@ def checked_json(raw: bytes) -> bytes:
     """
     raw = raw.removeprefix(codecs.BOM_UTF8)
     try:
-        strict_json.loads(raw, object_pairs_hook=_refuse_twice)
+        strict_json.loads(raw)
     except ValueError as error:
         raise errors.BadRequest(f"the body is not JSON: {error}") from error
     return raw
-
-
-def _refuse_twice(pairs: list[tuple[str, Any]]) -> None:
-    seen = set()
-    for name, _ in pairs:
-        if name in seen:
-            raise ValueError(f"the key {name[:80]!r} comes twice in one object")
-        seen.add(name)
