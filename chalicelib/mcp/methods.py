@@ -95,10 +95,12 @@ class Call:
             raise ProtocolError(INVALID_PARAMS, "protocolVersion must be a string")
         return InitializeResult(
             protocol_version=asked if asked in HANDSHAKE_VERSIONS else HANDSHAKE_VERSIONS[-1],
+            # An agent's lists never change, so no change of them goes unsaid. The state does, and nobody is told:
+            # subscriptions are taken, and not announced (docs/agents.md).
             capabilities=ServerCapabilities(
-                tools=ToolsCapability(),
-                resources=ResourcesCapability(),
-                prompts=PromptsCapability(),
+                tools=ToolsCapability(list_changed=True),
+                resources=ResourcesCapability(list_changed=True),
+                prompts=PromptsCapability(list_changed=True),
                 logging=LoggingCapability(),
             ),
             server_info=SERVER_INFO,
@@ -133,17 +135,26 @@ class Call:
         return ListToolsResult(tools=tools.listed(self._actor.agent), ttl_ms=_LASTING_MS)
 
     def call_tool(self, params: Params) -> Result:
-        """Call a tool. Wrong arguments are an error in the result, so that a model can correct them."""
+        """Call a tool. What is wrong with the call is an error in the result, so that a model can correct it.
+
+        An unknown tool is that in the handshake era, as in Coral; the stateless era's specification says otherwise
+        (2026-07-28, "Tools", "Error Handling").
+        """
         name, arguments = _tool_call(params)
-        return tools.call(
-            self._stores,
-            self._actor,
-            name,
-            arguments,
-            self._deadline_ms,
-            hold_ms=self.hold_ms,
-            request_id=self.request_id,
-        )
+        try:
+            return tools.call(
+                self._stores,
+                self._actor,
+                name,
+                arguments,
+                self._deadline_ms,
+                hold_ms=self.hold_ms,
+                request_id=self.request_id,
+            )
+        except tools.UnknownTool as error:
+            if self.era == "stateless":
+                raise
+            return tools.refused(str(error))
 
     def list_resources(self, params: Params) -> Result:
         """List the two resources."""
@@ -157,14 +168,26 @@ class Call:
 
     def read_resource(self, params: Params) -> Result:
         """Read a resource; raise `ProtocolError` for an unknown one."""
+        uri = self._resource(params)
+        text = resources.read(self._stores, self._actor, uri)
+        return ReadResourceResult(contents=[TextResourceContents(uri=uri, mime_type="text/markdown", text=text)])
+
+    def subscribe(self, params: Params) -> Result:
+        """Accept a subscription, or its end, without effect: no request of a server's could reach its client.
+
+        Raises `ProtocolError` for an unknown resource.
+        """
+        self._resource(params)
+        return EmptyResult()
+
+    def _resource(self, params: Params) -> str:
         uri = params.get("uri")
         if not isinstance(uri, str):
             raise ProtocolError(INVALID_PARAMS, "uri must be a string")
-        text = resources.read(self._stores, self._actor, uri)
-        if text is None:
+        if uri not in resources.URIS:
             code = INVALID_PARAMS if self.era == "stateless" else RESOURCE_NOT_FOUND
             raise ProtocolError(code, f"Resource not found: {uri[:256]}", {"uri": uri[:256]})
-        return ReadResourceResult(contents=[TextResourceContents(uri=uri, mime_type="text/markdown", text=text)])
+        return uri
 
     def list_prompts(self, params: Params) -> Result:
         """List no prompts."""
@@ -207,6 +230,8 @@ _METHODS: dict[Era, dict[str, _Handler]] = {
         "initialize": Call.initialize,
         "ping": Call.nothing,
         "logging/setLevel": Call.set_level,
+        "resources/subscribe": Call.subscribe,
+        "resources/unsubscribe": Call.subscribe,
     },
     "stateless": {**_SHARED, "server/discover": Call.discover},
 }

@@ -1,6 +1,6 @@
 """What both eras of MCP share and where they differ: versions, error codes with their HTTP statuses, envelopes.
 
-The 2025 era (2025-03-26 to 2025-11-25) opens with ``initialize``; the stateless era (2026-07-28) sends client and
+The handshake era (2024-11-05 to 2025-11-25) opens with ``initialize``; the stateless era (2026-07-28) sends client and
 version with each request, in ``_meta`` and in headers. Its errors have HTTP statuses of their own.
 """
 
@@ -24,13 +24,13 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from chalicelib.wire import strict_json
 
-HANDSHAKE_VERSIONS = ("2025-03-26", "2025-06-18", "2025-11-25")
+HANDSHAKE_VERSIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 STATELESS_VERSIONS = ("2026-07-28",)
 #: What a request without a version header speaks (transports, 2025-06-18, "Protocol Version Header"), and the only
 #: version that has batches.
 UNNAMED_VERSION = "2025-03-26"
 
-#: "Resource not found" of the 2025 era; the stateless era calls it invalid parameters and never uses this code again.
+#: "Resource not found" of the handshake era; the stateless era calls it invalid parameters and never uses this code.
 RESOURCE_NOT_FOUND = -32002
 
 SERVER_INFO = Implementation(name="Coral Agent Server", title="Coral Agent Server on Atoll", version="1.2.0")
@@ -48,7 +48,7 @@ _STATUS = {
 _STATELESS_FIELDS = {"result_type", "ttl_ms", "cache_scope"}
 
 Id = str | int | None
-#: The 2025 era, which opens with ``initialize``, and that of 2026-07-28.
+#: The handshake era, which opens with ``initialize``, and that of 2026-07-28.
 Era = Literal["handshake", "stateless"]
 Message = dict[str, Any]
 
@@ -80,7 +80,7 @@ def encoded(answer: Any) -> bytes:
 def status_of(answer: Message, era: Era) -> HTTPStatus:
     """Return the HTTP status of an answer.
 
-    In the 2025 era an answer to a request that was understood is a 200, whatever it says.
+    In the handshake era an answer to a request that was understood is a 200, whatever it says.
     """
     code = answer.get("error", {}).get("code")
     if code is None or not (era == "stateless" or code in (PARSE_ERROR, INVALID_REQUEST)):

@@ -13,14 +13,16 @@ from chalicelib.mcp import tools
 from chalicelib.store.agents import AgentRecord
 from chalicelib.store.log import LogEntry
 from chalicelib.store.threads import ThreadRecord
+from chalicelib.wire.agents import Connected, Running, Waiting, WaitingMessage
 from chalicelib.wire.base import iso_from_ms
-from chalicelib.wire.threads import SessionThread
+from chalicelib.wire.threads import ClosedThread, SessionThread, SessionThreadMessage
 
 if TYPE_CHECKING:
     from chalicelib.stores import Stores
 
 INSTRUCTION = "coral://instruction"
 STATE = "coral://state"
+URIS = (INSTRUCTION, STATE)
 
 #: How much of messages the state shows, the latest first, in bytes of JSON, and how much of threads besides; how many
 #: threads, and how much of one text.
@@ -74,16 +76,16 @@ into the summary.""",
 
 
 def listed() -> list[Resource]:
-    """Return both resources as ``resources/list`` shows them."""
+    """Return both resources as ``resources/list`` shows them, under Coral's names."""
     return [
         Resource(
-            name="instruction",
+            name="Instructions",
             uri=INSTRUCTION,
             description="How to use the tools of this server",
             mime_type="text/markdown",
         ),
         Resource(
-            name="state",
+            name="State",
             uri=STATE,
             description="Who you are, the time, the agents you know, and your threads with their messages",
             mime_type="text/markdown",
@@ -91,11 +93,9 @@ def listed() -> list[Resource]:
     ]
 
 
-def read(stores: "Stores", actor: Actor, uri: str) -> str | None:
-    """Return the text of a resource; ``None`` for an unknown one."""
-    if uri == INSTRUCTION:
-        return instruction(actor.agent)
-    return state(stores, actor) if uri == STATE else None
+def read(stores: "Stores", actor: Actor, uri: str) -> str:
+    """Return the text of a resource, one of `URIS`."""
+    return instruction(actor.agent) if uri == INSTRUCTION else state(stores, actor)
 
 
 def instruction(agent: AgentRecord) -> str:
@@ -105,7 +105,10 @@ def instruction(agent: AgentRecord) -> str:
 
 
 def state(stores: "Stores", actor: Actor) -> str:
-    """Return the state that an agent reads: who it is, the time, the agents it knows, and its threads."""
+    """Return the state that an agent reads: who it is, the time, the agents it knows, and its threads.
+
+    Sections and JSON are laid out as Coral Server's; the words are Atoll's.
+    """
     now_ms = stores.clock.now_ms()
     # The log first, and then the threads: a wait from the time below on begins behind all that is shown here.
     entries = stores.log.latest_first(actor.session_id)
@@ -113,34 +116,34 @@ def state(stores: "Stores", actor: Actor) -> str:
     known = [other for other in stores.agents.of_session(actor.session_id) if other.name in actor.agent.links]
     mine = [thread for thread in stores.threads.of_session(actor.session_id) if actor.name in thread.participants]
     shown, notes = _threads(stores, actor, mine, chain(newest, entries))
-    return "\n\n".join(
-        [
-            "# State",
-            "## You",
-            _block(
-                {
-                    "name": actor.name,
-                    "session": actor.session_id,
-                    "currentUnixTime": newest[0].stamp_ms + 1 if newest else now_ms,
-                    "time": iso_from_ms(now_ms),
-                }
-            ),
-            "## Agents you are linked to",
-            _block(
-                [
-                    {
-                        "name": other.name,
-                        "description": other.description or "",
-                        "status": agents.state_of(other, now_ms).to_wire()["status"],
-                    }
-                    for other in known
-                ]
-            ),
-            "## Your threads",
-            *notes,
-            _block(shown),
-        ]
-    )
+    parts = [
+        "# General",
+        f"Your name is {_json(actor.name)}, your session {actor.session_id}. It is {iso_from_ms(now_ms)}. "
+        f"Waits with the `currentUnixTime` {newest[0].stamp_ms + 1 if newest else now_ms} return what is sent after "
+        "all that is shown here.",
+    ]
+    if known:
+        parts += ["# Agents", "The agents that you know:", _block([_agent(other, now_ms) for other in known])]
+    if shown:
+        parts += ["# Threads and messages", " ".join(["The threads that you take part in:", *notes]), _block(shown)]
+    return "\n\n".join(parts)
+
+
+def _agent(agent: AgentRecord, now_ms: int) -> dict[str, Any]:
+    status = agents.state_of(agent, now_ms).status
+    connection = status.connection_status if isinstance(status, Running) else None
+    waits = isinstance(connection, Connected) and isinstance(connection.communication_status, WaitingMessage)
+    shown: dict[str, Any] = {
+        "agentName": agent.name,
+        "agentDescription": agent.description or "",
+        "agentConnected": isinstance(connection, Connected),
+        "agentWaiting": waits,
+        "agentSleeping": False,  # no agent sleeps: Coral Server has the word for later
+        "agentRunning": isinstance(status, Running),
+    }
+    if not isinstance(status, Waiting) and status.start_time is not None:
+        shown["agentStartTime"] = iso_from_ms(status.start_time)
+    return shown
 
 
 def _threads(
@@ -154,7 +157,7 @@ def _threads(
         mine = latest
     wanted = {thread.thread_id for thread in mine if thread.state == "open"}
     found, whole = _latest_messages(entries, wanted) if wanted else ([], True)
-    views = [_view(view) for view in threads.with_messages(mine, reversed(found))]
+    views = [_thread(view) for view in threads.with_messages(mine, reversed(found))]
     if not whole:
         counts = threads.message_counts(stores, actor.session)
         there = sum(counts.get(thread, 0) for thread in wanted)
@@ -167,18 +170,33 @@ def _latest_threads(mine: list[ThreadRecord]) -> list[ThreadRecord]:
     shown = 0
     left = STATE_BYTES
     for view in reversed(threads.with_messages(mine[-STATE_THREADS:], [])):
-        left -= _size(_view(view))
+        left -= _size(_thread(view))
         if left < 0:
             break
         shown += 1
     return mine[len(mine) - shown :]
 
 
-def _view(thread: SessionThread) -> dict[str, Any]:
-    view = thread.to_wire()
-    if "summary" in view["state"]:
-        view["state"]["summary"] = _cut(view["state"]["summary"])
-    return view
+def _thread(thread: SessionThread) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "threadId": thread.id,
+        "threadName": thread.name,
+        "owningAgentName": thread.creator_name,
+        "participatingAgents": thread.participants,
+        "state": thread.state.state,
+    }
+    if isinstance(thread.state, ClosedThread):
+        return {**shown, "summary": _cut(thread.state.summary)}
+    return {**shown, "messages": [_message(message) for message in thread.messages]}
+
+
+def _message(message: SessionThreadMessage) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "messageText": _cut(message.text),
+        "sendingAgentName": message.sender_name,
+        "messageTimestamp": iso_from_ms(message.timestamp),
+    }
+    return {**shown, "mentionAgentNames": message.mention_names} if message.mention_names else shown
 
 
 def _cut(text: str) -> str:
@@ -191,7 +209,11 @@ def _cut(text: str) -> str:
 
 
 def _size(value: Any) -> int:
-    return len(json.dumps(value, ensure_ascii=False, indent=2).encode())
+    return len(_json(value).encode())
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _latest_messages(entries: Iterator[LogEntry], wanted: set[str]) -> tuple[list[LogEntry], bool]:
@@ -203,9 +225,7 @@ def _latest_messages(entries: Iterator[LogEntry], wanted: set[str]) -> tuple[lis
             return found, False
         if entry.event["type"] != "thread_message_sent" or entry.event["message"]["threadId"] not in wanted:
             continue
-        message = entry.event["message"]
-        message["text"] = _cut(message["text"])
-        left -= _size(message)
+        left -= _size(_message(SessionThreadMessage.model_validate(entry.event["message"])))
         if left <= 0:
             return found, False
         found.append(entry)
@@ -214,7 +234,7 @@ def _latest_messages(entries: Iterator[LogEntry], wanted: set[str]) -> tuple[lis
 
 def _block(value: Any) -> str:
     """Write a JSON block. A fence longer than any in it cannot be closed by what agents say."""
-    text = json.dumps(value, ensure_ascii=False, indent=2)
+    text = _json(value)
     fence = "```"
     while fence in text:
         fence += "`"

@@ -1,7 +1,7 @@
 """The tools of an agent: Coral's nine, as far as it has them, and the custom tools of its graph.
 
 A tool is a wire model that it takes, one that it answers, and a domain function. What is refused is a result with
-``isError`` and ``{"error"}``, so that a model can read it and do better; only an unknown tool is a protocol error.
+``isError`` and ``{"error"}``, so that a model can read it and do better.
 """
 
 import dataclasses
@@ -26,6 +26,13 @@ from chalicelib.wire.waits import PausedWait
 
 if TYPE_CHECKING:
     from chalicelib.stores import Stores
+
+
+class UnknownTool(ProtocolError):
+    """The agent has no tool of this name: an error of the protocol, or of the call, as the era has it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(INVALID_PARAMS, f"Unknown tool: {name[:64]}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -259,14 +266,14 @@ def call(
     hold_ms: int | None = None,
     request_id: protocol.Id = None,
 ) -> CallToolResult:
-    """Call a tool; raise `ProtocolError` when the agent has none of this name, `waits.Paused` with ``hold_ms`` only."""
+    """Call a tool; raise `UnknownTool` when the agent has none of this name, `waits.Paused` with ``hold_ms`` only."""
     tool = next((tool for tool in coral_tools_of(actor.agent) if tool.name == name), None)
     if tool is not None:
         at = Invocation(stores, actor, deadline_ms, hold_ms, request_id)
         return _result_of(lambda: tool.run(at, tool.takes.model_validate(arguments, by_alias=True, by_name=False)))
     custom = custom_tools.of(actor.agent).get(name)
     if custom is None:
-        raise ProtocolError(INVALID_PARAMS, f"Unknown tool: {name[:64]}")
+        raise UnknownTool(name)
     # Not at the top: most agents have no custom tool. The one call of an MCP request beside DynamoDB (rule 1).
     from chalicelib import services
     from chalicelib.reactions import custom_tools as outgoing

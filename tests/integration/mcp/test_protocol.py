@@ -40,7 +40,8 @@ def ask(here: World, message: Any, sent: dict[str, str] | None = None) -> tuple[
         ("2025-03-26", "2025-03-26"),
         ("2025-06-18", "2025-06-18"),
         ("2025-11-25", "2025-11-25"),
-        ("2024-11-05", "2025-11-25"),
+        ("2024-11-05", "2024-11-05"),
+        ("2024-10-07", "2025-11-25"),
         ("2026-07-28", "2025-11-25"),
         ("tomorrow", "2025-11-25"),
     ],
@@ -52,7 +53,8 @@ def test_initialize_agrees_on_a_version(here: World, asked: str, agreed: str) ->
     assert status == 200
     result = answer["result"]
     assert (result["protocolVersion"], result["serverInfo"]["name"]) == (agreed, "Coral Agent Server")
-    assert set(result["capabilities"]) == {"tools", "resources", "prompts", "logging"}
+    changed = {"listChanged": True}  # the lists change never: nothing that this promises fails to come
+    assert result["capabilities"] == {"tools": changed, "resources": changed, "prompts": changed, "logging": {}}
     assert "resultType" not in result
 
 
@@ -75,11 +77,11 @@ def test_notifications_and_answers_are_accepted_and_get_none(here: World) -> Non
         (b"[" * 100_000, 400, -32700),
         (b'{"jsonrpc":"2.0","id":1,"method":"ping","params":{"x":NaN}}', 400, -32700),
         (b"1" * 5_000, 400, -32700),
-        ({}, 400, -32600),
-        ("ping", 400, -32600),
         (b'{"jsonrpc":"2.0","id":1,"method":"ping","params":{"x":1e999}}', 400, -32700),
         (b'{"jsonrpc":"2.0","id":1,"method":"ping","method":"tools/list"}', 400, -32700),
         (b'[{"jsonrpc":"2.0","id":1,"method":"ping","params":{"x":{"y":1,"y":2}}}]', 400, -32700),
+        ({}, 400, -32600),
+        ("ping", 400, -32600),
         ({"jsonrpc": "1.0", "id": 1, "method": "ping"}, 400, -32600),
         ({"jsonrpc": "2.0", "id": None, "method": "ping"}, 400, -32600),
         ({"jsonrpc": "2.0", "id": 1.5, "method": "ping"}, 400, -32600),
@@ -91,11 +93,13 @@ def test_notifications_and_answers_are_accepted_and_get_none(here: World) -> Non
         (request("initialize", {}), 200, -32602),
         (request("tools/call", {}), 200, -32602),
         (request("tools/call", {"name": "coral_create_thread", "arguments": []}), 200, -32602),
-        (request("tools/call", {"name": "nope"}), 200, -32602),
         (request("tools/list", {"cursor": "x"}), 200, -32602),
         (request("logging/setLevel", {"level": "loud"}), 200, -32602),
         (request("resources/read", {"uri": "coral://nope"}), 200, -32002),
         (request("resources/read", {}), 200, -32602),
+        (request("resources/subscribe", {"uri": "coral://nope"}), 200, -32002),
+        (request("resources/unsubscribe", {"uri": "coral://nope"}), 200, -32002),
+        (request("resources/subscribe", {}), 200, -32602),
         (request("prompts/get", {"name": "nope"}), 200, -32602),
     ],
 )
@@ -104,13 +108,27 @@ def test_wrong_messages_of_the_2025_era(here: World, message: Any, status: int, 
     assert (found, answer["error"]["code"]) == (status, code)
 
 
+@pytest.mark.parametrize("version", ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"])
+def test_a_call_of_an_unknown_tool_is_a_result_that_names_it(here: World, version: str) -> None:
+    call = request("tools/call", {"name": "nope", "arguments": {}})
+    status, answer = ask(here, call, {"mcp-protocol-version": version})
+    assert (status, answer["result"]["isError"]) == (200, True)
+    assert "nope" in answer["result"]["content"][0]["text"]
+
+
+@pytest.mark.parametrize("method", ["resources/subscribe", "resources/unsubscribe"])
+@pytest.mark.parametrize("uri", ["coral://state", "coral://instruction"])
+def test_a_subscription_is_accepted(here: World, method: str, uri: str) -> None:
+    assert ask(here, request(method, {"uri": uri})) == (200, {"jsonrpc": "2.0", "id": 1, "result": {}})
+
+
 def test_a_byte_order_mark_is_read_over(here: World) -> None:
     answer = here.post("ann", b'\xef\xbb\xbf{"jsonrpc": "2.0", "id": 1, "method": "ping"}')
     assert (answer.status, json.loads(answer.body)["result"]) == (200, {})
 
 
 def test_an_unknown_version_in_the_header_is_refused(here: World) -> None:
-    status, answer = ask(here, request("ping"), {"mcp-protocol-version": "2024-11-05"})
+    status, answer = ask(here, request("ping"), {"mcp-protocol-version": "2024-10-07"})
     assert (status, answer["error"]["code"]) == (400, -32600)
 
 
@@ -151,6 +169,7 @@ def test_a_call_of_the_stateless_era(here: World) -> None:
         (modern("nope"), headers("nope"), 404, -32601),
         (modern("initialize"), headers("initialize"), 404, -32601),
         (modern("ping"), headers("ping"), 404, -32601),
+        (modern("resources/subscribe"), headers("resources/subscribe"), 404, -32601),
         (modern("subscriptions/listen"), headers("subscriptions/listen"), 404, -32601),
         (modern("resources/read", {"uri": "x:y"}), headers("resources/read", "x:y"), 400, -32602),
         ([modern("tools/list")], headers("tools/list"), 400, -32600),

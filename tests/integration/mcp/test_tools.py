@@ -173,7 +173,7 @@ def test_the_close_session_tool_is_there_only_with_its_plugin(here: World) -> No
     here.session("ann", session_id=session, plugins=["close_session_tool"])
     names = [tool["name"] for tool in here.rpc("ann", "tools/list")["result"]["tools"]]
     assert "coral_close_session" not in names
-    assert "error" in here.rpc("ann", "tools/call", {"name": "coral_close_session", "arguments": {"reason": "x"}})
+    assert "coral_close_session" in here.refusal("ann", "coral_close_session", reason="x")
     call = {"name": "coral_close_session", "arguments": {"reason": "done"}}
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
     answer = here.post("ann", body, secret=here.secret("ann", session))
