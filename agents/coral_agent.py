@@ -24,6 +24,8 @@ READ_TIMEOUT_S = 90
 # Pauses before a request is made again that was refused for now: the endpoint is at a limit, or its database is.
 PAUSES_S = (0.5, 1, 2, 4, 8, 15, 30)
 FOR_NOW = (429, 503)
+# What a secret is answered whose session is over, and one that was never given to anybody.
+OVER = (404, 401)
 
 
 class ToolRefused(Exception):
@@ -98,8 +100,8 @@ class Session:
         text = "\n".join(block.text for block in result.content if block.type == "text")
         structured = result.structured_content
         if result.is_error:
-            # A wait is refused when the session closes under it: this call ends then, with the secret that it needs.
-            await self._client.list_tools(cache_mode="bypass")
+            # A wait is refused when the session closes under it. This request is then, too, unlike a list of the tools.
+            await self._client.list_resources(cache_mode="bypass")
             raise ToolRefused(f"{tool}: {(structured or {}).get('error', text)}")
         return text if structured is None else structured
 
@@ -109,12 +111,12 @@ async def connect(url: str) -> AsyncIterator[Session]:
     """Connect to the MCP endpoint at `url` for as long as the context is open.
 
     Raises:
-        SessionEnded: The endpoint does not know the secret in its path (any more). Like every failure inside the
-            client's task groups it arrives in an exception group.
+        SessionEnded: The session of the secret in the path is over, or the endpoint does not know the secret. Like
+            every failure inside the client's task groups it arrives in an exception group.
     """
 
     async def check(response: httpx2.Response) -> None:
-        if response.status_code == 401:
+        if response.status_code in OVER:
             raise SessionEnded
 
     http = httpx2.AsyncClient(

@@ -7,7 +7,13 @@ from bench import memory
 
 def main(which: str) -> None:
     """Import ``atoll``, the MCP endpoint (``mcp``) or the ``floor`` and answer one request."""
-    memory.answer_from_memory({"GetItem": memory.get_item, "BatchGetItem": memory.batch_get_item})
+    memory.answer_from_memory(
+        {
+            "GetItem": memory.get_item,
+            "BatchGetItem": memory.batch_get_item,
+            "GetSecretValue": lambda _: {"SecretString": "key"},
+        }
+    )
     if which == "floor":
         from bench.floor import app
 

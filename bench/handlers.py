@@ -96,14 +96,16 @@ def _operation(recorded: recording.Recorded, side: str) -> Callable[[], None]:
     Endpoint._send = send  # type: ignore[attr-defined]  # private: the way to the network
     if side == "atoll":
         from app import app
-        from bench.scene import KEY
+        from bench.scene import AGENT_KEY, KEY
+        from chalicelib import services
         from chalicelib.domain import api_keys
         from chalicelib.store.api_keys import ApiKeyRecord
         from chalicelib.stores import current
 
         stores = current()
-        # The key is known, as it is in all requests but one a minute.
+        # The keys are known, as they are in all requests but one a minute.
         key = ApiKeyRecord(key_hash=api_keys.hash_of(KEY), name="bench", created_at_ms=0, namespaces=["*"])
+        services.current().agent_keys.known["AWSCURRENT"] = stores.clock.now_ms(), AGENT_KEY
         stores.known_keys[key.key_hash] = (stores.clock.now_ms() + 3_600_000, key)
         return lambda: recording.play(app, recorded)
     return lambda: _play_on_floor(recorded)

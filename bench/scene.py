@@ -21,6 +21,7 @@ from infra.local.cloudformation.templates import load
 
 ROOT = Path(__file__).parents[1]
 KEY = "bench"
+AGENT_KEY = "key"
 AGENT = """
 edition = 4
 [agent]
@@ -97,7 +98,7 @@ class Scene:
         """Give each agent its secret, as a launch does, and return the secrets by name."""
         secrets = {}
         for agent in self.services.agents.of_session(session_id):
-            secret = agent_secrets.mint("key", namespace, session_id, agent.name)
+            secret = agent_secrets.mint(AGENT_KEY, namespace, session_id, agent.name)
             self.services.agents.admit(session_id, agent.name, secret_hash=agent_secrets.hash_of(secret))
             self.services.agents.start(session_id, agent.name, task_arn="arn", now_ms=self.clock.now_ms())
             secrets[agent.name] = secret
@@ -157,6 +158,7 @@ def scene(dynamodb_url: str | None = None, **settings: Any) -> Iterator[Scene]:
         for resource in template["Resources"].values():
             if resource["Type"] == "AWS::DynamoDB::Table":
                 _make(services, resource["Properties"])
+        services.agent_keys.known["AWSCURRENT"] = services.clock.now_ms(), AGENT_KEY
         use(services)
         try:
             from chalicelib.domain import registry

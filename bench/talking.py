@@ -119,7 +119,7 @@ class Session:
         self.names = [f"agent-{number}" for number in range(agents)]
         now_ms = self.services.clock.now_ms()
         expires_at = now_ms // 1000 + 3600
-        key = "bench"
+        key = stack.services.secrets.get("agent-key")
         self.secrets = {name: agent_secrets.mint(key, NAMESPACE, self.id, name) for name in self.names}
         self.endpoints = {name: f"{stack.url}/mcp/v1/{secret}/mcp" for name, secret in self.secrets.items()}
         self.services.namespaces.create(NamespaceRecord(name=NAMESPACE, created_at_ms=now_ms))

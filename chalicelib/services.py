@@ -9,6 +9,7 @@ from chalicelib.stores import Stores
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from chalicelib.aws.agent_keys import AgentKeys
     from chalicelib.aws.bodies import Bodies
     from chalicelib.aws.bus import Bus
     from chalicelib.aws.dead_letters import DeadLetters
@@ -65,6 +66,19 @@ class Services(Stores):
         from chalicelib.aws.secrets import Secrets
 
         return Secrets(self.client("secretsmanager"), self.settings, self.clock)
+
+    @cached_property
+    def agent_keys(self) -> "AgentKeys":
+        """The keys that agents' secrets are derived from, in Secrets Manager."""
+        from chalicelib.aws.agent_keys import AgentKeys
+
+        return AgentKeys(self.client("secretsmanager"), self.settings, self.clock)
+
+    def minted(self, secret: str) -> bool:
+        """Return whether an agent's secret was derived from the deployment's key, or from the one before it."""
+        from chalicelib.domain import agent_secrets
+
+        return any(agent_secrets.is_minted(secret, key) for key in self.agent_keys.candidates())
 
     @cached_property
     def stage_urls(self) -> "StageUrls":

@@ -1,9 +1,11 @@
 """All that a request may use: the tables, the clock, the settings, each built when it is first used.
 
-Code that answers a request makes no AWS call but DynamoDB's (docs/architecture.md, "Layers"). `Stores` has no other
-service, so mypy refuses one in `domain`, `api` and `mcp`; reactions take `Services`, which adds them.
+Code that answers a request makes no AWS call but DynamoDB's (docs/architecture.md, "Layers"), and what `Stores.minted`
+needs: the deployment's key, once in a process. `Stores` has no other service, so mypy refuses one in `domain`, `api`
+and `mcp`; reactions take `Services`, which adds them.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Protocol
@@ -60,7 +62,7 @@ class TimedWatch:
         self._clock.sleep(max(0.0, min(delay_s, remaining_s)))
 
 
-class Stores:
+class Stores(ABC):
     """The tables of one stage, with its clock and its settings."""
 
     def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
@@ -81,6 +83,10 @@ class Stores:
             retries={"mode": "standard", "total_max_attempts": 5}, user_agent="Atoll", parameter_validation=False
         )
         return _session(known=service in SERVICES).create_client(service, config=config)
+
+    @abstractmethod
+    def minted(self, secret: str) -> bool:
+        """Return whether an agent's secret was made by this deployment, which only its key can tell."""
 
     def watch(self, session_id: str, cares: Callable[[dict[str, Any]], bool] | None = None) -> Watch:
         """Return the pause between two polls of a session.

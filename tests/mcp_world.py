@@ -27,6 +27,7 @@ from infra.local.cloudformation.templates import load
 
 NAMESPACE, SESSION = "ns", "11111111-2222-4333-8444-555555555555"
 NEVER_S = 1 << 40
+AGENT_KEY = "key"
 
 
 class World:
@@ -48,9 +49,9 @@ class World:
     @contextmanager
     def on(self, clock: Clock, **settings: Any) -> Iterator[None]:
         """Go by another clock and other settings for a while."""
-        usual, client = self.services, self.services.dynamodb
+        usual = self.services
         self.services = Services(Settings(stage="test", **settings), clock)
-        self.services.dynamodb = client
+        self.services.dynamodb, self.services.agent_keys = usual.dynamodb, usual.agent_keys
         try:
             yield
         finally:
@@ -107,7 +108,7 @@ class World:
 
     def secret(self, name: str, session_id: str = SESSION, namespace: str = NAMESPACE) -> str:
         """Return an agent's secret."""
-        return agent_secrets.mint("key", namespace, session_id, name)
+        return agent_secrets.mint(AGENT_KEY, namespace, session_id, name)
 
     def actor(self, name: str, session_id: str = SESSION) -> actors.Actor:
         """Return an agent as it is now."""
@@ -251,6 +252,7 @@ def world(clock: Clock | None = None, **settings: Any) -> Iterator[World]:
     ):
         environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
         services = Services(Settings(stage="test", **settings), clock)
+        services.client("secretsmanager").create_secret(Name="atoll-test/agent-key", SecretString=AGENT_KEY)
         for resource in ("NamespacesTable", "SessionsTable", "SessionItemsTable", "ApiKeysTable"):
             properties = template["Resources"][resource]["Properties"]
             services.dynamodb.create_table(

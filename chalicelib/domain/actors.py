@@ -27,6 +27,8 @@ class Beside(NamedTuple):
 
 ALONE = Beside()
 
+_NOT_VALID = "the agent secret is not valid"
+
 
 class Actor(NamedTuple):
     """An agent in its session, as both were when the request came, and what was read `Beside` them."""
@@ -53,19 +55,33 @@ class Actor(NamedTuple):
 
 
 def by_secret(stores: "Stores", secret: str, beside: Beside = ALONE) -> Actor:
-    """Return whom a secret proves; one DynamoDB call.
+    """Return whom a secret proves; one DynamoDB call, and none for a secret that was not made here.
 
     Raises `Unauthorized` for anything but the secret of an agent of an executed session. The message does
     not say which part was wrong.
     """
+    actor = once_proved(stores, secret, beside)
+    if actor is None or not may_act(actor, secret):
+        raise Unauthorized(_NOT_VALID)
+    return actor
+
+
+def once_proved(stores: "Stores", secret: str, beside: Beside = ALONE) -> Actor | None:
+    """Return whose secret this is, or was: whether it still may act is told by `may_act`.
+
+    ``None`` when agent or session are gone. Raises `Unauthorized` for a secret that was not made here; nothing is read
+    for that.
+    """
     identity = agent_secrets.parse(secret)
-    if identity is None:
-        raise Unauthorized("the agent secret is not valid")
+    if identity is None or not stores.minted(secret):
+        raise Unauthorized(_NOT_VALID)
     session, agent, thread, head = stores.reads.agent(*identity, beside.thread_id, head=beside.head)
-    valid = agent_secrets.matches(secret, agent.secret_hash if agent else None)
-    if not valid or session is None or agent is None or session.status != "executed":
-        raise Unauthorized("the agent secret is not valid")
-    return Actor(session, agent, thread, head)
+    return None if session is None or agent is None else Actor(session, agent, thread, head)
+
+
+def may_act(actor: Actor, secret: str) -> bool:
+    """Return whether a secret that was made here is still that of its agent, in a session that is executed."""
+    return actor.session.status == "executed" and agent_secrets.matches(secret, actor.agent.secret_hash)
 
 
 def by_name(stores: "Stores", namespace: str, session_id: str, name: str, thread_id: str | None = None) -> Actor:

@@ -1,7 +1,8 @@
 """The secret of one agent in one session: it names both and carries an HMAC.
 
 A secret is derived from the deployment's ``agent-key``, so that a repeated launch gives the agent the same one.
-Only its SHA-256 is stored (``AgentRecord.secret_hash``); closing a session or stopping an agent deletes it.
+Only its SHA-256 is stored (``AgentRecord.secret_hash``); closing a session or stopping an agent deletes it. Whether a
+secret was ever made here is told by the key alone (`is_minted`): a forged one is refused before anything is read.
 """
 
 import hashlib
@@ -46,6 +47,14 @@ def parse(secret: str) -> AgentIdentity | None:
     if not (isinstance(parts, list) and len(parts) == 3 and all(isinstance(part, str) and part for part in parts)):
         return None
     return AgentIdentity(*parts)
+
+
+def is_minted(secret: str, key: str) -> bool:
+    """Return whether a secret was derived from a key, in constant time for each identity; nothing is read for that."""
+    identity = parse(secret)
+    if identity is None:
+        return False
+    return hmac.compare_digest(mint(key, *identity).encode(), secret.encode("utf-8", "replace"))
 
 
 def hash_of(secret: str) -> str:

@@ -16,6 +16,7 @@ from chalicelib import telemetry
 from chalicelib.aws.errors import is_transient
 from chalicelib.domain import actors, errors, waits
 from chalicelib.mcp import envelope, methods, protocol, resumption, tools
+from chalicelib.mcp.methods import SessionOver
 from chalicelib.mcp.protocol import Message, ProtocolError
 from chalicelib.wire.base import RouteException
 
@@ -54,13 +55,15 @@ class Response:
 def handle(stores: "Stores", request: Request) -> Response:
     """Serve one request of an agent. Nothing that a client sent makes it raise.
 
-    A temporary failure of AWS is answered with 503 and ``Retry-After``; in a batch only the message that failed has an
-    error.
+    A secret that was not made here is a 401; one that was, of a session that is over, is a 404. A temporary failure of
+    AWS is answered with 503 and ``Retry-After``; in a batch only the message that failed has an error.
     """
     try:
         return _handle(stores, request)
     except errors.Unauthorized as error:
-        return _over(request) or _refusal(HTTPStatus.UNAUTHORIZED, str(error))
+        return _refusal(HTTPStatus.UNAUTHORIZED, str(error))
+    except SessionOver:
+        return _over(request)
     except Exception as error:
         if not is_transient(error):
             raise
@@ -69,21 +72,30 @@ def handle(stores: "Stores", request: Request) -> Response:
 
 
 def _handle(stores: "Stores", request: Request) -> Response:
-    actor = actors.by_secret(stores, request.secret, tools.read_beside(request.body))
+    actor = actors.once_proved(stores, request.secret, tools.read_beside(request.body))
+    if actor is None:
+        raise SessionOver
+    over = not actors.may_act(actor, request.secret)
+    if over and actor.session.status != "closing":
+        raise SessionOver
     if request.method == "DELETE":  # there is no session of the transport that could end
         return Response(200)
     with telemetry.about(namespace=actor.session.namespace, session=actor.session_id, agent=actor.name):
         if _comes_back(request):
-            return _resumed(stores, actor, request)
-        return _refused(request) or _answered(stores, actor, request)
+            return _over(request) if over else _resumed(stores, actor, request)
+        return _refused(request) or _answered(_Exchange(stores, actor, request.headers, closing=over), request)
 
 
-def _answered(stores: "Stores", actor: actors.Actor, request: Request) -> Response:
-    exchange = _Exchange(stores, actor, request.headers)
+def _answered(exchange: "_Exchange", request: Request) -> Response:
     try:
         status, answer = exchange.run(request.body)
     except waits.Paused as paused:
         return _events(resumption.later(exchange.request_id, paused))
+    return _response(request, status, answer)
+
+
+def _response(request: Request, status: HTTPStatus, answer: Any) -> Response:
+    """Return an answer in the type that its client accepts; an empty one for ``None``."""
     if answer is None:
         return Response(status)
     if status == HTTPStatus.OK and _accepted(request.headers.get("accept")) == resumption.EVENTS:
@@ -103,12 +115,20 @@ def _resumed(stores: "Stores", actor: actors.Actor, request: Request) -> Respons
         return _refusal(HTTPStatus.BAD_REQUEST, str(error))
 
 
-def _over(request: Request) -> Response | None:
-    """Return the end of a wait whose secret is not valid any more; ``None`` for any other request."""
+def _over(request: Request) -> Response:
+    """Return the answer to an agent whose session is over, or which was stopped.
+
+    A wait that its client comes back for ends. Anything else is a 404, which clients take for the end of their session;
+    with an error in the body, since without one some take it for an unknown method.
+    """
     try:
-        return _events(resumption.over(request.headers[resumption.LAST_EVENT_ID])) if _comes_back(request) else None
-    except ValueError:
-        return None
+        if _comes_back(request):
+            return _events(resumption.over(request.headers[resumption.LAST_EVENT_ID]))
+        request_id = protocol.id_of(protocol.parse(request.body)) if request.method == "POST" else None
+    except (ValueError, ProtocolError):
+        request_id = None
+    answer = ProtocolError(INVALID_REQUEST, "Session terminated: it is over, or this agent was stopped")
+    return Response(HTTPStatus.NOT_FOUND, {"Content-Type": _JSON}, protocol.encoded(answer.answer(request_id)))
 
 
 def _events(stream: bytes) -> Response:
@@ -120,7 +140,9 @@ def _refused(request: Request) -> Response | None:
     """Return the refusal of a request whose HTTP is not right for MCP."""
     if request.method != "POST":
         return _refusal(
-            HTTPStatus.METHOD_NOT_ALLOWED, "only POST: this server has no stream", {"Allow": "POST, DELETE"}
+            HTTPStatus.METHOD_NOT_ALLOWED,
+            "this is an endpoint of Streamable HTTP, which takes POST: there is no stream to GET, and no SSE transport",
+            {"Allow": "POST, DELETE"},
         )
     if _accepted(request.headers.get("accept")) is None:
         return _refusal(HTTPStatus.NOT_ACCEPTABLE, f"the client must accept {_JSON} or {resumption.EVENTS}")
@@ -135,13 +157,14 @@ def _refused(request: Request) -> Response | None:
 class _Exchange:
     """What one POST holds: a message, or a batch of them."""
 
-    def __init__(self, stores: "Stores", actor: actors.Actor, headers: Mapping[str, str]) -> None:
+    def __init__(self, stores: "Stores", actor: actors.Actor, headers: Mapping[str, str], *, closing: bool) -> None:
         self._stores = stores
         self._headers = headers
         self._in_batch = False
         #: Of a single request.
         self.request_id: protocol.Id = None
-        self._call = methods.Call(stores, actor, headers, stores.clock.now_ms() + stores.settings.mcp_wait_limit_ms)
+        deadline_ms = stores.clock.now_ms() + stores.settings.mcp_wait_limit_ms
+        self._call = methods.Call(stores, actor, headers, deadline_ms, closing=closing)
 
     def run(self, body: bytes) -> tuple[HTTPStatus, Any]:
         """Return the status and what is answered, ``None`` for a body that is left empty."""
@@ -194,7 +217,7 @@ class _Exchange:
             return protocol.answer_of(request_id, result, self._call.era)
         except ProtocolError as error:
             return error.answer(request_id)
-        except waits.Paused:
+        except (waits.Paused, SessionOver):
             raise
         except Exception as error:
             if is_transient(error) and not self._in_batch:

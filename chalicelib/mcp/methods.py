@@ -45,10 +45,27 @@ Params = Mapping[str, Any]
 _LASTING_MS = 3_600_000
 
 
+#: What is answered while a session is closing, to any of its agents. Clients list the tools after a call that may have
+#: closed the session, and it is that call which they would report as failed.
+_WHILE_CLOSING = {"initialize", "ping", "server/discover", "tools/list"}
+
+
+class SessionOver(Exception):
+    """The session is closing: of its agents only `_WHILE_CLOSING` is answered."""
+
+
 class Call:
     """Serves the requests of one POST."""
 
-    def __init__(self, stores: "Stores", actor: actors.Actor, headers: Mapping[str, str], deadline_ms: int) -> None:
+    def __init__(
+        self,
+        stores: "Stores",
+        actor: actors.Actor,
+        headers: Mapping[str, str],
+        deadline_ms: int,
+        *,
+        closing: bool = False,
+    ) -> None:
         self._stores = stores
         self._actor = actor
         self._headers = headers
@@ -60,7 +77,8 @@ class Call:
         self.hold_ms: int | None = None
         #: The id of the request that is served.
         self.request_id: Id = None
-        self._connected = actor.agent.connected_at_ms is not None
+        self._closing = closing
+        self._connected = closing or actor.agent.connected_at_ms is not None
 
     def connect(self) -> None:
         """Record the first request of an agent; a blocking agent waits for the other blocking agents."""
@@ -72,13 +90,21 @@ class Call:
 
     def take(self, notification: str, params: Params) -> None:
         """Take a notification: a cancelled request waits no longer, all others change nothing."""
+        if self._closing:
+            return
         self.connect()
         request_id = params.get("requestId")
         if notification == "notifications/cancelled" and isinstance(request_id, str | int):
             waits.cancel(self._stores, self._actor, request_id)
 
     def serve(self, method: str, params: Params) -> Result:
-        """Answer a request; raise `ProtocolError` when there is no such method or its parameters are wrong."""
+        """Answer a request.
+
+        Raises `ProtocolError` when there is no such method or its parameters are wrong, `SessionOver` for what a
+        closing session does not answer.
+        """
+        if self._closing and method not in _WHILE_CLOSING:
+            raise SessionOver
         handler = _METHODS[self.era].get(method)
         if handler is None:
             raise ProtocolError(METHOD_NOT_FOUND, f"Method not found: {method[:64]}")

@@ -170,6 +170,13 @@ class Secrets:
         return self._world.call("GetSecretValue", lambda: text)  # type: ignore[no-any-return]
 
 
+class AgentKeys:
+    """The key of `Secrets`, known to the process: reading it is not what a world is about."""
+
+    def candidates(self) -> Iterator[str]:
+        yield "the agent-key of these tests"
+
+
 class WorldServices(Services):
     """The handlers' services: clients are made once, since making one takes longer than a test."""
 
@@ -178,6 +185,7 @@ class WorldServices(Services):
         super().__init__(settings, WorldClock(world))
         self._emulator = emulator
         self.secrets = Secrets(world)  # type: ignore[assignment]
+        self.agent_keys = AgentKeys()  # type: ignore[assignment]
         self.http = Receiver(world)  # type: ignore[assignment]
 
     def client(self, service: str) -> Any:

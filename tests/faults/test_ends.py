@@ -164,12 +164,12 @@ def test_the_secrets_of_a_session_stop_working_when_its_end_is_answered(emulator
     witness.reasons = {"closed_by_user"}
     path = create(world, witness, two_agents(world, persistenceMode=HOLD))
     world.run_for(5_000)
-    hello = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"name": "tools/list"}}
+    hello = {"jsonrpc": "2.0", "id": 1, "method": "resources/list", "params": {"name": "resources/list"}}
     assert world.agent_request(world.secret_of("a"), hello)[0] == 200
-    witness.right_refusals = {("MCP", 401)}
+    witness.right_refusals = {("MCP", 404)}
     assert world.request("DELETE", path)[0] == 200
     # Nothing has reacted to it yet: no time has passed.
-    assert world.agent_request(world.secret_of("a"), hello)[0] == 401
+    assert world.agent_request(world.secret_of("a"), hello)[0] == 404
     assert not witness.broken()
 
 

@@ -157,7 +157,8 @@ class StandIn:
             if scope["type"] == "http" and self.busy:
                 await JSONResponse({"message": "busy"}, self.busy.pop(), {"Retry-After": "1"})(scope, receive, send)
             elif scope["type"] == "http" and self.ended:
-                await JSONResponse({"message": "unknown agent secret"}, 401)(scope, receive, send)
+                error = {"code": -32600, "message": "Session terminated"}
+                await JSONResponse({"jsonrpc": "2.0", "id": 0, "error": error}, 404)(scope, receive, send)
             else:
                 await app(scope, receive, send)
 
