@@ -15,7 +15,7 @@ from mcp_types import INVALID_REQUEST
 from chalicelib import telemetry
 from chalicelib.aws.errors import is_transient
 from chalicelib.domain import actors, errors, waits
-from chalicelib.mcp import envelope, methods, protocol, resumption, tools
+from chalicelib.mcp import busy, envelope, methods, protocol, resumption, tools
 from chalicelib.mcp.methods import SessionOver
 from chalicelib.mcp.protocol import Message, ProtocolError
 from chalicelib.wire.base import RouteException
@@ -56,7 +56,7 @@ def handle(stores: "Stores", request: Request) -> Response:
     """Serve one request of an agent. Nothing that a client sent makes it raise.
 
     A secret that was not made here is a 401; one that was, of a session that is over, is a 404. A temporary failure of
-    AWS is answered with 503 and ``Retry-After``; in a batch only the message that failed has an error.
+    AWS is answered as `busy` says; in a batch only the message that failed has an error.
     """
     try:
         return _handle(stores, request)
@@ -68,7 +68,7 @@ def handle(stores: "Stores", request: Request) -> Response:
         if not is_transient(error):
             raise
         logger.warning("AWS is busy: %s", type(error).__name__)
-        return _refusal(HTTPStatus.SERVICE_UNAVAILABLE, "Atoll is busy: try again shortly", {"Retry-After": "1"})
+        return _busy(request)
 
 
 def _handle(stores: "Stores", request: Request) -> Response:
@@ -101,6 +101,24 @@ def _response(request: Request, status: HTTPStatus, answer: Any) -> Response:
     if status == HTTPStatus.OK and _accepted(request.headers.get("accept")) == resumption.EVENTS:
         return _events(resumption.message(answer))
     return Response(status, {"Content-Type": _JSON}, protocol.encoded(answer))
+
+
+def _busy(request: Request) -> Response:
+    """Return the answer to a request that cannot be served now."""
+    later = {"Retry-After": str(busy.RETRY_AFTER_S)}
+    if _comes_back(request):
+        try:
+            return _events(resumption.again(request.headers[resumption.LAST_EVENT_ID], busy.RETRY_AFTER_S * 1000))
+        except ValueError as error:
+            return _refusal(HTTPStatus.BAD_REQUEST, str(error))
+    if request.method != "POST":
+        return _refusal(HTTPStatus.SERVICE_UNAVAILABLE, busy.TEXT, later)
+    if refused := _refused(request):
+        return refused
+    response = _response(request, *busy.answer_to_body(request.body, request.headers, at_most=MAX_BATCH))
+    if response.status != HTTPStatus.SERVICE_UNAVAILABLE:
+        return response
+    return dataclasses.replace(response, headers={**response.headers, **later})
 
 
 def _comes_back(request: Request) -> bool:
@@ -220,8 +238,10 @@ class _Exchange:
         except (waits.Paused, SessionOver):
             raise
         except Exception as error:
-            if is_transient(error) and not self._in_batch:
-                raise
+            if is_transient(error):
+                if not self._in_batch:
+                    raise
+                return busy.answer_to(message)
             # The outermost edge: the error is logged, without the agent's content.
             logger.exception("an MCP request failed")
             return protocol.internal_error(request_id)

@@ -49,7 +49,17 @@ def later(request_id: protocol.Id, paused: Paused) -> bytes:
     """Return the stream that asks a client to come back."""
     event = _Event(request_id=request_id, wait=paused.wait)
     event_id = base64url.encoded(event.model_dump_json(by_alias=True).encode())
-    return f"id: {event_id}\nretry: {paused.rest_ms}\ndata:\n\n".encode()
+    return _come_back(event_id, paused.rest_ms)
+
+
+def _come_back(event_id: str, rest_ms: int) -> bytes:
+    return f"id: {event_id}\nretry: {rest_ms}\ndata:\n\n".encode()
+
+
+def again(event_id: str, rest_ms: int) -> bytes:
+    """Return the stream that asks a client to come back with the same id; raise ``ValueError`` as `answer` does."""
+    _read(event_id)
+    return _come_back(event_id, rest_ms)
 
 
 def answer(stores: "Stores", actor: Actor, event_id: str) -> bytes:

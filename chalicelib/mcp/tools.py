@@ -284,7 +284,7 @@ def call(
         structured = custom_tools.structured(custom, text)
     except errors.AtollError as error:
         # Clients check structured content against the tool's own schema, an error's too.
-        return refused(str(error)) if custom.promises is None else _error(str(error))
+        return refused(str(error), structured=custom.promises is None)
     return CallToolResult(content=[TextContent(text=text)], structured_content=structured)
 
 
@@ -293,14 +293,16 @@ def resume(stores: "Stores", actor: Actor, paused: PausedWait) -> CallToolResult
     return _result_of(lambda: _waited(waits.resume(stores, actor, paused)))
 
 
-def refused(message: str) -> CallToolResult:
+def refused(message: str, *, structured: bool = True) -> CallToolResult:
     """Return the result of a call that cannot be honoured."""
     error = {"error": message}
-    return CallToolResult(content=[TextContent(text=_json(error))], structured_content=error, is_error=True)
+    content = [TextContent(text=_json(error))]
+    return CallToolResult(content=content, structured_content=error if structured else None, is_error=True)
 
 
-def _error(message: str) -> CallToolResult:
-    return CallToolResult(content=[TextContent(text=_json({"error": message}))], is_error=True)
+def not_now(name: str, message: str) -> CallToolResult:
+    """Return the result of a call that may succeed later, whoever makes it: a custom tool's schema is not known yet."""
+    return refused(message, structured=any(tool.name == name for tool in CORAL_TOOLS))
 
 
 def _result_of(run: Callable[[], WireModel | _Advised]) -> CallToolResult:

@@ -28,6 +28,7 @@ from moto.dynamodb.models import dynamodb_backends
 
 from chalicelib.aws.http import Answer
 from chalicelib.clock import Clock
+from chalicelib.mcp import busy
 from chalicelib.services import Services, use
 from chalicelib.settings import Settings
 from infra.local.background import Background
@@ -582,7 +583,7 @@ class World:
     # What an agent does
 
     def agent_request(self, secret: str, body: Any) -> tuple[int, Any]:
-        """Make one MCP request through the Function URL, and again for as long as the answer is a 5xx."""
+        """Make one MCP request through the Function URL, and again as long as it is answered so that it is to be."""
         event = {
             "rawPath": f"/mcp/v1/{secret}/mcp",
             "requestContext": {"http": {"method": "POST"}},
@@ -596,7 +597,7 @@ class World:
                 answer = {"statusCode": 502, "headers": {}, "body": "{}"}
             status = answer["statusCode"]
             self.answers.append(("MCP", body["params"]["name"], status, answer["headers"].get("Retry-After")))
-            if status < 500:
+            if status < 500 and busy.TEXT not in answer["body"]:
                 break
             self.run_for(1_000)
         return status, json.loads(answer["body"])

@@ -5,7 +5,8 @@ import json
 from typing import Any
 
 import pytest
-from mcp import Client
+from botocore.exceptions import ClientError
+from mcp import Client, MCPError
 
 from chalicelib.clock import Clock
 from tests.mcp_http import serving
@@ -78,3 +79,41 @@ def test_a_client_that_may_choose_takes_the_newest_version(here: World) -> None:
     with serving(here) as url:
         assert asyncio.run(version(url, "auto")) == "2026-07-28"
         assert asyncio.run(version(url, "legacy")) == "2025-11-25"
+
+
+@pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
+def test_a_client_that_closed_the_session_is_told_so_by_its_next_call(here: World, mode: str) -> None:
+    other = "22222222-2222-4333-8444-555555555555"
+    here.session("ann", session_id=other, plugins=["close_session_tool"])
+
+    async def end(url: str) -> tuple[int, str]:
+        async with Client(f"{url}/mcp/v1/{here.secret('ann', other)}/mcp", mode=mode) as client:
+            await call(client, "coral_close_session", reason="done")
+            tools = (await client.list_tools(cache_mode="bypass")).tools
+            with pytest.raises(MCPError) as refused:
+                await client.call_tool("coral_create_thread", {"threadName": "late", "participantNames": []})
+            return len(tools), str(refused.value)
+
+    with serving(here) as url:
+        assert asyncio.run(end(url)) == (9, "Session terminated: it is over, or this agent was stopped")
+
+
+@pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
+def test_a_client_outlives_a_moment_in_which_its_calls_cannot_be_served(here: World, mode: str) -> None:
+    def refuse(name: str, params: dict[str, Any]) -> None:
+        raise ClientError({"Error": {"Code": "ThrottlingException", "Message": ""}}, name)
+
+    async def try_again(url: str) -> str:
+        async with Client(f"{url}/mcp/v1/{here.secret('ann')}/mcp", mode=mode) as client:
+            usual, here.before_call = here.before_call, refuse
+            try:
+                result = await client.call_tool("coral_create_thread", {"threadName": "t", "participantNames": []})
+                said = str(result.structured_content)
+            except MCPError as error:
+                said = str(error)
+            here.before_call = usual
+            await call(client, "coral_create_thread", threadName="t", participantNames=[])
+            return said
+
+    with serving(here) as url:
+        assert "try again in 1 s" in asyncio.run(try_again(url))

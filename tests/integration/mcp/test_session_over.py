@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from chalicelib.domain import agent_secrets
 from chalicelib.mcp.endpoint import Request, Response, handle
@@ -109,3 +110,19 @@ def test_a_rotation_of_the_key_affects_no_agent_that_runs(here: World) -> None:
     finally:
         secrets.put_secret_value(SecretId="atoll-test/agent-key", SecretString=AGENT_KEY)
         del here.services.agent_keys
+
+
+def test_an_agent_is_asked_to_try_again_while_the_key_cannot_be_read(here: World) -> None:
+    class Busy:
+        def get_secret_value(self, **_: Any) -> None:
+            raise ClientError({"Error": {"Code": "ThrottlingException", "Message": ""}}, "GetSecretValue")
+
+    keys = here.services.agent_keys
+    usual, keys._client = keys._client, Busy()  # type: ignore[assignment]
+    try:
+        assert here.post("ann", message("ping")).status == 200  # by the key that is known
+        keys.known.clear()
+        found = json.loads(here.post("ann", message("ping")).body)
+        assert "try again" in found["error"]["message"]
+    finally:
+        keys._client = usual
