@@ -16,6 +16,7 @@ from chalicelib.services import current
 lambdas = Blueprint(__name__)
 
 _PATH = re.compile(r"/mcp/v1/([^/]+)/mcp/?")
+_NOT_FOUND = '{"message":"Not found: an agent\'s endpoint is /mcp/v1/<secret>/mcp, over Streamable HTTP"}'
 
 if os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "").endswith("-mcp"):
     # This is the function that needs them: load the protocol's models while the sandbox starts, when the CPU is full.
@@ -29,7 +30,7 @@ def mcp(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
     matched = _PATH.fullmatch(event["rawPath"])
     if matched is None:
-        return {"statusCode": 404, "headers": {"Content-Type": "application/json"}, "body": '{"message":"Not found"}'}
+        return {"statusCode": 404, "headers": {"Content-Type": "application/json"}, "body": _NOT_FOUND}
     body = event.get("body") or ""
     request = endpoint.Request(
         method=event["requestContext"]["http"]["method"],
