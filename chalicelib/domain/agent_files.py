@@ -1,7 +1,9 @@
 """Reading ``coral-agent.toml``: the file that says what an agent is, how it runs and which options it has."""
 
 import base64
+import itertools
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,12 @@ FILE = "coral-agent.toml"
 #: Largest definition of one agent as it is stored: an item of DynamoDB has at most 400 KB, its key and names included.
 MAX_DEFINITION_BYTES = 380_000
 
+#: Longest ``coral-agent.toml`` that is read from a folder, in bytes: comments take no place where it is stored.
+MAX_FILE_BYTES = 1024 * 1024
+
+#: How many of the files that it refers to are watched for changes.
+MOST_REFERRED = 1_000
+
 #: What a reference of the type ``constant`` may name: Coral's names, and Atoll's own texts for the prompts.
 CONSTANTS = {
     "CORAL_INSTRUCTION_RESOURCE_URI": "coral://instruction",
@@ -41,15 +49,36 @@ CONSTANTS = {
 }
 
 
+def read(folder: Path) -> str:
+    """Return the text of the ``coral-agent.toml`` in a folder.
+
+    Raises `BadRequest` for what is no text in UTF-8, `TooLarge`, and ``OSError`` when it cannot be read.
+    """
+    with (folder / FILE).open("rb") as file:
+        content = file.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise errors.TooLarge(f"{FILE} has more than {MAX_FILE_BYTES} bytes")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise errors.BadRequest(f"{FILE} is not UTF-8: {error}") from error
+
+
+def referred_files(toml_text: str, folder: Path) -> list[Path]:
+    """Return the files that a ``coral-agent.toml`` refers to, `MOST_REFERRED` at most; none when it is not TOML."""
+    try:
+        document = _loaded(toml_text)
+    except errors.BadRequest:
+        return []
+    return [folder / path for path in itertools.islice(dict.fromkeys(_referred_paths(document)), MOST_REFERRED)]
+
+
 def parse(toml_text: str, folder: Path | None = None) -> RegistryAgent:
     """Read the text of a ``coral-agent.toml``; values kept in files are read from its folder.
 
     Raises `BadRequest` naming the key, and the value's length and limit where that is the fault.
     """
-    try:
-        document = tomllib.loads(toml_text.removeprefix("\ufeff"))
-    except (ValueError, RecursionError) as error:
-        raise errors.BadRequest(f"{FILE} is not TOML: {error}") from error
+    document = _loaded(toml_text)
     try:
         file = AgentFile.model_validate(_resolved(document, folder))
     except ValidationError as error:
@@ -75,6 +104,21 @@ def parse(toml_text: str, folder: Path | None = None) -> RegistryAgent:
         if file.marketplace
         else None,
     )
+
+
+def _loaded(toml_text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(toml_text.removeprefix("\ufeff"))
+    except (ValueError, RecursionError) as error:
+        raise errors.BadRequest(f"{FILE} is not TOML: {error}") from error
+
+
+def _referred_paths(value: Any) -> Iterator[str]:
+    if isinstance(value, dict) and value.get("type") == "file" and isinstance(value.get("path"), str):
+        yield value["path"]
+    elif isinstance(value, dict | list):
+        for entry in value.values() if isinstance(value, dict) else value:
+            yield from _referred_paths(entry)
 
 
 def _check_display(option: str, display: AgentOptionDisplay | None) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chalicelib.domain import errors
-from chalicelib.domain.agent_files import FILE, MAX_DEFINITION_BYTES, parse
+from chalicelib.domain.agent_files import FILE, MAX_DEFINITION_BYTES, parse, read
 from chalicelib.store.registry import RegistryAgentRecord
 from chalicelib.wire.identifiers import LocalSource, RegistryAgentIdentifier, RuntimeId
 from chalicelib.wire.registry import (
@@ -34,7 +34,7 @@ def register_local(stores: "Stores", folder: Path) -> RegistryAgentRecord:
     Raises `BadRequest` for a file that breaks a rule, ``OSError`` for one that cannot be read.
     """
     folder = folder.resolve()
-    return _register(stores, parse((folder / FILE).read_text("utf-8"), folder), base_path=str(folder))
+    return _register(stores, parse(read(folder), folder), base_path=str(folder))
 
 
 def put(
@@ -131,7 +131,8 @@ def runtime_of(stores: "Stores", agent: RegistryAgent, runtime: RuntimeId) -> Do
     return wanted
 
 
-def _register(stores: "Stores", agent: RegistryAgent, *, base_path: str | None) -> RegistryAgentRecord:
+def record_of(stores: "Stores", agent: RegistryAgent, *, base_path: str | None) -> RegistryAgentRecord:
+    """Return what is stored of an agent; raise `BadRequest` for one that this stage cannot run, or `TooLarge`."""
     identifier = agent.info.identifier
     if not agent.runtimes.docker and not _is_local(stores):
         raise errors.BadRequest(
@@ -145,7 +146,7 @@ def _register(stores: "Stores", agent: RegistryAgent, *, base_path: str | None) 
             f"agent {identifier.name} {identifier.version} takes {size} bytes as it is stored: "
             f"at most {MAX_DEFINITION_BYTES} are taken"
         )
-    record = RegistryAgentRecord(
+    return RegistryAgentRecord(
         name=identifier.name,
         version=identifier.version,
         agent=text,
@@ -153,6 +154,10 @@ def _register(stores: "Stores", agent: RegistryAgent, *, base_path: str | None) 
         registered_at_ms=stores.clock.now_ms(),
         base_path=base_path,
     )
+
+
+def _register(stores: "Stores", agent: RegistryAgent, *, base_path: str | None) -> RegistryAgentRecord:
+    record = record_of(stores, agent, base_path=base_path)
     stores.registry.register(record)
     return record
 

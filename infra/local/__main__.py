@@ -21,12 +21,6 @@ PORT = 5555
 MAX_PORT = 65_535
 
 
-def agent_folders(listed: str) -> list[Path]:
-    """Return the folders of the example agents and of those that are listed, with ``:`` between them."""
-    examples = sorted(file.parent for file in ROOT.glob("agents/*/coral-agent.toml"))
-    return [*examples, *(Path(folder).expanduser().resolve() for folder in listed.split(":") if folder)]
-
-
 def main() -> int:
     """Serve until Ctrl-C or SIGTERM; return the exit code."""
     console = Console()
@@ -40,8 +34,8 @@ def main() -> int:
     signal.signal(signal.SIGINT, on_signal)
     signal.signal(signal.SIGTERM, on_signal)
     # The banner can wait for what takes longest to import, but a signal cannot.
-    from chalicelib.domain.errors import AtollError
-    from infra.local.console import show_agent_line
+    from infra.local.agent_patterns import HOME_PATTERNS, fault_of, patterns_of
+    from infra.local.console import show_agent_line, show_notice
     from infra.local.stack import LocalStack
 
     given_port = os.environ.get("PORT") or str(PORT)
@@ -49,12 +43,19 @@ def main() -> int:
         console.print(Text(f"PORT is {given_port!r}: a port is a number from 0 to {MAX_PORT}.", style="bold red"))
         return 1
     port = int(given_port)
+    try:
+        given_patterns = patterns_of(os.environ.get("AGENTS", ""))
+    except ValueError as error:
+        console.print(Text(f"AGENTS: {error}.", style="bold red"))
+        return 1
     given_secret = os.environ.get("ATOLL_WEBHOOK_SECRET") or None
     stack = LocalStack(
         port=port,
         api_key=os.environ.get("ATOLL_API_KEY") or "dev",
         webhook_secret=given_secret,
         custom_tool_secret=os.environ.get("ATOLL_CUSTOM_TOOL_SECRET") or None,
+        agent_patterns=[*given_patterns, f"{ROOT}/agents/*", *patterns_of(":".join(HOME_PATTERNS))],
+        on_notice=lambda line, is_fault: show_notice(console, line, is_fault),
         on_output=lambda agent, line: show_agent_line(console, agent, line),
     )
     try:
@@ -65,11 +66,8 @@ def main() -> int:
         )
         return 1
     try:
-        for folder in agent_folders(os.environ.get("AGENTS", "")):
-            try:
-                stack.register(folder)
-            except (AtollError, OSError) as error:
-                console.print(Text(f"{folder} is left out: {error}", style="yellow"))
+        for fault in filter(None, map(fault_of, given_patterns)):
+            console.print(Text(f"AGENTS: {fault}. It is registered once it is there.", style="bold red"))
         console.print(_banner(stack.url, stack.key, None if given_secret else stack.webhook_secret, stack.agents))
         stop.wait()
         console.print(Text("Stopping; agents end first.", style="dim"))

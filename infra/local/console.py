@@ -22,3 +22,9 @@ def agent_line(agent: str, line: str) -> Text:
 def show_agent_line(console: Console, agent: str, line: str) -> None:
     """Print a line of an agent's output."""
     console.print(agent_line(agent, line), soft_wrap=True, highlight=False)
+
+
+def show_notice(console: Console, line: str, is_fault: bool) -> None:
+    """Print what is to be told of the agents in watched folders."""
+    text = Text(_CONTROL.sub("", line), style="yellow" if is_fault else "dim")
+    console.print(text, soft_wrap=True, highlight=False)

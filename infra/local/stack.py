@@ -5,7 +5,7 @@ import json
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from chalice.app import Chalice
 
@@ -25,6 +25,9 @@ from infra.local.logs.ring import Ring
 from infra.local.services import LocalServices
 from infra.local.step_functions.service import StepFunctions
 from infra.local.waiting import Watches
+
+if TYPE_CHECKING:
+    from infra.local.agent_folders import AgentFolders
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
 
@@ -48,8 +51,6 @@ class LocalStack:
         The services of the handlers.
     ring : infra.local.logs.ring.Ring
         The latest lines of agents and sessions, to be read and followed.
-    agents : list of (str, str)
-        Names and versions of the agents that were registered.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class LocalStack:
         port: int = 0,
         host: str = "127.0.0.1",
         agents: Iterable[Path | str] = (),
+        agent_patterns: Iterable[str] = (),
         api_key: str = "dev",
         webhook_secret: str | None = None,
         custom_tool_secret: str | None = None,
@@ -66,6 +68,7 @@ class LocalStack:
         functions: Mapping[str, Handler] | None = None,
         on_event: Callable[[Event], None] | None = None,
         on_output: Callable[[str, str], None] | None = None,
+        on_notice: Callable[[str, bool], None] | None = None,
     ) -> None:
         """
         Parameters
@@ -74,6 +77,8 @@ class LocalStack:
             Where to serve; 0 takes a free one.
         agents
             Folders with a ``coral-agent.toml``.
+        agent_patterns
+            Patterns of folders that are watched: agents are registered, changed and removed as their files are.
         settings
             Fields of ``Settings`` that differ from the environment's and the local stack's own.
         app
@@ -84,19 +89,24 @@ class LocalStack:
             Sees each event that is put on any bus (those of ECS on the default bus too), in EventBridge's envelope.
         on_output
             Sees each line that an agent writes, with its secrets hidden: its name, the line.
+        on_notice
+            Sees what is to be told of the agents in watched folders: a line, and whether it is of a fault.
         """
         self._port = port
         self._host = host
-        self._agent_folders = [Path(folder) for folder in agents]
+        self._agents = [Path(folder) for folder in agents]
+        self._agent_patterns = list(agent_patterns)
         self._given_settings = dict(settings or {})
         self._app = app
         self._given_functions = dict(functions or {})
         self._on_event = on_event
         self._on_output = on_output
+        self._on_notice = on_notice
         self.key = api_key
         self.webhook_secret = webhook_secret or secrets.token_urlsafe(32)
         self.custom_tool_secret = custom_tool_secret or self.webhook_secret
-        self.agents: list[tuple[str, str]] = []
+        self._registered: list[tuple[str, str]] = []
+        self._agent_folders: AgentFolders | None = None
         self._undo = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -117,6 +127,11 @@ class LocalStack:
     def stop(self) -> None:
         """End every agent, every thread and the embedded AWS."""
         self._undo.close()
+
+    @property
+    def agents(self) -> list[tuple[str, str]]:
+        """Names and versions of the agents that were registered from folders."""
+        return [*self._registered, *(self._agent_folders.agents if self._agent_folders else ())]
 
     @property
     def machines(self) -> StepFunctions:
@@ -176,10 +191,22 @@ class LocalStack:
             from chalicelib.domain import api_keys
 
             api_keys.put(self.services, self.key, "local")
-        for folder in self._agent_folders:
+        # Before anything is answered: the first request may ask for any of these agents.
+        for folder in self._agents:
             self.register(folder)
+        if self._agent_patterns:
+            self._follow_agent_folders()
         api_keys_table = self.services.settings.table("api-keys")
         gateway.serve(app, keys.endpoint(self.services.dynamodb, api_keys_table, self.key))
+
+    def _follow_agent_folders(self) -> None:
+        # Tests and the demo have no use for it, and do without the import.
+        from infra.local.agent_folders import AgentFolders
+
+        self._agent_folders = AgentFolders(self.services, self._agent_patterns, self._on_notice or _ignore)
+        self._agent_folders.scan()
+        self._undo.callback(self._agent_folders.stop)
+        self._agent_folders.start()
 
     def _follow(self, service: str, client: Any) -> None:
         if service == "dynamodb":
@@ -216,7 +243,7 @@ class LocalStack:
         from chalicelib.domain.registry import register_local
 
         agent = register_local(self.services, Path(folder))
-        self.agents.append((agent.name, agent.version))
+        self._registered.append((agent.name, agent.version))
 
 
 def _ignore(*_: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -261,6 +262,48 @@ def test_puppet_stays_until_it_is_ended_and_then_is_gone_at_once(session: StandI
     assert puppet.exit_status() == 0
     assert time.monotonic() - began < 0.5
     assert session.calls == []
+
+
+def test_socket_prints_its_environment_and_stays_until_it_is_ended(session: StandIn, start: Start) -> None:
+    session.ended = True  # it does not ask
+    agent = start("socket", name="ann", ENVIRONMENT_FORMAT="JETBRAINS", CORAL_AGENT_SECRET="s3cret", HOME="/root")
+    until(lambda: agent.lines, "it prints nothing")
+    url = session.connection_url("ann")
+    assert agent.lines == [f"CORAL_CONNECTION_URL={url};CORAL_AGENT_ID=ann;CORAL_AGENT_SECRET=s3cret"]
+    assert agent.process.poll() is None
+    began = time.monotonic()
+    agent.process.send_signal(signal.SIGTERM)
+    assert agent.exit_status() == 0
+    assert time.monotonic() - began < 0.5
+
+
+@pytest.mark.parametrize(
+    ("prompt", "printed"),
+    [
+        ("be kind", ";CORAL_PROMPT_SYSTEM=be kind"),
+        ("a;b", r';CORAL_PROMPT_SYSTEM="a\;b"'),
+        (r'"a\b"', r';CORAL_PROMPT_SYSTEM="\"a\\b\""'),
+        ('{"a": 1}', ';CORAL_PROMPT_SYSTEM={"a": 1}'),
+        ("two\nlines", ""),
+    ],
+)
+def test_socket_quotes_what_would_end_a_value(session: StandIn, start: Start, prompt: str, printed: str) -> None:
+    agent = start("socket", CORAL_PROMPT_SYSTEM=prompt)
+    until(lambda: len(agent.lines) == (1 if printed else 2), "it prints nothing")
+    assert agent.lines[0].endswith(f";CORAL_AGENT_ID=socket{printed}")
+    assert agent.lines[1:] == ([] if printed else ["left out, having several lines: CORAL_PROMPT_SYSTEM"])
+
+
+def test_a_copy_of_socket_prints_the_options_that_its_file_has(
+    session: StandIn, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = shutil.copytree(AGENTS / "socket", tmp_path / "mine")
+    with (copy / "coral-agent.toml").open("a") as file:
+        file.write('[options.TOPIC]\ntype = "string"\n')
+    monkeypatch.setattr(sys.modules[__name__], "AGENTS", tmp_path)
+    agent = start("mine", TOPIC="tides", OTHER="x")
+    until(lambda: agent.lines, "it prints nothing")
+    assert agent.lines == [f"TOPIC=tides;CORAL_CONNECTION_URL={session.connection_url('mine')};CORAL_AGENT_ID=mine"]
 
 
 @pytest.mark.parametrize("kind", ["echo", "puppet"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import collections
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,7 +89,7 @@ def is_connected(state: dict[str, Any]) -> bool:
 @pytest.fixture(scope="module")
 def sessions() -> Iterator[Sessions]:
     output: list[tuple[str, str]] = []
-    folders = [AGENTS / kind for kind in ("echo", "seed", "tool", "puppet")]
+    folders = [AGENTS / kind for kind in ("echo", "seed", "tool", "puppet", "socket")]
     with LocalStack(agents=folders, on_output=lambda name, line: output.append((name, line))) as stack:
         yield Sessions(stack, output)
 
@@ -131,6 +133,35 @@ def test_a_tool_that_closes_the_session_ends_a_puppet(sessions: Sessions) -> Non
     )
     closer["plugins"] = [{"type": "close_session_tool"}]
     sessions.until_over(sessions.create([closer, agent("puppet", "puppet")]))
+
+
+def test_a_process_takes_the_place_that_a_socket_holds(sessions: Sessions) -> None:
+    session_id = sessions.create([agent("place", "socket")])
+
+    def printed() -> list[str]:
+        return [line for name, line in list(sessions.output) if name == "place"]
+
+    sessions.until(session_id, lambda _: len(printed()) == 2, "it does not print two lines")
+    assert not is_connected(sessions.state(session_id))
+    # The terminal hides secrets: the whole line is in a file, for the user of this machine alone.
+    assert "CORAL_AGENT_SECRET=***;" in printed()[0]
+    file = Path(printed()[1].removeprefix("as it is, with the secret: "))
+    assert file.stat().st_mode & 0o777 == 0o600
+    variables = dict(pair.split("=", 1) for pair in file.read_text().rstrip().split(";"))
+    assert sorted(variables) == [
+        "CORAL_AGENT_ID",
+        "CORAL_AGENT_SECRET",
+        "CORAL_API_URL",
+        "CORAL_CONNECTION_URL",
+        "CORAL_RUNTIME_ID",
+        "CORAL_SESSION_ID",
+    ]
+    with subprocess.Popen([sys.executable, "run.py", "puppet"], cwd=AGENTS, env=variables) as process:
+        sessions.until(session_id, is_connected, "it does not take the place")
+        process.terminate()
+    sessions.close(session_id)
+    sessions.until_over(session_id)
+    assert not file.exists()
 
 
 def test_closing_a_session_ends_agents_that_wait_and_agents_that_do_nothing(sessions: Sessions) -> None:
