@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PYTEST := $(PY) -m pytest -n 2 --dist loadgroup
 
-.PHONY: run demo test unit coverage mutants lint typecheck fmt bench help clean
+.PHONY: run demo test unit clients coverage mutants lint typecheck fmt bench help clean
 .DEFAULT_GOAL := run
 
 $(VENV)/.installed: requirements.txt requirements-dev.txt
@@ -24,6 +24,9 @@ test: lint ## everything CI checks
 
 unit: $(VENV)/.installed ## the unit tests, with fewer examples each: run it after every change
 	HYPOTHESIS_PROFILE=quick $(PYTEST) tests/unit
+
+clients: $(VENV)/.installed ## agents on every MCP client of tests/clients, each installed in an environment of its own
+	$(PYTEST) -m "" tests/integration/mcp/test_clients.py
 
 coverage: $(VENV)/.installed ## which lines of chalicelib and infra the tests reach (ONLY="tests/unit tests/integration")
 	$(PYTEST) --cov --cov-report=term:skip-covered --cov-report=html:build/coverage $(ONLY)
@@ -50,4 +53,4 @@ help: ## list these commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{printf "make %-10s %s\n", $$1, $$2}'
 
 clean: ## remove all that the other commands have made
-	rm -rf $(VENV) .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* build
+	rm -rf $(VENV) .venv-* tests/clients/*/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* build

@@ -1,12 +1,14 @@
-"""Virtual environments beside the project's own, for tools that pin what the project pins otherwise.
+"""Environments beside the project's own, for tools that pin what the project pins otherwise, and for those of Node.
 
-Each is made at its first use, under ``.venv-<name>``, and again when its requirements change.
+Each is made at its first use, under ``.venv-<name>`` or ``node_modules``, and again when its requirements change.
 """
 
 import fcntl
 import hashlib
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -22,18 +24,40 @@ def programs(name: str, requirements: Path) -> Path:
     Raises `NotInstallable`.
     """
     folder = ROOT / f".venv-{name}"
+
+    def install() -> None:
+        _run([sys.executable, "-m", "venv", str(folder)])
+        pip = [str(folder / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        _run([*pip, "-r", str(requirements)])
+
+    _installed(folder, requirements, install)
+    return folder / "bin"
+
+
+def node(package: Path) -> str:
+    """Return the path of Node, with the dependencies of a folder's ``package.json`` installed in that folder.
+
+    Raises `NotInstallable`.
+    """
+    found, npm = shutil.which("node"), shutil.which("npm")
+    if found is None or npm is None:
+        raise NotInstallable("node and npm are not on this machine")
+    command = [npm, "ci", "--no-audit", "--no-fund", f"--prefix={package}"]
+    _installed(package / "node_modules", package / "package-lock.json", lambda: _run(command))
+    return found
+
+
+def _installed(folder: Path, requirements: Path, install: Callable[[], None]) -> None:
+    """Install what is wanted into a folder, unless that was done for the same requirements."""
     wanted = hashlib.sha256(requirements.read_bytes()).hexdigest()
     mark = folder / ".installed"
     folder.mkdir(exist_ok=True)
     # Tests run side by side: one of them installs, the others wait for it.
-    with (folder / ".lock").open("w") as lock:
+    with requirements.open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not mark.is_file() or mark.read_text() != wanted:
-            _run([sys.executable, "-m", "venv", str(folder)])
-            pip = [str(folder / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            _run([*pip, "-r", str(requirements)])
+            install()
             mark.write_text(wanted)
-    return folder / "bin"
 
 
 def _run(command: list[str]) -> None:

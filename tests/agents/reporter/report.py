@@ -16,4 +16,4 @@ written = report.with_suffix(".new")
 written.write_text(json.dumps({"environment": dict(os.environ), "files": files}))
 written.rename(report)
 if os.environ["WAIT"] == "1":
-    time.sleep(60)
+    time.sleep(600)

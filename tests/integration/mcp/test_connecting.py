@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import pytest
+
 from chalicelib.store.agents import AgentRecord
 from tests.mcp_world import SESSION, Later, TestClock, World
 
@@ -26,6 +28,14 @@ def test_the_first_request_connects_an_agent_once(here: World) -> None:
     assert agent(here, "ann").connected_at_ms is not None
     told = [entry.event for entry in here.services.log.read(SESSION)]
     assert [(event["type"], event["name"]) for event in told] == [("agent_connected", "ann")]
+
+
+@pytest.mark.parametrize(
+    ("method", "listed"), [("prompts/list", "prompts"), ("resources/templates/list", "resourceTemplates")]
+)
+def test_what_there_is_none_of_can_be_listed(here: World, method: str, listed: str) -> None:
+    """Clients list all that there may be, as they connect."""
+    assert here.rpc("ann", method)["result"][listed] == []
 
 
 def test_an_invalid_message_connects_no_agent(here: World) -> None:
