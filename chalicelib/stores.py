@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from chalicelib.store.deliveries import Deliveries
     from chalicelib.store.message_counts import MessageCounts
     from chalicelib.store.registry import Registry
+    from chalicelib.store.sign_ins import SignIns
     from chalicelib.store.threads import Threads
 
 
@@ -133,6 +134,13 @@ class Stores(ABC):
     def api_keys(self) -> ApiKeys:
         """API keys."""
         return ApiKeys(self.table("api-keys"))
+
+    @cached_property
+    def sign_ins(self) -> "SignIns":
+        """Sign-ins of browsers."""
+        from chalicelib.store.sign_ins import SignIns
+
+        return SignIns(self.table("api-keys"))
 
     @cached_property
     def agents(self) -> Agents:

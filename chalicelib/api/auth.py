@@ -1,4 +1,4 @@
-"""Signing in with a browser: the API key becomes a cookie (the Coral contract, "Authentication")."""
+"""Signing in and out with a browser: the API key becomes a cookie (the Coral contract, "Authentication")."""
 
 import re
 from collections.abc import Mapping
@@ -6,9 +6,9 @@ from urllib.parse import parse_qs, quote
 
 from chalice.app import Blueprint, Request, Response
 
-from chalicelib.api.credentials import COOKIE
+from chalicelib.api.credentials import COOKIE, sign_in_of
 from chalicelib.api.routing import Extras, route
-from chalicelib.domain import api_keys
+from chalicelib.domain import sign_ins
 from chalicelib.domain.errors import BadRequest, Unauthorized
 from chalicelib.stores import current
 
@@ -33,9 +33,11 @@ _SIGN_IN = Extras(
     body_schema={"type": "object", "properties": {"token": {"type": "string"}}, "required": ["token"]},
     headers={
         "Location": {"description": "The path of `to`.", "schema": {"type": "string"}},
-        "Set-Cookie": {"description": f"`{COOKIE}`, the API key.", "schema": {"type": "string"}},
+        "Set-Cookie": {"description": f"`{COOKIE}`, the sign-in.", "schema": {"type": "string"}},
     },
 )
+
+_SIGN_OUT = Extras(headers={"Set-Cookie": {"description": f"`{COOKIE}`, emptied.", "schema": {"type": "string"}}})
 
 
 @route(
@@ -49,22 +51,34 @@ _SIGN_IN = Extras(
     extras=_SIGN_IN,
 )
 def authenticate_token(body: bytes, request: Request) -> Response:
-    """Set the cookie that authenticates as the API key in the form field ``token``, and go to ``to``."""
+    """Set the cookie that authenticates as the API key in the form field ``token``, and go to ``to``.
+
+    The cookie is a random id, valid for 12 hours and as long as the key is.
+    """
     try:
         fields = parse_qs(body.decode(), max_num_fields=20)
     except ValueError as error:
         raise BadRequest("the body is not a form") from error
-    key = fields.get("token", [""])[-1]
-    api_keys.authenticate(current(), key)
     query: Mapping[str, str] = request.query_params or {}
     target = local_target(query.get("to") or DEFAULT_TARGET)
-    # No script reads it, and no other site's form or script sends it.
-    cookie = f"{COOKIE}={quote(key, safe='')}; Path=/; HttpOnly; SameSite=Strict"
-    if request.headers.get("x-forwarded-proto") == "https":
-        cookie += "; Secure"
+    sign_in = sign_ins.begin(current(), fields.get("token", [""])[-1])
     return Response(
-        body="", status_code=302, headers={"Location": target, "Set-Cookie": cookie, "Cache-Control": "no-store"}
+        body="", status_code=302, headers={"Location": target, "Cache-Control": "no-store", **_set(request, sign_in)}
     )
+
+
+@route(routes, "DELETE", "/api/v1/auth/token", authenticated=False, extras=_SIGN_OUT)
+def end_token(request: Request) -> Response:
+    """End the sign-in of the cookie, and clear the cookie; without one nothing happens."""
+    if sign_in := sign_in_of(request):
+        sign_ins.end(current(), sign_in)
+    return Response(body="", status_code=200, headers={"Cache-Control": "no-store", **_set(request, "", "; Max-Age=0")})
+
+
+def _set(request: Request, sign_in: str, lifetime: str = "") -> dict[str, str | list[str]]:
+    # No script reads it, and no other site's form or script sends it.
+    secure = "; Secure" if request.headers.get("x-forwarded-proto") == "https" else ""
+    return {"Set-Cookie": f"{COOKIE}={sign_in}; Path=/; HttpOnly; SameSite=Strict{lifetime}{secure}"}
 
 
 def local_target(target: str) -> str:

@@ -1,8 +1,10 @@
 """The credential of a request: a bearer token, or the cookie of a browser that has signed in."""
 
-from urllib.parse import unquote
-
 from chalice.app import Request
+
+from chalicelib.domain import api_keys, sign_ins
+from chalicelib.store.api_keys import ApiKeyRecord
+from chalicelib.stores import Stores
 
 COOKIE = "authSessionToken"
 
@@ -13,12 +15,21 @@ def bearer(request: Request) -> str:
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
-def api_key_of(request: Request) -> str:
-    """Return the API key that a request carries, or nothing; a bearer token goes before a cookie."""
-    if token := bearer(request):
-        return token
+def caller_of(stores: Stores, request: Request) -> ApiKeyRecord:
+    """Return the API key that makes a request; a bearer token goes before a cookie.
+
+    Raises `Unauthorized` when neither is there, or the one that counts is not valid.
+    """
+    token = bearer(request)
+    if not token and (sign_in := sign_in_of(request)):
+        return sign_ins.authenticate(stores, sign_in)
+    return api_keys.authenticate(stores, token)
+
+
+def sign_in_of(request: Request) -> str:
+    """Return the sign-in in a request's cookie, or nothing."""
     for part in str(request.headers.get("cookie", "")).split(";"):
         name, _, value = part.strip().partition("=")
         if name == COOKIE:
-            return unquote(value)
+            return value
     return ""

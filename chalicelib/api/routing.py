@@ -12,7 +12,7 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.alias_generators import to_snake
 
 from chalicelib.api import body
-from chalicelib.api.credentials import api_key_of
+from chalicelib.api.credentials import caller_of
 from chalicelib.api.errors import mapping_errors
 from chalicelib.api.paging import CURSOR_HEADER, Page, Paging, check_size
 from chalicelib.domain import api_keys, errors
@@ -133,7 +133,7 @@ def route(
             request: Request = blueprint.current_request
             arguments: dict[str, Any] = {to_snake(name): unquote(value) for name, value in path_parameters.items()}
             if authenticated:
-                caller = api_keys.authenticate(current(), api_key_of(request))
+                caller = caller_of(current(), request)
                 if "namespace" in arguments:
                     api_keys.check_reach(caller, arguments["namespace"])
                 _check_path_parts(arguments)

@@ -1,9 +1,10 @@
-"""The api-keys table: only SHA-256 hashes of keys, and what each may touch."""
+"""The api-keys table: only SHA-256 hashes of keys, and what each may touch. Sign-ins are in it too."""
 
 import dataclasses
 from collections.abc import Iterator
 
 from chalicelib.store.record import Record
+from chalicelib.store.sign_ins import PREFIX as SIGN_IN
 from chalicelib.store.table import Table
 
 
@@ -36,7 +37,8 @@ class ApiKeys:
 
     def all(self) -> Iterator[ApiKeyRecord]:
         """Read all keys."""
-        return map(ApiKeyRecord.from_item, self._table.scan())
+        found = self._table.scan()
+        return (ApiKeyRecord.from_item(item) for item in found if not item["keyHash"].startswith(SIGN_IN))
 
     def remove(self, key_hash: str) -> None:
         """Delete a key."""

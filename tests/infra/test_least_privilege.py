@@ -11,9 +11,11 @@ from unittest.mock import patch
 import pytest
 from botocore.exceptions import ClientError
 
+from chalicelib.api.credentials import COOKIE
 from chalicelib.domain import agent_secrets
 from chalicelib.reactions import reconciler, task_definitions
 from chalicelib.services import Services
+from chalicelib.store import sign_ins
 from infra.deploy import description
 from infra.local.stack import LocalStack
 from tests import permissions
@@ -105,6 +107,7 @@ class Somebody:
 
 def everything(somebody: Somebody) -> None:
     """Do everything that the API, the agents' endpoint and the state machines can do."""
+    signing_in(somebody)
     namespaces(somebody)
     conversation(somebody)
     endings(somebody)
@@ -112,6 +115,13 @@ def everything(somebody: Somebody) -> None:
     deliveries(somebody)
     logs(somebody)
     races(somebody)
+
+
+def signing_in(somebody: Somebody) -> None:
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    token = f"token={somebody.stack.key}".encode()
+    somebody.must("POST", "/api/v1/auth/token?to=/api_v1.json", token, headers=form)
+    somebody.must("DELETE", "/api/v1/auth/token", headers={"Cookie": f"{COOKIE}=any"})
 
 
 def namespaces(somebody: Somebody) -> None:
@@ -332,6 +342,18 @@ def test_policies_name_resources_wherever_an_action_knows_any() -> None:
     everywhere = {grant.action for grant in permissions.granted() if grant.resource == "*"}
     # None of these knows a resource; ListTasks is held to the cluster by a condition.
     assert everywhere <= {"dynamodb:ListStreams", "ecs:ListTasks", "ecs:RegisterTaskDefinition"}
+
+
+def test_the_api_writes_sign_ins_and_no_keys() -> None:
+    writes = [
+        statement
+        for name in description.functions()
+        for statement in description.policy(name, permissions.NAMES)["Statement"]
+        if any(resource.endswith("-api-keys") for resource in statement["Resource"])
+        and set(statement["Action"]) != {"dynamodb:GetItem"}
+    ]
+    own = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": [f"{sign_ins.PREFIX}*"]}}
+    assert [each["Condition"] for each in writes] == [own]
 
 
 def test_a_policy_of_one_stage_reaches_no_other() -> None:

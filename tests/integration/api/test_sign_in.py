@@ -5,8 +5,10 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
+from chalicelib.domain import api_keys
 from infra.local.stack import LocalStack
-from tests.client import Client
+from tests.client import Answer, Client
+from tests.integration.api.calls import calls_to_aws
 
 pytestmark = pytest.mark.xdist_group("api")
 
@@ -22,9 +24,22 @@ class Browser:
     def post(
         self, body: str | bytes, to: str | None = None, content_type: str = FORM, **headers: str
     ) -> tuple[int, dict[str, str], str]:
-        connection = http.client.HTTPConnection(self._host, timeout=30)
         query = "" if to is None else f"?to={to}"
-        connection.request("POST", f"/api/v1/auth/token{query}", body, {"Content-Type": content_type, **headers})
+        return self._call("POST", f"/api/v1/auth/token{query}", body, {"Content-Type": content_type, **headers})
+
+    def signs_in(self, key: str = "dev") -> str:
+        """Return the cookie that a key is given, as a browser sends it back."""
+        return self.post(f"token={key}")[1]["set-cookie"].split(";", maxsplit=1)[0]
+
+    def signs_out(self, cookie: str | None, **headers: str) -> tuple[int, dict[str, str], str]:
+        sent = {} if cookie is None else {"Cookie": cookie}
+        return self._call("DELETE", "/api/v1/auth/token", None, {**sent, **headers})
+
+    def _call(
+        self, method: str, path: str, body: str | bytes | None, headers: dict[str, str]
+    ) -> tuple[int, dict[str, str], str]:
+        connection = http.client.HTTPConnection(self._host, timeout=30)
+        connection.request(method, path, body, headers)
         answer = connection.getresponse()
         text = answer.read().decode()
         connection.close()
@@ -47,6 +62,98 @@ def test_the_cookie_authenticates_as_the_key_does(browser: Browser, stack: Local
     assert visitor.call("GET", "/api/v1/registry").status == 401
     assert visitor.call("GET", "/api/v1/registry", headers={"Cookie": f"other=1; {pair}"}).status == 200
     assert visitor.call("GET", "/api/v1/registry", headers={"Cookie": "authSessionToken=wrong"}).status == 401
+
+
+def visit(stack: LocalStack, cookie: str, path: str = "/api/v1/registry") -> Answer:
+    """Make a request with nothing but a cookie."""
+    return Client(stack.url, None).call("GET", path, headers={"Cookie": cookie})
+
+
+def test_the_cookie_is_no_key_and_is_stored_nowhere(browser: Browser, stack: LocalStack) -> None:
+    cookies = {browser.signs_in() for _ in range(2)}
+    assert len(cookies) == 2, "each sign-in has an id of its own"
+    stored = str(stack.services.dynamodb.scan(TableName=stack.services.settings.table("api-keys"))["Items"])
+    for cookie in cookies:
+        sign_in = cookie.partition("=")[2]
+        assert len(sign_in) >= 22, "at least 128 bits, 6 in a character"
+        assert sign_in not in stored
+        assert Client(stack.url, sign_in).call("GET", "/api/v1/registry").status == 401
+    assert visit(stack, "authSessionToken=dev").status == 401
+    assert {key.name for key in stack.services.api_keys.all()} == {"local", "one tenant's"}
+
+
+def test_a_sign_in_reaches_what_its_key_does(browser: Browser, stack: LocalStack) -> None:
+    cookie = browser.signs_in("narrow")
+    assert Client(stack.url, "narrow").call("POST", "/api/v1/local/namespace", {"name": "tenant"}).status == 200
+    assert visit(stack, cookie, "/api/v1/local/namespace/tenant").status == 200
+    assert visit(stack, cookie, "/api/v1/local/namespace/other").status == 403
+
+
+def test_a_sign_in_ends_after_twelve_hours(
+    browser: Browser, stack: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_ms = stack.services.clock.now_ms() // 1000 * 1000
+    monkeypatch.setattr(stack.services.clock, "now_ms", lambda: now_ms)
+    cookie = browser.signs_in()
+    for later_ms, status in ((12 * 3_600_000 - 1, 200), (12 * 3_600_000, 401)):
+        monkeypatch.setattr(stack.services.clock, "now_ms", lambda later_ms=later_ms: now_ms + later_ms)
+        assert visit(stack, cookie).status == status
+
+
+def test_a_sign_in_ends_with_its_key(browser: Browser, stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once: no process believes what it has read of the key before."""
+    api_keys.put(stack.services, "revoked", "revoked")
+    api_keys.put(stack.services, "expiring", "expiring", lifetime_s=3_600)
+    revoked, expiring = browser.signs_in("revoked"), browser.signs_in("expiring")
+    assert [visit(stack, cookie).status for cookie in (revoked, expiring)] == [200, 200]
+    api_keys.revoke(stack.services, "revoked")
+    assert [visit(stack, cookie).status for cookie in (revoked, expiring)] == [401, 200]
+    now_ms = stack.services.clock.now_ms()
+    monkeypatch.setattr(stack.services.clock, "now_ms", lambda: now_ms + 3_600_000)
+    assert visit(stack, expiring).status == 401
+
+
+def test_signing_out_ends_the_sign_in_and_no_other(browser: Browser, stack: LocalStack) -> None:
+    mine, other = browser.signs_in(), browser.signs_in()
+    for _ in range(2):
+        status, headers, body = browser.signs_out(mine)
+        assert (status, body) == (200, "")
+        cleared = headers["set-cookie"].split("; ")
+        assert cleared[0] == "authSessionToken="
+        assert {"Max-Age=0", "Path=/", "HttpOnly", "SameSite=Strict"} <= set(cleared)
+        assert [visit(stack, cookie).status for cookie in (mine, other)] == [401, 200]
+
+
+@pytest.mark.parametrize("cookie", [None, "authSessionToken=", "authSessionToken=unknown", "authSessionToken=dev"])
+def test_signing_out_without_a_sign_in_changes_nothing(browser: Browser, stack: LocalStack, cookie: str | None) -> None:
+    assert browser.signs_out(cookie)[0] == 200
+    assert Client(stack.url, "dev").call("GET", "/api/v1/registry").status == 200
+    assert "; Secure" in browser.signs_out(cookie, **{"X-Forwarded-Proto": "https"})[1]["set-cookie"]
+
+
+def test_a_sign_in_is_one_write_and_its_use_two_reads(browser: Browser, stack: LocalStack) -> None:
+    browser.signs_in()  # the key is known from here on
+    with calls_to_aws() as made:
+        cookie = browser.signs_in()
+    assert made == ["PutItem"]
+    with calls_to_aws() as made:
+        visit(stack, cookie, "/api/v1/local/namespace/nowhere")
+    assert made[:2] == ["GetItem", "GetItem"]
+    with calls_to_aws() as made:
+        browser.signs_out(cookie)
+    assert made == ["DeleteItem"]
+
+
+def test_a_sign_in_that_cannot_be_stored_is_refused_for_now(browser: Browser, stack: LocalStack) -> None:
+    cookie = browser.signs_in()
+    with calls_to_aws(fail_at=0):
+        status, headers, _ = browser.post("token=dev")
+    assert (status, headers["retry-after"]) == (503, "1")
+    assert "set-cookie" not in headers
+    with calls_to_aws(fail_at=0):
+        status, headers, _ = browser.signs_out(cookie)
+    assert (status, "set-cookie" in headers) == (503, False)
+    assert visit(stack, cookie).status == 200
 
 
 def test_over_https_the_cookie_stays_there(browser: Browser) -> None:
