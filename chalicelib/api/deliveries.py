@@ -16,7 +16,7 @@ routes = Blueprint(__name__)
 @route(routes, "GET", "/api/v1/local/namespace/{namespace}/deliveries", filtered=False)
 def list_deliveries(namespace: str, paging: Paging) -> Page[Delivery]:
     """List the deliveries of a namespace, newest first."""
-    found = deliveries.listing(current(), namespace, page=paging.limit + 1, start=_place(paging.start))
+    found = deliveries.listing(current(), namespace, page=paging.read_limit, start=_place(paging.start))
     return paging.page(found, _delivery, position=_position)
 
 

@@ -30,7 +30,8 @@ Part = dict[str, Any]
 _DESCRIPTION = """\
 Coral's session API without a server. Where Coral Server and Atoll differ, `docs/compatibility.md` says so.
 
-Listings answer a plain array of at most 1,000 entries; if there are more, the header `Next-Cursor` says where to go on.
+Listings answer a plain array of all entries, or 413 when that takes more than 5 MB. With `limit` or `cursor` they
+answer pages of at most 1,000; the header `Next-Cursor` says where to go on.
 """
 
 _SECURITY = {
@@ -56,13 +57,14 @@ _PAGE_PARAMETERS = [
     {
         "name": "limit",
         "in": "query",
-        "description": "How many entries the page has at most.",
-        "schema": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": MAX_LIMIT},
+        "description": f"How many entries the page has at most; {MAX_LIMIT} unless it is said.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT},
     },
     {
         "name": "cursor",
         "in": "query",
-        "description": f"Where the page begins: the `{CURSOR_HEADER}` of the page before, from the same API key.",
+        "description": f"Where the page begins: the `{CURSOR_HEADER}` of the page before, from the same API key; "
+        "with neither this nor `limit` the answer has all entries.",
         "schema": {"type": "string"},
     },
     {

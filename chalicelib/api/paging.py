@@ -20,7 +20,7 @@ from chalicelib.wire.base import WireModel
 #: Names the cursor of the next page; it is not there when the listing is complete.
 CURSOR_HEADER = "Next-Cursor"
 
-#: How many entries a page has at most, and by default.
+#: How many entries a page has at most.
 MAX_LIMIT = 1_000
 
 #: Largest body of an answer. A Lambda returns at most 6 MB, in which API Gateway's envelope escapes every quote.
@@ -58,13 +58,12 @@ class Page(Generic[WireT]):
 class Paging:
     """What a request says of the page it wants."""
 
-    limit: int
+    #: How many entries it has at most; ``None`` when the caller did not ask for pages and gets all.
+    limit: int | None
     #: Behind which entry the page begins; where that is only the listing knows.
     start: str | None
     #: Each ``key:value`` that an entry must be annotated with.
     annotations: tuple[str, ...]
-    #: Whether the caller asked for pages: then a page may end early, else that is an error.
-    asked: bool
     deadline_ms: int
     clock: Clock
     _secret: bytes
@@ -72,6 +71,8 @@ class Paging:
 
     #: The parameter that says where a page begins.
     parameter: ClassVar[str] = "cursor"
+    #: Whether a caller who does not ask for pages gets all.
+    whole: ClassVar[bool] = True
 
     @classmethod
     def of(
@@ -90,10 +91,9 @@ class Paging:
         limit, cursor = (query.get("limit"), query.get(cls.parameter)) if query else (None, None)
         scope = "\0".join([*listing, *sorted(annotations)]).encode()
         paging = cls(
-            limit=_limit(limit),
+            limit=None if cls.whole and limit is None and cursor is None else _limit(limit),
             start=None,
             annotations=annotations,
-            asked=limit is not None or cursor is not None,
             deadline_ms=clock.now_ms() + TIME_LIMIT_MS,
             clock=clock,
             _secret=caller.key_hash.encode(),
@@ -103,8 +103,11 @@ class Paging:
 
     @property
     def read_limit(self) -> int | None:
-        """How many items to ask DynamoDB for at once: one more than the page has, unless a filter leaves some out."""
-        return None if self.annotations else self.limit + 1
+        """How many items to ask DynamoDB for at once: one more than the page has, unless a filter leaves some out.
+
+        ``None`` is as many as DynamoDB reads in one call, 1 MB.
+        """
+        return None if self.annotations or self.limit is None else self.limit + 1
 
     def page(
         self,
@@ -116,8 +119,8 @@ class Paging:
     ) -> Page[WireT]:
         """Make a page of a listing from ``start`` on; entries for which ``show`` returns ``None`` are skipped.
 
-        A page ends with its limit, its bytes or its time; when bytes or time end it and the caller did not ask for a
-        page, the listing is `TooLarge`: a client without cursors must not mistake a part for the whole.
+        A page ends with its limit, its bytes or its time. A caller who did not ask for pages gets all; when bytes or
+        time end that, the listing is `TooLarge`: a client without cursors must not mistake a part for the whole.
         """
         entries: list[WireT] = []
         texts: list[str] = []
@@ -130,7 +133,7 @@ class Paging:
             try:
                 entry = show(each) if annotations is None or self._wanted(annotations(each)) else None
             except TooLarge as error:
-                if self.asked and texts:  # the next page begins with it, and says so
+                if self.limit is not None and texts:  # the next page begins with it, and says so
                     return Page(entries, self.sealed(last), texts)
                 raise TooLarge(f"{position(each)!r}: {error}", next_cursor=self.sealed(position(each))) from error
             if entry is not None:
@@ -173,7 +176,7 @@ class Paging:
         return pairs.issuperset(self.annotations)
 
     def _ended(self, entries: list[WireT], last: str | None, texts: list[str], why: str) -> Page[WireT]:
-        if not self.asked:
+        if self.limit is None:
             raise TooLarge(f"{why}: {_HOW_TO_PAGE}")
         return Page(entries, self.sealed(last), texts)
 
@@ -184,6 +187,7 @@ class LogPaging(Paging):
     parameter: ClassVar[str] = "after"
     #: What a cursor looks like.
     pattern: ClassVar[str] = "[0-9]{1,13}"
+    whole: ClassVar[bool] = False
 
     def sealed(self, position: str | None) -> str:
         """Return the position itself."""

@@ -18,7 +18,9 @@ def find(stores: "Stores", namespace: str, delivery_id: str) -> DeliveryRecord:
     return delivery
 
 
-def listing(stores: "Stores", namespace: str, *, page: int, start: tuple[str, int] | None) -> Iterator[DeliveryRecord]:
+def listing(
+    stores: "Stores", namespace: str, *, page: int | None, start: tuple[str, int] | None
+) -> Iterator[DeliveryRecord]:
     """Read the deliveries of a namespace, newest first, ``page`` of them a call; `Deliveries.of_namespace`."""
     return stores.deliveries.of_namespace(namespace, limit=page, start=start)
 

@@ -96,7 +96,7 @@ class Deliveries:
         return DeliveryRecord.from_item(item) if item else None
 
     def of_namespace(
-        self, namespace: str, *, limit: int, start: tuple[str, int] | None = None
+        self, namespace: str, *, limit: int | None, start: tuple[str, int] | None = None
     ) -> Iterator[DeliveryRecord]:
         """Read the deliveries of a namespace, newest first, without bodies; a new one may be missing for a moment.
 

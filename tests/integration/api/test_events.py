@@ -67,6 +67,14 @@ def test_pages_go_on_where_the_last_one_ended(client: Client, namespace: str) ->
     assert [event["type"] for event in news] == ["thread_created", "thread_message_sent"]
 
 
+def test_who_says_no_limit_gets_a_page_too(client: Client, namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = deferred(client, namespace, "a")
+    talk(client, path, *map(str, range(5)))
+    monkeypatch.setattr("chalicelib.api.paging.MAX_LIMIT", 2)
+    answer = client.call("GET", f"{path}/events")
+    assert (len(answer.body), answer.headers["Next-Cursor"]) == (2, "2")
+
+
 def test_a_session_without_events_has_a_cursor_too(client: Client, namespace: str) -> None:
     assert read(client, deferred(client, namespace)) == ([], "0")
 

@@ -183,17 +183,40 @@ def test_a_cursor_that_was_tampered_with_is_refused(client: Client, stack: Local
     assert client.call("GET", other).status == 400
 
 
-def test_a_listing_is_complete_up_to_a_thousand(client: Client, stack: LocalStack, namespace: str) -> None:
+def test_who_does_not_page_sees_all(
+    client: Client, stack: LocalStack, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [f"{number:04d}" for number in range(1_001)]
     client.call("POST", NAMESPACE, {"name": namespace})
-    for number in range(1_001):
-        if number == 1_000:
-            whole = client.call("GET", f"{NAMESPACE}/{namespace}")
-            assert (len(whole.body), "Next-Cursor" in whole.headers) == (1_000, False)
-        _record(stack, namespace, f"{number:04d}")
-    first = client.call("GET", f"{NAMESPACE}/{namespace}")
+    for session_id in ids:
+        _record(stack, namespace, session_id)
+    listing = f"{NAMESPACE}/{namespace}"
+    with calls_to_aws() as made:
+        whole = client.call("GET", listing)
+    assert [each["id"] for each in whole.body] == ids
+    assert "Next-Cursor" not in whole.headers
+    assert made == ["Query"]
+
+    first = client.call("GET", f"{listing}?limit=1000")
     assert len(first.body) == 1_000
-    rest = client.call("GET", f"{NAMESPACE}/{namespace}?cursor={first.headers['Next-Cursor']}")
-    assert [each["id"] for each in rest.body] == ["1000"]
+    rest = client.call("GET", f"{listing}?cursor={first.headers['Next-Cursor']}")
+    assert [each["id"] for each in rest.body] == ids[1_000:]
+
+    monkeypatch.setattr("chalicelib.api.paging.MAX_ANSWER_BYTES", 1_000)
+    refused = client.call("GET", listing)
+    assert refused.status == 413
+    assert "limit and cursor" in refused.body["message"]
+
+
+def test_a_listing_that_takes_too_long_says_how_to_page(
+    client: Client, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        deferred(client, namespace)
+    monkeypatch.setattr("chalicelib.api.paging.TIME_LIMIT_MS", -1)
+    refused = client.call("GET", f"{NAMESPACE}/{namespace}")
+    assert refused.status == 413
+    assert "limit and cursor" in refused.body["message"]
 
 
 def _record(stack: LocalStack, namespace: str, session_id: str) -> None:
