@@ -77,7 +77,7 @@ def stopped(services: "Services", agent: AgentRecord, *, reason: str, at_ms: int
     """Record that an agent has stopped, in its state and in the log; a repetition changes nothing."""
     if agent.status == "stopped":
         return
-    _append(services, agent, "runtime_stopped", at_ms=at_ms, reason=reason)
+    _append(services, agent, "runtime_stopped", at_ms=at_ms)
     if services.agents.stop(agent.session_id, agent.name, now_ms=at_ms, reason=reason):
         logger.info("agent stopped", extra={**_about(agent), "reason": reason})
 
@@ -114,10 +114,8 @@ def _about(agent: AgentRecord) -> dict[str, str]:
     return {"namespace": agent.namespace, "session": agent.session_id, "agent": agent.name}
 
 
-def _append(services: "Services", agent: AgentRecord, kind: str, *, at_ms: int, reason: str | None = None) -> None:
+def _append(services: "Services", agent: AgentRecord, kind: str, *, at_ms: int) -> None:
     """Append an agent's event to the log before its record changes: a repetition appends the same entry."""
     event = {"type": kind, "timestamp": iso_from_ms(at_ms), "name": agent.name}
-    if reason is not None:
-        event["reason"] = reason
     entry_id = f"{kind}-{agent.position}"
     services.log.append_once(agent.session_id, event, entry_id=entry_id, expires_at=agent.expires_at)

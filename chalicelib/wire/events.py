@@ -20,7 +20,7 @@ class RuntimeStarted(_Event):
 
 
 class RuntimeStopped(_Event):
-    """An agent's task has ended. Why is in the log and in the listing of agents: Coral's event has no place for it."""
+    """An agent's task has ended. Why is in the listing of agents: Coral's event has no place for it."""
 
     type: Literal["runtime_stopped"] = "runtime_stopped"
     name: str

@@ -1,20 +1,35 @@
 """The invariants that hold after every scenario, whatever failed in it: nothing is lost, and nothing is left."""
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 from botocore.exceptions import BotoCoreError, ClientError
+from pydantic.alias_generators import to_camel
 
 from chalicelib.aws.bus import NotPublished
 from chalicelib.aws.tasks import NoCapacity
 from chalicelib.domain import actors
 from chalicelib.domain.errors import Unauthorized
+from chalicelib.store import log
 from chalicelib.store.items import decode
+from chalicelib.wire.events import SessionEvent
 from infra.local.functions.functions import FunctionError
 from tests.faults.platform import Call, Died, World
 from tests.faults.services import variables
 
 HOUR_MS = 3_600_000
+
+#: The keys that each type of event may have: Coral's clients refuse an event with another.
+_KEYS = {
+    each.model_fields["type"].default: set(map(to_camel, each.model_fields))
+    for each in get_args(get_args(SessionEvent)[0])
+}
+
+
+def _foreign(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the entries with a type or a key that no `SessionEvent` has."""
+    shown = [event for event in entries if event["type"] not in log.INTERNAL]
+    return [event for event in shown if not event.keys() <= _KEYS.get(event["type"], set())]
 
 
 class Witness:
@@ -213,6 +228,7 @@ class Witness:
             found += [f"the log of {session_id} lacks {each}" for each in wanted if each not in logged]
             if len(set(logged)) < len(logged):
                 found.append(f"the log of {session_id} has an entry twice: {sorted(logged)}")
+            found += [f"the log of {session_id} has {event}, which no SessionEvent is" for event in _foreign(entries)]
             stamps = [item["stampMs"] for item in items if item["item"].startswith("EVENT#")]
             if sorted(set(stamps)) != stamps:
                 found.append(f"the stamps of {session_id} do not rise: {stamps}")

@@ -47,7 +47,7 @@ class Hearing:
         if event["type"] == SESSION_CLOSING:
             raise Conflict("the session is closing")
         if event["type"] == "runtime_stopped" and event["name"] == self._name:
-            raise Conflict(f"the agent {self._name!r} was stopped: {event.get('reason', 'ended')}")
+            raise Conflict(f"the agent {self._name!r} was stopped")
         if entry.position > self._since and self._is_cancelled_by(event):
             raise Conflict("the wait was cancelled by its client")
         if event["type"] in ("thread_closed", "thread_participant_removed", "thread_participant_added"):
