@@ -88,6 +88,11 @@ def sleeper(name: str = "a", seconds: float = 60) -> dict[str, Any]:
     return agent(name, SECONDS_TO_LIVE=("f64", seconds))
 
 
+def boxed(name: str = "a") -> dict[str, Any]:
+    """Ask for an agent that lives in a container."""
+    return {**agent(name, "boxed"), "provider": {"type": "local", "runtime": "docker"}}
+
+
 def session(*agents: dict[str, Any], namespace: str = "tests", defer: bool = False, **settings: Any) -> dict[str, Any]:
     """Ask for a session with all its agents in one group."""
     return {

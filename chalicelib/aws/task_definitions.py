@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 
 from chalicelib.aws.task_overrides import (
     CONTAINER,
+    EXECUTABLE,
     OPTIONS_CONTAINER,
     OPTIONS_DIRECTORY,
     OPTIONS_TOKEN,
@@ -26,9 +27,6 @@ from chalicelib.wire.registry import DockerRuntime, ExecutableRuntime
 
 if TYPE_CHECKING:
     from mypy_boto3_ecs import ECSClient
-
-#: The image of a container that the local stack runs as a process of this machine.
-EXECUTABLE = "executable"
 
 #: What the first container does. The answer is a tar archive in base64: text passes API Gateway unchanged, where bytes
 #: would need a setting. curl reads the header from its input, so that no list of processes shows the secret.

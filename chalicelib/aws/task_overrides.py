@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 #: What the container of an agent is called in its task definition.
 CONTAINER = "agent"
 
+#: The image of a container that the local stack runs as a process of this machine.
+EXECUTABLE = "executable"
+
 #: The container that runs before it, for an agent with options that travel as files, and the variables that say
 #: where to fetch them, and with what.
 OPTIONS_CONTAINER = "options"

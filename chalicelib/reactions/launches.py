@@ -1,7 +1,8 @@
 """Starts and ends the tasks of agents, and records that they have started or stopped."""
 
+import dataclasses
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chalicelib import telemetry
 from chalicelib.aws.tasks import TaskRefused, log_stream
@@ -55,7 +56,7 @@ def launch(services: "Services", session: SessionRecord, agent: AgentRecord, opt
         stopped(services, agent, reason=str(error), at_ms=services.clock.now_ms())
         return
     now_ms = services.clock.now_ms()
-    _append(services, agent, "runtime_started", at_ms=now_ms)
+    _append(services, agent, "runtime_started", at_ms=now_ms, name=agent.name)
     made_of = agent.registry_agent_identifier
     stream = log_stream(made_of["name"], made_of["version"], task_arn)
     logger.info("agent started", extra={**_about(agent), "task": task_arn, "stream": stream})
@@ -69,15 +70,37 @@ def launch(services: "Services", session: SessionRecord, agent: AgentRecord, opt
 def ran(services: "Services", agent: AgentRecord, *, since_ms: int) -> None:
     """Record an agent's start that its launch did not record, because it was cut off after ``RunTask``."""
     if agent.started_at_ms is None:
-        _append(services, agent, "runtime_started", at_ms=since_ms)
+        _append(services, agent, "runtime_started", at_ms=since_ms, name=agent.name)
         services.agents.note_start(agent.session_id, agent.name, now_ms=since_ms)
+
+
+def contained(services: "Services", agent: AgentRecord, *, task_arn: str, since_ms: int) -> AgentRecord:
+    """Record that the task of an agent runs, and so its container; return the agent as it is then.
+
+    An agent that is a process of this machine has none. The container's id is the task's: it leads to the task (``ecs
+    describe-tasks``) and to the stream of its output, and names no account, which the task's ARN does.
+    """
+    ran(services, agent, since_ms=since_ms)
+    if agent.runtime != "docker" or agent.container_id is not None:
+        return agent
+    container_id = task_arn.rpartition("/")[2]
+    _append(services, agent, "docker_container_created", at_ms=since_ms, containerId=container_id)
+    services.agents.note_container(agent.session_id, agent.name, container_id)
+    return dataclasses.replace(agent, container_id=container_id)
+
+
+def exited(services: "Services", agent: AgentRecord, *, reason: str, at_ms: int) -> None:
+    """Record that the task of an agent has ended, and its container with it; the agent may be stopped already."""
+    stopped(services, agent, reason=reason, at_ms=at_ms)
+    if agent.container_id is not None:
+        _append(services, agent, "docker_container_removed", at_ms=at_ms, containerId=agent.container_id)
 
 
 def stopped(services: "Services", agent: AgentRecord, *, reason: str, at_ms: int) -> None:
     """Record that an agent has stopped, in its state and in the log; a repetition changes nothing."""
     if agent.status == "stopped":
         return
-    _append(services, agent, "runtime_stopped", at_ms=at_ms)
+    _append(services, agent, "runtime_stopped", at_ms=at_ms, name=agent.name)
     if services.agents.stop(agent.session_id, agent.name, now_ms=at_ms, reason=reason):
         logger.info("agent stopped", extra={**_about(agent), "reason": reason})
 
@@ -114,8 +137,8 @@ def _about(agent: AgentRecord) -> dict[str, str]:
     return {"namespace": agent.namespace, "session": agent.session_id, "agent": agent.name}
 
 
-def _append(services: "Services", agent: AgentRecord, kind: str, *, at_ms: int) -> None:
+def _append(services: "Services", agent: AgentRecord, kind: str, *, at_ms: int, **fields: Any) -> None:
     """Append an agent's event to the log before its record changes: a repetition appends the same entry."""
-    event = {"type": kind, "timestamp": iso_from_ms(at_ms), "name": agent.name}
+    event = {"type": kind, "timestamp": iso_from_ms(at_ms), **fields}
     entry_id = f"{kind}-{agent.position}"
     services.log.append_once(agent.session_id, event, entry_id=entry_id, expires_at=agent.expires_at)

@@ -135,8 +135,21 @@ def remove_session(services: "Services", namespace: str, session_id: str) -> boo
     return True
 
 
+def task_runs(services: "Services", started_by: str, *, task_arn: str, started_at_ms: int) -> None:
+    """Record that the task of an agent runs; the event may come twice, late, and before ``RunTask`` has returned."""
+    agent = launches.of_task(services, started_by)
+    if agent is not None:
+        launches.contained(services, agent, task_arn=task_arn, since_ms=started_at_ms)
+
+
 def task_stopped(
-    services: "Services", started_by: str, *, reason: str, started_at_ms: int | None, stopped_at_ms: int
+    services: "Services",
+    started_by: str,
+    *,
+    task_arn: str,
+    reason: str,
+    started_at_ms: int | None,
+    stopped_at_ms: int,
 ) -> None:
     """Record that the task of an agent has stopped, and close its session when it was the last one.
 
@@ -146,8 +159,8 @@ def task_stopped(
     if agent is None:
         return
     if started_at_ms is not None:
-        launches.ran(services, agent, since_ms=started_at_ms)
-    launches.stopped(services, agent, reason=reason, at_ms=stopped_at_ms)
+        agent = launches.contained(services, agent, task_arn=task_arn, since_ms=started_at_ms)
+    launches.exited(services, agent, reason=reason, at_ms=stopped_at_ms)
     close_when_exited(services, agent.namespace, agent.session_id)
 
 

@@ -193,7 +193,9 @@ class _Run:
     def _note_end(self, agent: AgentRecord, task: TaskState | None) -> None:
         reason = task.reason if task and task.reason else "its task is gone"
         at_ms = (task.stopped_at_ms if task else None) or self._now_ms
-        launches.stopped(self._services, agent, reason=reason, at_ms=at_ms)
+        if task is not None and task.started_at_ms is not None:
+            agent = launches.contained(self._services, agent, task_arn=task.arn, since_ms=task.started_at_ms)
+        launches.exited(self._services, agent, reason=reason, at_ms=at_ms)
 
     # Tasks
 

@@ -47,6 +47,8 @@ class AgentRecord(Record):
     #: SHA-256 of its secret; gone when the session is closed.
     secret_hash: str | None = None
     task_arn: str | None = None
+    #: Its container, once the log tells of it.
+    container_id: str | None = None
     #: First MCP request of this agent.
     connected_at_ms: int | None = None
     #: Its waits under way: id of the wait to the time (epoch ms) until which that is believed.
@@ -151,6 +153,16 @@ class Agents:
             "SET #startedAtMs = :now",
             when="attribute_exists(#sessionId) AND attribute_not_exists(#startedAtMs)",
             values={":now": now_ms},
+        )
+
+    def note_container(self, session_id: str, name: str, container_id: str) -> bool:
+        """Note the container of an agent; ``False`` when the agent is not there."""
+        return self._changed(
+            session_id,
+            name,
+            "SET #containerId = :container",
+            when="attribute_exists(#sessionId)",
+            values={":container": container_id},
         )
 
     def stop(self, session_id: str, name: str, *, now_ms: int, reason: str) -> bool:

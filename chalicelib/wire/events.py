@@ -26,6 +26,20 @@ class RuntimeStopped(_Event):
     name: str
 
 
+class DockerContainerCreated(_Event):
+    """The container of an agent runs; its id is that of the ECS task."""
+
+    type: Literal["docker_container_created"] = "docker_container_created"
+    container_id: str
+
+
+class DockerContainerRemoved(_Event):
+    """The container of an agent is gone."""
+
+    type: Literal["docker_container_removed"] = "docker_container_removed"
+    container_id: str
+
+
 class AgentConnected(_Event):
     """An agent made its first MCP request."""
 
@@ -108,6 +122,8 @@ class ThreadMessageSent(_Event):
 SessionEvent = Annotated[
     RuntimeStarted
     | RuntimeStopped
+    | DockerContainerCreated
+    | DockerContainerRemoved
     | AgentConnected
     | AgentWaitStart
     | AgentWaitStop

@@ -5,6 +5,7 @@ from typing import Any
 
 from chalice.app import Blueprint
 
+from chalicelib.aws.task_overrides import EXECUTABLE
 from chalicelib.reactions import launches, lifecycle
 from chalicelib.services import current
 from chalicelib.telemetry import about, request_id
@@ -14,19 +15,29 @@ lambdas = Blueprint(__name__)
 
 @lambdas.lambda_function(name="on_task_change")
 def on_task_change(event: dict[str, Any], context: Any) -> None:
-    """Record that the task of an agent has stopped. Tasks that Atoll did not start are ignored."""
+    """Record that the task of an agent runs, or has stopped. Tasks that Atoll did not start are ignored."""
     task = event["detail"]
-    if task.get("lastStatus") != "STOPPED" or not launches.is_of_agent(task.get("startedBy", "")):
+    if not launches.is_of_agent(task.get("startedBy", "")):
         return
-    services = current()
-    with about(session=task["startedBy"].rpartition("/")[0], task=task.get("taskArn"), request=request_id(context)):
-        lifecycle.task_stopped(
-            services,
-            task["startedBy"],
-            reason=_reason_of(task),
-            started_at_ms=_ms(task.get("startedAt")),
-            stopped_at_ms=_ms(task.get("stoppedAt")) or services.clock.now_ms(),
-        )
+    services, started_by = current(), task["startedBy"]
+    with about(session=started_by.rpartition("/")[0], task=task["taskArn"], request=request_id(context)):
+        started_at_ms = _ms(task.get("startedAt"))
+        if task.get("lastStatus") == "STOPPED":
+            lifecycle.task_stopped(
+                services,
+                started_by,
+                task_arn=task["taskArn"],
+                reason=_reason_of(task),
+                started_at_ms=started_at_ms,
+                stopped_at_ms=_ms(task.get("stoppedAt")) or services.clock.now_ms(),
+            )
+        elif task.get("lastStatus") == "RUNNING" and started_at_ms is not None and _is_contained(task):
+            lifecycle.task_runs(services, started_by, task_arn=task["taskArn"], started_at_ms=started_at_ms)
+
+
+def _is_contained(task: dict[str, Any]) -> bool:
+    """Return whether a task has containers; those of the local stack may be processes, whose start is known already."""
+    return all(container.get("image") != EXECUTABLE for container in task.get("containers", []))
 
 
 def _reason_of(task: dict[str, Any]) -> str:

@@ -21,7 +21,6 @@ PARTS = {
     "a provider's key": "the LLM proxy, prototype agents, and the key of a model's provider",
     "live": "the sockets of events and logs",
     "file watching": "agents' folders by pattern, watched",
-    "container events": "`docker_container_*` among a session's events",
 }
 
 

@@ -7,12 +7,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pydantic.alias_generators import to_camel
 
 from chalicelib.aws.bus import NotPublished
+from chalicelib.aws.task_overrides import EXECUTABLE
 from chalicelib.aws.tasks import NoCapacity
 from chalicelib.domain import actors
 from chalicelib.domain.errors import Unauthorized
 from chalicelib.store import log
 from chalicelib.store.items import decode
 from chalicelib.wire.events import SessionEvent
+from infra.local.ecs.tasks import Task
 from infra.local.functions.functions import FunctionError
 from tests.faults.platform import Call, Died, World
 from tests.faults.services import variables
@@ -228,11 +230,34 @@ class Witness:
             found += [f"the log of {session_id} lacks {each}" for each in wanted if each not in logged]
             if len(set(logged)) < len(logged):
                 found.append(f"the log of {session_id} has an entry twice: {sorted(logged)}")
+            found += self._containers(session_id, [task for task in tasks if task.started_ms is not None], entries)
             found += [f"the log of {session_id} has {event}, which no SessionEvent is" for event in _foreign(entries)]
             stamps = [item["stampMs"] for item in items if item["item"].startswith("EVENT#")]
             if sorted(set(stamps)) != stamps:
                 found.append(f"the stamps of {session_id} do not rise: {stamps}")
         return found
+
+    def _containers(self, session_id: str, ran: list[Task], entries: list[dict[str, Any]]) -> list[str]:
+        """Each container, and no process, is told of twice: between its agent's start and stop, and after both.
+
+        Its agent may have been stopped before it was known that the container runs.
+        """
+        told = [(each["type"], each.get("containerId", each.get("name"))) for each in entries]
+        wanted: list[tuple[str, str]] = []
+        for task in ran:
+            if task.containers[0].image == EXECUTABLE:
+                continue
+            name, container = variables(task)["CORAL_AGENT_ID"], task.arn.rpartition("/")[2]
+            created, removed = ("docker_container_created", container), ("docker_container_removed", container)
+            wanted += [created, removed]
+            started, stopped = ("runtime_started", name), ("runtime_stopped", name)
+            orders = [[started, created, stopped, removed]]
+            if task.stop_code == "UserInitiated":
+                orders.append([started, stopped, created, removed])
+            if [each for each in told if each in orders[0]] not in orders:
+                return [f"the log of {session_id} should have {orders[0]}: {told}"]
+        there = [each for each in told if each[0].startswith("docker_container")]
+        return [] if sorted(there) == sorted(wanted) else [f"the log of {session_id} names {there}, not {wanted}"]
 
     def _events(self) -> list[str]:
         """Each step of each session was published."""

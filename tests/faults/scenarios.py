@@ -7,10 +7,10 @@ from typing import Any
 
 from chalicelib.domain import api_keys
 from chalicelib.domain.registry import register_local
-from tests.agents import CRASHER, SLEEPER
-from tests.client import agent, session, sleeper
+from tests.agents import BOXED, CRASHER, SLEEPER
+from tests.client import agent, boxed, session, sleeper
 from tests.faults.invariants import Witness
-from tests.faults.platform import KEY, Emulator, Fault, World
+from tests.faults.platform import KEY, Call, Emulator, Fault, World
 
 Scenario = Callable[[World, Witness], None]
 
@@ -271,6 +271,28 @@ def agent_registered(world: World, witness: Witness) -> None:
     assert world.count_of("RegisterTaskDefinition") == registered, "its launch has found it"
 
 
+def containers_come_and_go(world: World, witness: Witness) -> None:
+    """Of two containers one exits, and the other is stopped when a user closes the session."""
+    world.in_window = False
+    witness.reasons = {"closed_by_user"}
+    world.outside(lambda: register_local(world.services, BOXED))
+    world.run()
+    world.ecs.lives_ms = {"a": 2_000}
+
+    def told(call: Call) -> None:
+        world.in_window = call.function == "on_task_change"
+
+    world.before_call.insert(0, told)
+    # A call of the function that fails comes again within three minutes.
+    hold = {**HOLD, "duration": 600_000}
+    path = create(world, witness, session(boxed("a"), boxed("b"), webhooks=WEBHOOKS, persistenceMode=hold))
+    world.run_for(5_000)
+    assert world.ask("DELETE", path)[0] == 200
+    world.run_for(300_000)
+    world.before_call.remove(told)
+    world.in_window = False
+
+
 SCENARIOS: list[Scenario] = [
     agents_exit,
     created_with_key,
@@ -287,6 +309,7 @@ SCENARIOS: list[Scenario] = [
     agent_joined,
     closed_by_agent,
     agent_registered,
+    containers_come_and_go,
 ]
 
 

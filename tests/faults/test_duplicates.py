@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.client import session, sleeper
+from chalicelib.domain.registry import register_local
+from tests.agents import BOXED
+from tests.client import boxed, session, sleeper
 from tests.faults.platform import Emulator, World
-from tests.faults.scenarios import SCENARIOS, WEBHOOKS, Scenario, begin, create, judge, two_agents
+from tests.faults.scenarios import HOLD, SCENARIOS, WEBHOOKS, Scenario, begin, create, judge, two_agents
 
 MINUTE_MS = 60_000
 
@@ -66,6 +68,25 @@ def test_a_task_stops_before_run_task_has_returned(emulator: Emulator) -> None:
 
     world.ecs.run_task = run_and_stop  # type: ignore[method-assign]
     create(world, witness, two_agents(world))
+    assert not witness.broken()
+
+
+@pytest.mark.parametrize("order", ["RS", "SR", "RSR", "SRS", "RRSS", "SSR"], ids=str)
+def test_a_container_is_told_of_once_whatever_ecs_tells_first(emulator: Emulator, order: str) -> None:
+    world, witness = begin(emulator)
+    witness.undisturbed, witness.reasons = True, {"agents_exited"}
+    world.outside(lambda: register_local(world.services, BOXED))
+    world.run()
+    world.ecs.silent = True
+    create(world, witness, session(boxed("a"), persistenceMode=HOLD))
+    world.run_for(5_000)
+    [task] = world.ecs.running()
+    events = {"R": world.ecs.event(task)}
+    world.ecs.end(task, exit_code=0)
+    events["S"] = world.ecs.event(task)
+    for which in order:
+        world.invoke("atoll-local-on_task_change", events[which])
+        world.run_for(1_000)
     assert not witness.broken()
 
 

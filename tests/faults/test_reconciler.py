@@ -9,9 +9,11 @@ from unittest.mock import patch
 import pytest
 
 from chalicelib import telemetry
+from chalicelib.domain.registry import register_local
 from chalicelib.reactions import reconciler
 from chalicelib.store.agents import AgentRecord
-from tests.client import session, sleeper
+from tests.agents import BOXED
+from tests.client import boxed, session, sleeper
 from tests.faults.invariants import Witness
 from tests.faults.platform import Emulator, World
 from tests.faults.scenarios import DAY_MS, HOLD, NAMESPACES, begin, create, two_agents
@@ -92,6 +94,20 @@ def test_a_session_whose_tasks_are_gone_is_closed(made: Made, forgotten: bool) -
     assert reconcile(world) == {}, "what is young is left to the usual way"
     world.run_for(11 * MINUTE_MS)
     assert reconcile(world) == {"task_gone": 2, "agents_gone": 1}
+    assert not witness.broken()
+
+
+def test_a_container_of_which_ecs_never_tells_is_told_of_at_its_end(made: Made) -> None:
+    world, witness = made
+    world.outside(lambda: register_local(world.services, BOXED))
+    world.run()
+    world.ecs.silent = True
+    create(world, witness, session(boxed("a"), persistenceMode=HOLD))
+    world.run_for(5_000)
+    world.ecs.end(world.ecs.running()[0])
+    world.run_for(11 * MINUTE_MS)
+    world.ecs.silent = False
+    assert reconcile(world) == {"task_gone": 1, "agents_gone": 1}
     assert not witness.broken()
 
 

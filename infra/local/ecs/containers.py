@@ -10,8 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from chalicelib.aws.task_definitions import EXECUTABLE
-from chalicelib.aws.task_overrides import OPTIONS_CONTAINER, OPTIONS_DIRECTORY
+from chalicelib.aws.task_overrides import EXECUTABLE, OPTIONS_CONTAINER, OPTIONS_DIRECTORY
 from infra.local.ecs.option_files import OptionFiles
 from infra.local.ecs.processes import Child, Reaper
 from infra.local.ecs.tasks import CannotStart, Container, Task

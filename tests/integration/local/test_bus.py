@@ -66,6 +66,10 @@ def test_a_users_own_rule_with_a_queue_keeps_working(stand_ins: StandIns) -> Non
     assert json.loads(messages[0]["Body"])["detail"] == {"sessionId": "s"}
 
 
+#: A task of which ECS tells once: that it has stopped.
+NEVER_RUNS = ["/no/such/agent"]
+
+
 def failing(calls: list[dict[str, Any]]) -> Handler:
     """Return a handler that notes its events and fails on each."""
 
@@ -88,7 +92,7 @@ def test_a_function_that_fails_gets_its_event_again_after_a_pause(
 
     stand_ins.on("on_task_change", fail_once)
 
-    stand_ins.run(stand_ins.define(command=["true"]))
+    stand_ins.run(stand_ins.define(command=NEVER_RUNS))
 
     eventually(lambda: len(times) == 2)
     assert times[1] - times[0] >= 0.3
@@ -101,7 +105,7 @@ def test_an_event_on_which_a_function_fails_three_times_is_in_the_dead_letters(
     calls: list[dict[str, Any]] = []
     stand_ins.on("on_task_change", failing(calls))
 
-    task = stand_ins.run(stand_ins.define(command=["true"]))
+    task = stand_ins.run(stand_ins.define(command=NEVER_RUNS))
 
     queue = stand_ins.client("sqs")
     url = queue.get_queue_url(QueueName="atoll-local-dead-letters")["QueueUrl"]
@@ -148,7 +152,7 @@ def test_no_event_of_a_bus_sets_off_a_schedule(stand_ins: StandIns) -> None:
     stand_ins.on("reconcile", lambda event, context: calls.append("reconcile"))
     stand_ins.on("on_task_change", lambda event, context: calls.append("on_task_change"))
 
-    stand_ins.run(stand_ins.define(command=["true"]))
+    stand_ins.run(stand_ins.define(command=NEVER_RUNS))
 
     eventually(lambda: "on_task_change" in calls)
     assert calls == ["on_task_change"]
