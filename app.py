@@ -23,7 +23,8 @@ from chalicelib.api import (  # noqa: E402
 )
 from chalicelib.api import deliveries as deliveries_api  # noqa: E402
 from chalicelib.api import mcp as mcp_api  # noqa: E402
-from chalicelib.workers import changes, deliveries, lifecycle, mcp, reconcile, tasks  # noqa: E402
+from chalicelib.live import sockets  # noqa: E402
+from chalicelib.workers import changes, deliveries, entries, lifecycle, mcp, reconcile, tasks  # noqa: E402
 
 app = Chalice(app_name="atoll")
 
@@ -44,7 +45,7 @@ for module in (
 ):
     app.register_blueprint(module.routes)
 
-for worker in (lifecycle, changes, tasks, deliveries, reconcile, mcp):
+for worker in (lifecycle, changes, entries, tasks, deliveries, reconcile, mcp, sockets):
     app.register_blueprint(worker.lambdas)
 
 errors.add_error_shape(app)

@@ -4,7 +4,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from chalicelib.settings import Settings
-from chalicelib.stores import Stores
+from chalicelib.stores import Stores, make_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from chalicelib.aws.agent_keys import AgentKeys
     from chalicelib.aws.bodies import Bodies
     from chalicelib.aws.bus import Bus
+    from chalicelib.aws.connections import Connections
     from chalicelib.aws.dead_letters import DeadLetters
     from chalicelib.aws.http import OutgoingHttp
     from chalicelib.aws.machines import Machines
@@ -105,6 +106,16 @@ class Services(Stores):
             return mask.applied if mask else None
 
         return CloudWatchLogs(self.client("logs"), self.settings, self.clock, self.agents, hide)
+
+    @cached_property
+    def connections(self) -> "Connections":
+        """The WebSocket connections, to which events are pushed."""
+        from chalicelib.aws.connections import TIMEOUT_S, ManagedConnections
+
+        limits = {"tries": 2, "connect_timeout": TIMEOUT_S, "read_timeout": TIMEOUT_S}
+        endpoint_url = self.stage_urls.get().sockets
+        client = make_client("apigatewaymanagementapi", endpoint_url=endpoint_url, **limits)
+        return ManagedConnections(client, self.clock)
 
     @cached_property
     def http(self) -> "OutgoingHttp":

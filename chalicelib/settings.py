@@ -19,6 +19,8 @@ class Urls(NamedTuple):
 
     api: str
     mcp: str
+    #: Where the connections of the WebSocket API are managed; empty on one machine.
+    sockets: str = ""
 
 
 #: Take as much room as any URLs of a stage.
@@ -81,6 +83,10 @@ class Settings(BaseModel):
         20 * 3600,
         24 * 3600,
     )
+    #: How long a socket can last, in s: API Gateway ends one after two hours (quota "Connection duration").
+    longest_socket_s: int = Field(2 * 3600 + 600, ge=1)
+    #: Whether the events of sessions are published on the bus, too.
+    session_events: bool = False
     #: Origins of web pages that may call the API (``https://console.example``), comma-separated; ``*`` is all.
     cors_origins: str = ""
     #: How long a deletion or a create may wait for a namespace to go, in ms (API Gateway's limit is 29 s).

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from chalicelib.store.claims import Claims
     from chalicelib.store.deliveries import Deliveries
+    from chalicelib.store.followers import Followers, SessionFollowers
     from chalicelib.store.message_counts import MessageCounts
     from chalicelib.store.registry import Registry
     from chalicelib.store.sign_ins import SignIns
@@ -73,17 +74,8 @@ class Stores(ABC):
         self.known_keys: dict[str, tuple[int, ApiKeyRecord]] = {}
 
     def client(self, service: str) -> Any:
-        """Build botocore's client; a throttled call is tried again with growing pauses before it is an error.
-
-        What botocore would do anew for each call takes a third of the call's CPU and is left out: composing its user
-        agent, and checking parameters that AWS checks anyway (tests check them here too).
-        """
-        from botocore.config import Config
-
-        config = Config(
-            retries={"mode": "standard", "total_max_attempts": 5}, user_agent="Atoll", parameter_validation=False
-        )
-        return _session(known=service in SERVICES).create_client(service, config=config)
+        """Build botocore's client; a throttled call is tried again with growing pauses before it is an error."""
+        return make_client(service)
 
     @abstractmethod
     def minted(self, secret: str) -> bool:
@@ -179,6 +171,20 @@ class Stores(ABC):
         return Threads(self.table("session-items"))
 
     @cached_property
+    def session_followers(self) -> "SessionFollowers":
+        """Who follows a session."""
+        from chalicelib.store.followers import SessionFollowers
+
+        return SessionFollowers(self.table("session-items"))
+
+    @cached_property
+    def followers(self) -> "Followers":
+        """Who follows anything else."""
+        from chalicelib.store.followers import Followers
+
+        return Followers(self.table("followers"))
+
+    @cached_property
     def registry(self) -> "Registry":
         """Registry agents."""
         from chalicelib.store.registry import Registry
@@ -199,7 +205,34 @@ class Stores(ABC):
 
 
 #: The services that Atoll calls.
-SERVICES = ("dynamodb", "ecs", "events", "logs", "s3", "secretsmanager", "ssm", "stepfunctions")
+SERVICES = (
+    "apigatewaymanagementapi",
+    "dynamodb",
+    "ecs",
+    "events",
+    "logs",
+    "s3",
+    "secretsmanager",
+    "ssm",
+    "stepfunctions",
+)
+
+
+def make_client(service: str, *, endpoint_url: str | None = None, tries: int = 5, **options: Any) -> Any:
+    """Build botocore's client of a service, at its usual endpoint unless another is named.
+
+    ``options`` are botocore's. What it would do anew for each call takes a third of the call's CPU and is left out:
+    composing its user agent, and checking parameters that AWS checks anyway (tests check them here too).
+    """
+    from botocore.config import Config
+
+    config = Config(
+        retries={"mode": "standard", "total_max_attempts": tries},
+        user_agent="Atoll",
+        parameter_validation=False,
+        **options,
+    )
+    return _session(known=service in SERVICES).create_client(service, config=config, endpoint_url=endpoint_url)
 
 
 @cache

@@ -28,7 +28,12 @@ def caller_of(stores: Stores, request: Request) -> ApiKeyRecord:
 
 def sign_in_of(request: Request) -> str:
     """Return the sign-in in a request's cookie, or nothing."""
-    for part in str(request.headers.get("cookie", "")).split(";"):
+    return in_cookie(str(request.headers.get("cookie", "")))
+
+
+def in_cookie(header: str) -> str:
+    """Return the sign-in in the text of a ``Cookie`` header, or nothing."""
+    for part in header.split(";"):
         name, _, value = part.strip().partition("=")
         if name == COOKIE:
             return value

@@ -33,5 +33,5 @@ class StageUrls:
         if self._read is None or now_ms - self._read[0] >= MAX_AGE_MS:
             answer = self._client.get_parameter(Name=f"/atoll/{self._settings.stage}/urls")
             found = json.loads(answer["Parameter"]["Value"])
-            self._read = now_ms, Urls(found["api"].rstrip("/"), found["mcp"].rstrip("/"))
+            self._read = now_ms, Urls(*(found[name].rstrip("/") for name in Urls._fields))
         return self._read[1]

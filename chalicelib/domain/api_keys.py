@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from chalicelib.domain.errors import BadRequest, Conflict, Forbidden, NotFound, Unauthorized
@@ -101,10 +101,12 @@ def authenticate(stores: "Stores", key: str) -> ApiKeyRecord:
 
 def reaches(key: ApiKeyRecord, namespace: str) -> bool:
     """Return whether a key may touch a namespace."""
-    return any(
-        namespace.startswith(allowed[:-1]) if allowed.endswith("*") else namespace == allowed
-        for allowed in key.namespaces
-    )
+    return is_within(key.namespaces, namespace)
+
+
+def is_within(allowed: Iterable[str], namespace: str) -> bool:
+    """Return whether a namespace is among those that names, and prefixes ending in ``*``, stand for."""
+    return any(namespace.startswith(each[:-1]) if each.endswith("*") else namespace == each for each in allowed)
 
 
 def check_reach(key: ApiKeyRecord, namespace: str) -> None:

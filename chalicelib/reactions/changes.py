@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib import telemetry
 from chalicelib.domain import namespaces, sessions
-from chalicelib.reactions import lifecycle, task_definitions
+from chalicelib.reactions import lifecycle, manager_events, task_definitions
 from chalicelib.store.namespaces import NamespaceRecord
 from chalicelib.store.sessions import SessionRecord
 from chalicelib.wire.base import iso_from_ms
@@ -62,11 +62,11 @@ def _gone(services: "Services", session: SessionRecord) -> None:
 def to_namespace(services: "Services", old: NamespaceRecord | None, new: NamespaceRecord | None) -> None:
     """React to a change of a namespace."""
     if old is None and new is not None:
-        _publish(services, "namespace_created", {"initialState": namespaces.state_of(new).to_wire()})
+        _publish_namespace(services, "namespace_created", "initialState", new)
     if new is not None and new.forced and not (old is not None and old.forced):
         end_namespace(services, new.name)
     if old is not None and new is None:
-        _publish(services, "namespace_closed", {"finalState": namespaces.state_of(old).to_wire()})
+        _publish_namespace(services, "namespace_closed", "finalState", old)
 
 
 def end_namespace(services: "Services", name: str) -> None:
@@ -104,10 +104,18 @@ def _log(what: str, session: SessionRecord, **more: str | None) -> None:
 
 
 def _publish_session(services: "Services", kind: str, field: str, session: SessionRecord) -> None:
+    namespace_state = dict(session.namespace_state)
     state = sessions.state_of(session).to_wire()
-    _publish(services, kind, {field: state, "namespaceState": dict(session.namespace_state)})
+    _publish(services, namespace_state, kind, {field: state, "namespaceState": namespace_state})
 
 
-def _publish(services: "Services", kind: str, content: Mapping[str, Any]) -> None:
-    """Publish a `LocalSessionManagerEvent`."""
-    services.bus.publish(kind, {"type": kind, "timestamp": iso_from_ms(services.clock.now_ms()), **content})
+def _publish_namespace(services: "Services", kind: str, field: str, namespace: NamespaceRecord) -> None:
+    state = namespaces.state_of(namespace).to_wire()
+    _publish(services, state, kind, {field: state})
+
+
+def _publish(services: "Services", namespace_state: Mapping[str, Any], kind: str, content: Mapping[str, Any]) -> None:
+    """Publish a `LocalSessionManagerEvent` on the bus, and push it to those who follow."""
+    event = {"type": kind, "timestamp": iso_from_ms(services.clock.now_ms()), **content}
+    services.bus.publish(kind, event)
+    manager_events.push(services, event, namespace_state)

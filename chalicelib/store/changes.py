@@ -4,12 +4,14 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from chalicelib.store import log
 from chalicelib.store.items import Item, decode
 from chalicelib.store.namespaces import NamespaceRecord
 from chalicelib.store.sessions import SessionRecord, record_of
 
 if TYPE_CHECKING:
     from chalicelib.store.deliveries import DeliveryRecord
+    from chalicelib.store.followers import SessionFollower
     from chalicelib.store.registry import RegistryAgentRecord
 
 #: A record of a stream, as Lambda hands it over ("Using AWS Lambda with Amazon DynamoDB", "Example event").
@@ -77,6 +79,30 @@ def read(record: StreamRecord, name_of: Callable[[str], str]) -> Change:
     if table == name_of("deliveries"):
         return _delivery_change(old, new)
     raise LookupError(f"changes of {table} have no reaction")
+
+
+def is_entry(record: StreamRecord) -> bool:
+    """Return whether a record of the session-items table is of an entry of a log."""
+    return log.is_entry(record["dynamodb"]["Keys"]["item"]["S"])
+
+
+def entry_of(record: StreamRecord) -> log.LogEntry:
+    """Return the entry of a log that a record says was written."""
+    return log.entry_of(decode(record["dynamodb"]["NewImage"]))
+
+
+def follower_change(record: StreamRecord) -> "tuple[str, SessionFollower | None]":
+    """Return the connection that a record is about, and who follows by it; ``None`` when it does no more.
+
+    Raises ``LookupError`` for an item of another kind.
+    """
+    from chalicelib.store import followers
+
+    connection_id = followers.connection_of(decode(record["dynamodb"]["Keys"]))
+    if connection_id is None:
+        raise LookupError("an item of a session has changed that has no reaction")
+    new = _image(record, "NewImage")
+    return connection_id, followers.follower_of(new) if new else None
 
 
 def _image(record: StreamRecord, name: str) -> Item | None:

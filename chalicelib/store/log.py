@@ -220,7 +220,7 @@ class Log:
         """Close a position; return what is there now, which may be the entry of its writer."""
         void = LogEntry(VOID, ticket.position, ticket.stamp_ms, {"type": VOID}, expires_at)
         done, found = self._table.try_put(_item(session_id, void), when="attribute_not_exists(#item)")
-        return void if done else _entry(found) if found else None
+        return void if done else entry_of(found) if found else None
 
     # Reading
 
@@ -241,7 +241,7 @@ class Log:
         limit = _FIRST_PAGE
         while True:
             items = self._between(session_id, first, limit=limit)
-            for run in self.whole(session_id, list(map(_entry, items)), first, live=live, past_end=past_end):
+            for run in self.whole(session_id, list(map(entry_of, items)), first, live=live, past_end=past_end):
                 yield run
                 first = run[-1].position + 1
             if len(items) < limit:
@@ -303,11 +303,11 @@ class Log:
         """Return the entry at a position, or the nearest one before it that is there."""
         for below in range(position, max(0, position - _MOST_DEAD), -1):
             if item := self._table.get(_key(session_id, below)):
-                return _entry(item)
+                return entry_of(item)
         return None
 
     def _entries(self, session_id: str, first: int, last: int | None = None) -> list[LogEntry]:
-        return list(map(_entry, self._between(session_id, first, last)))
+        return list(map(entry_of, self._between(session_id, first, last)))
 
     def _between(self, session_id: str, first: int, last: int | None = None, limit: int | None = None) -> list[Item]:
         low = _key(session_id, first)["item"]
@@ -417,7 +417,13 @@ def _item(session_id: str, entry: LogEntry) -> Item:
     return {**_key(session_id, entry.position), **about, **_packed(entry.event)}
 
 
-def _entry(item: Item) -> LogEntry:
+def is_entry(sort_key: str) -> bool:
+    """Return whether an item of a session is an entry of its log, by its sort key."""
+    return sort_key.startswith(_PREFIX)
+
+
+def entry_of(item: Item) -> LogEntry:
+    """Read the item of an entry."""
     event = json.loads(item["event"])
     if "text" in item:
         event["message"]["text"] = item["text"]

@@ -1,4 +1,4 @@
-"""`SessionEvent`: the entries of a session's log (the Coral contract, "Events")."""
+"""`SessionEvent`: the entries of a session's log (the Coral contract, "Events"), each with its type first."""
 
 from typing import Annotated, Literal
 
@@ -8,42 +8,43 @@ from chalicelib.wire.base import Timestamp, WireModel
 from chalicelib.wire.threads import SessionThread, SessionThreadMessage
 
 
-class _Event(WireModel):
-    timestamp: Timestamp
-
-
-class RuntimeStarted(_Event):
+class RuntimeStarted(WireModel):
     """An agent's task was started."""
 
     type: Literal["runtime_started"] = "runtime_started"
+    timestamp: Timestamp
     name: str
 
 
-class RuntimeStopped(_Event):
+class RuntimeStopped(WireModel):
     """An agent's task has ended. Why is in the listing of agents: Coral's event has no place for it."""
 
     type: Literal["runtime_stopped"] = "runtime_stopped"
+    timestamp: Timestamp
     name: str
 
 
-class DockerContainerCreated(_Event):
+class DockerContainerCreated(WireModel):
     """The container of an agent runs; its id is that of the ECS task."""
 
     type: Literal["docker_container_created"] = "docker_container_created"
+    timestamp: Timestamp
     container_id: str
 
 
-class DockerContainerRemoved(_Event):
+class DockerContainerRemoved(WireModel):
     """The container of an agent is gone."""
 
     type: Literal["docker_container_removed"] = "docker_container_removed"
+    timestamp: Timestamp
     container_id: str
 
 
-class AgentConnected(_Event):
+class AgentConnected(WireModel):
     """An agent made its first MCP request."""
 
     type: Literal["agent_connected"] = "agent_connected"
+    timestamp: Timestamp
     name: str
 
 
@@ -64,57 +65,64 @@ class MentionsFilter(WireModel):
 SessionThreadMessageFilter = Annotated[FromFilter | MentionsFilter, Field(discriminator="type")]
 
 
-class AgentWaitStart(_Event):
+class AgentWaitStart(WireModel):
     """An agent waits for a message, which may be there already."""
 
     type: Literal["agent_wait_start"] = "agent_wait_start"
+    timestamp: Timestamp
     name: str
     filters: list[SessionThreadMessageFilter]
 
 
-class AgentWaitStop(_Event):
+class AgentWaitStop(WireModel):
     """An agent received the message that it waited for."""
 
     type: Literal["agent_wait_stop"] = "agent_wait_stop"
+    timestamp: Timestamp
     name: str
     message: SessionThreadMessage
 
 
-class ThreadCreated(_Event):
+class ThreadCreated(WireModel):
     """A thread was opened."""
 
     type: Literal["thread_created"] = "thread_created"
+    timestamp: Timestamp
     thread: SessionThread
 
 
-class ThreadParticipantAdded(_Event):
+class ThreadParticipantAdded(WireModel):
     """An agent was brought into a thread."""
 
     type: Literal["thread_participant_added"] = "thread_participant_added"
+    timestamp: Timestamp
     thread_id: str
     name: str
 
 
-class ThreadParticipantRemoved(_Event):
+class ThreadParticipantRemoved(WireModel):
     """An agent was taken out of a thread."""
 
     type: Literal["thread_participant_removed"] = "thread_participant_removed"
+    timestamp: Timestamp
     thread_id: str
     name: str
 
 
-class ThreadClosed(_Event):
+class ThreadClosed(WireModel):
     """A thread was closed."""
 
     type: Literal["thread_closed"] = "thread_closed"
+    timestamp: Timestamp
     thread_id: str
     summary: str
 
 
-class ThreadMessageSent(_Event):
+class ThreadMessageSent(WireModel):
     """A message was sent."""
 
     type: Literal["thread_message_sent"] = "thread_message_sent"
+    timestamp: Timestamp
     message: SessionThreadMessage
 
 

@@ -72,7 +72,7 @@ class Aws:
         self._background = background = Background("background")
         #: The streams' pumps, by the names of their tables.
         self.pumps: dict[str, list[Pump]] = {}
-        self.tables = Tables(ACCOUNT, REGION, self._stream)
+        self.tables = Tables(ACCOUNT, REGION, self._stream, self._is_wanted)
         self.functions = Functions(prefix, f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:")
         self.machines = StepFunctions(ACCOUNT, REGION, background, invoke=self.functions.invoke)
         self._invocations = Invocations(background, call=self.functions.invoke, send=self._send_message)
@@ -174,9 +174,13 @@ class Aws:
         stream = ForeignStream(table, self._client("dynamodbstreams"), arn, self._stream)
         self._undo.callback(stream.stop)
 
+    def _is_wanted(self, table: str, kind: str, keys: Event) -> bool:
+        return any(pump.mapping.wants(kind, keys) for pump in self.pumps.get(table, []))
+
     def _stream(self, table: str, record: Event) -> None:
         for pump in self.pumps.get(table, []):
-            pump.put(record)
+            if pump.mapping.wants(record["eventName"], record["dynamodb"]["Keys"]):
+                pump.put(record)
 
     def _stop_pumps(self) -> None:
         for pumps in self.pumps.values():

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
+from chalicelib.aws.connections import Connections
 from chalicelib.services import Services
 from chalicelib.settings import Settings
 from infra.local.logs.ring import Ring
@@ -17,10 +18,20 @@ Event = dict[str, Any]
 class LocalServices(Services):
     """The services of the handlers: their clients are made once, and waits end when something happens."""
 
-    def __init__(self, settings: Settings, watches: Watches, follow: Callable[[str, Any], None], ring: Ring) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        watches: Watches,
+        follow: Callable[[str, Any], None],
+        *,
+        sockets: Connections,
+        ring: Ring,
+    ) -> None:
         """
         Parameters
         ----------
+        sockets
+            The connections that events are pushed to.
         follow
             Takes a service's name and its client when that is made.
         ring
@@ -29,6 +40,7 @@ class LocalServices(Services):
         super().__init__(settings)
         self.ring = ring
         self._watches = watches
+        self._sockets = sockets
         self._follow = follow
         self._clients: dict[str, Any] = {}
         self._lock = threading.RLock()
@@ -40,6 +52,11 @@ class LocalServices(Services):
                 client = self._clients[service] = super().client(service)
                 self._follow(service, client)
             return self._clients[service]
+
+    @property
+    def connections(self) -> Connections:
+        """The connections of the local gateway."""
+        return self._sockets
 
     def watch(self, session_id: str, cares: Callable[[Event], bool] | None = None) -> SessionWatch:
         """Return a pause that ends when something is written to the session, or an event that the waiter cares for."""

@@ -1,6 +1,7 @@
 """One running Atoll on this machine: puts the parts together, and takes them apart again."""
 
 import contextlib
+import functools
 import json
 import secrets
 from collections.abc import Callable, Iterable, Mapping
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Self
 from chalice.app import Chalice
 
 from chalicelib.services import use
-from chalicelib.settings import Settings
+from chalicelib.settings import DAY_S, Settings
 from chalicelib.wire.threads import MAX_WAIT_MS
 from infra.local.api_gateway import Gateway
+from infra.local.api_gateway.sockets import Sockets
 from infra.local.aws import Aws
 from infra.local.cloudformation.provision import Provision
 from infra.local.dynamodb import keys
@@ -30,6 +32,14 @@ if TYPE_CHECKING:
     from infra.local.agent_folders import AgentFolders
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
+
+#: Coral's sockets. One handler reads what its path says.
+SOCKETS = (
+    "/ws/v1/events/{token}/session/{namespace}/{session}",
+    "/ws/v1/events/session/{namespace}/{session}",
+    "/ws/v1/events/{token}/lsm",
+    "/ws/v1/events/lsm",
+)
 
 Event = dict[str, Any]
 
@@ -170,7 +180,9 @@ class LocalStack:
             on_event=self._on_event or _ignore,
             output=AgentOutput(self.ring, lambda: self.services, self._on_output or _ignore),
         )
-        self.services = LocalServices(settings, self.watches, self._follow, self.ring)
+        sockets = Sockets(functools.partial(self.functions.invoke, f"{settings.prefix}-sockets"))
+        undo.callback(sockets.stop)
+        self.services = LocalServices(settings, self.watches, self._follow, sockets=sockets, ring=self.ring)
         # Stopping goes the other way round: agents first, then waiting requests, then what reacts to them.
         undo.callback(self._aws.stop)
         undo.callback(gateway.stop)
@@ -197,7 +209,11 @@ class LocalStack:
         if self._agent_patterns:
             self._follow_agent_folders()
         api_keys_table = self.services.settings.table("api-keys")
-        gateway.serve(app, keys.endpoint(self.services.dynamodb, api_keys_table, self.key))
+        gateway.serve(
+            app,
+            keys.endpoint(self.services.dynamodb, api_keys_table, self.key),
+            sockets=dict.fromkeys(SOCKETS, sockets.serve),
+        )
 
     def _follow_agent_folders(self) -> None:
         # Tests and the demo have no use for it, and do without the import.
@@ -221,6 +237,7 @@ class LocalStack:
             "api_url": self.url,
             "mcp_url": self.url,
             "mcp_wait_limit_ms": MAX_WAIT_MS,
+            "longest_socket_s": 365 * DAY_S,  # a follower that goes is forgotten at the next push
             "allow_private_addresses": True,
         }
         values = Settings.from_environment().model_dump() | ours | self._given_settings

@@ -13,7 +13,7 @@ import itertools
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 from unittest.mock import patch
@@ -26,6 +26,7 @@ from chalice.local import LocalGateway, LocalGatewayException
 from moto import mock_aws
 from moto.dynamodb.models import dynamodb_backends
 
+from chalicelib.aws.connections import Frames
 from chalicelib.aws.http import Answer
 from chalicelib.clock import Clock
 from chalicelib.mcp import busy
@@ -160,6 +161,35 @@ class Receiver:
         return self._world.call("PostWebhook", take)  # type: ignore[no-any-return]
 
 
+class Sockets:
+    """The WebSocket connections: what each was sent. One that is not here is gone."""
+
+    largest_frame = 128 * 1024
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self.sent: dict[str, list[str]] = {}
+        self.closed: list[str] = []
+
+    def push(self, frames: Frames) -> set[str]:
+        lost = set()
+        for connection_id, wanted in frames.items():
+            for frame in wanted:
+                self._world.call("PostToConnection", functools.partial(self._take, connection_id, frame))
+            if connection_id not in self.sent:
+                lost.add(connection_id)
+        return lost
+
+    def _take(self, connection_id: str, frame: str) -> None:
+        if connection_id in self.sent:
+            self.sent[connection_id].append(frame)
+
+    def close(self, connection_ids: Iterable[str]) -> None:
+        for connection_id in connection_ids:
+            self._world.call("DeleteConnection", lambda: None)
+            self.closed.append(connection_id)
+
+
 class Secrets:
     """Secrets Manager, read anew each time."""
 
@@ -188,6 +218,7 @@ class WorldServices(Services):
         self.secrets = Secrets(world)  # type: ignore[assignment]
         self.agent_keys = AgentKeys()  # type: ignore[assignment]
         self.http = Receiver(world)  # type: ignore[assignment]
+        self.connections = Sockets(world)
 
     def client(self, service: str) -> Any:
         return self._emulator.client(service)
@@ -225,7 +256,7 @@ class Emulator:
         # Private: every call goes through it.
         self._make_api_call = botocore.client.BaseClient._make_api_call  # type: ignore[attr-defined]
         undo.enter_context(patch.object(botocore.client.BaseClient, "_make_api_call", self._intercept()))
-        self.tables = Tables(ACCOUNT, REGION, self._record)
+        self.tables = Tables(ACCOUNT, REGION, self._record, lambda table, *what: self.mappings[table].wants(*what))
         for part in self.tables.patches():
             undo.enter_context(part)
         provision = Provision(TEMPLATES, stage="local", account=ACCOUNT, region=REGION, client=self.client)

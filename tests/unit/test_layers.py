@@ -27,6 +27,7 @@ ALLOWED = {
     "reactions": _FACTS | {"aws", "services"},
     "mcp": _FACTS | {"aws.errors"},
     "api": _FACTS | {"aws.errors", "mcp"},
+    "live": _FACTS | {"api.credentials", "api.errors"},
     "workers": _FACTS | {"aws", "services", "reactions", "mcp"},
 }
 

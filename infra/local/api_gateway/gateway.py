@@ -1,5 +1,6 @@
 """The server of one stack: uvicorn in a thread of its own, on a port that is taken before anything is served."""
 
+import logging
 import socket
 import threading
 from collections.abc import Mapping
@@ -20,6 +21,19 @@ FAREWELL_S = 2
 
 #: The largest message of a socket, in bytes (API Gateway's quota "WebSocket message payload size").
 LARGEST_MESSAGE = 128 * 1024
+
+#: How often a socket's client is pinged, and how long it may take to answer, in s: Coral's own times.
+PING_S, PONG_S = 5.0, 15.0
+
+
+class _Refusals(logging.Filter):
+    """Leaves out what uvicorn says of a socket that was refused with an answer: that it was not."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.getMessage() != "ASGI callable returned without completing handshake."
+
+
+logging.getLogger("uvicorn.error").addFilter(_Refusals())
 
 
 class Gateway:
@@ -64,6 +78,9 @@ class Gateway:
             http=Connection,
             ws="websockets-sansio" if sockets else "none",
             ws_max_size=LARGEST_MESSAGE,
+            ws_ping_interval=PING_S,
+            ws_ping_timeout=PONG_S,
+            ws_per_message_deflate=False,
             lifespan="off",
             interface="asgi3",
             # Only errors: a line for each request would drown the agents, and so would one for each broken client.

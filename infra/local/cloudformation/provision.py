@@ -11,6 +11,7 @@ from infra.local.cloudformation.templates import Maker, Resource, Stack, Templat
 
 #: Resource types that have no effect on one machine.
 _NOTHING_LOCAL = (
+    "AWS::ApiGatewayV2::",
     "AWS::ApplicationAutoScaling::",
     "AWS::CloudWatch::",
     "AWS::EC2::",

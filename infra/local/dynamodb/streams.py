@@ -1,5 +1,6 @@
 """Table streams: one pump a table carries its records, in order and in batches, to the function mapped to it."""
 
+import json
 import logging
 import threading
 import time
@@ -30,6 +31,8 @@ class Mapping:
     reports_item_failures: bool = False
     longest_age_s: float = float("inf")
     most_retries: float = float("inf")
+    #: Names of events, each with beginnings of sort keys, that records must have to be carried; none carries all.
+    wanted: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @classmethod
     def of(cls, properties: dict[str, Any]) -> "Mapping":
@@ -46,7 +49,25 @@ class Mapping:
             reports_item_failures="ReportBatchItemFailures" in properties.get("FunctionResponseTypes", []),
             longest_age_s=limit("MaximumRecordAgeInSeconds"),
             most_retries=limit("MaximumRetryAttempts"),
+            wanted=tuple(map(_wanted, properties.get("FilterCriteria", {}).get("Filters", []))),
         )
+
+    def wants(self, kind: str, keys: dict[str, Any]) -> bool:
+        """Return whether records of a kind of event about an item, by its keys as DynamoDB writes them, are carried."""
+        return not self.wanted or any(
+            kind == each and keys["item"]["S"].startswith(beginnings) for each, beginnings in self.wanted
+        )
+
+
+def _wanted(filter_: dict[str, str]) -> tuple[str, tuple[str, ...]]:
+    """Read a filter of the one form that the templates have: an event's name, and beginnings of ``item``.
+
+    Raises ``ValueError`` or ``KeyError`` for another form.
+    """
+    pattern = json.loads(filter_["Pattern"])
+    [kind] = pattern["eventName"]
+    [(_, text)] = pattern["dynamodb"]["Keys"]["item"].items()
+    return kind, tuple(each["prefix"] for each in text)
 
 
 class Pump:

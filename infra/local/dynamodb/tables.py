@@ -22,6 +22,9 @@ T = TypeVar("T")
 #: Takes a table's name and one record of its stream.
 RecordSink = Callable[[str, dict[str, Any]], None]
 
+#: Says whether a record is wanted, by its table, the name of its event and the item's keys.
+RecordFilter = Callable[[str, str, dict[str, Any]], bool]
+
 #: ``userIdentity`` of a stream record whose item expired (DynamoDB guide, "DynamoDB Streams and Time to Live").
 TTL_IDENTITY = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
 
@@ -55,22 +58,27 @@ class _Shard(StreamShard):
         """Take one change of the table; a write that changed nothing makes no record (as on AWS)."""
         if old is not None and new is not None and old.to_json() == new.to_json():
             return
+        kind = "INSERT" if old is None else "REMOVE" if new is None else "MODIFY"
+        keys = _keys(self.table, new if old is None else old)
+        if not self._tables.wants(self.table.name, kind, keys):
+            return
+        view = self.table.stream_specification["StreamViewType"]  # type: ignore[index]
         change: dict[str, Any] = {
             "ApproximateCreationDateTime": int(time.time()),
             "SequenceNumber": str(self.starting_sequence_number + self._written),
-            "StreamViewType": self.table.stream_specification["StreamViewType"],  # type: ignore[index]
-            "Keys": _keys(self.table, new if old is None else old),
+            "StreamViewType": view,
+            "Keys": keys,
         }
         self._written += 1
         if new is not None:
             change["NewImage"] = new.to_json()["Attributes"]
-        if old is not None:
+        if old is not None and view == "NEW_AND_OLD_IMAGES":
             change["OldImage"] = old.to_json()["Attributes"]
         # As text and back: moto hands out its own values, which the next write may change.
         text = dynamo_json_dump(change)
         record = {
             "eventID": uuid.uuid4().hex,
-            "eventName": "INSERT" if old is None else "REMOVE" if new is None else "MODIFY",
+            "eventName": kind,
             "eventSource": "aws:dynamodb",
             "eventVersion": "1.1",
             "awsRegion": self.table.region_name,
@@ -83,10 +91,12 @@ class _Shard(StreamShard):
 class Tables:
     """The tables of one account and region."""
 
-    def __init__(self, account: str, region: str, sink: RecordSink) -> None:
+    def __init__(self, account: str, region: str, sink: RecordSink, wants: RecordFilter) -> None:
         self._account = account
         self._region = region
         self._sink = sink
+        #: Whether anybody takes a record: one is costly to make.
+        self.wants = wants
         # moto holds no lock: without one, two threads can both win a conditional write.
         self._lock = threading.RLock()
         self._pending: list[tuple[str, dict[str, Any]]] = []

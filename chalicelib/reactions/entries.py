@@ -1,0 +1,112 @@
+"""What follows from an entry of a session's log: it is pushed to those who follow the session.
+
+The stream has entries in the order in which they were written, which is not always that of their positions: a slow
+writer's comes late. So a record only says that there is something; what is pushed is the log from where it was pushed
+before, position by position, as every reader reads it. What comes twice is not pushed twice.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from chalicelib.domain import events
+from chalicelib.store.followers import Followed, SessionFollower
+from chalicelib.store.log import LogEntry
+from chalicelib.wire.events import AgentWaitStop, ThreadClosed, ThreadMessageSent
+
+if TYPE_CHECKING:
+    from chalicelib.services import Services
+    from chalicelib.wire.events import SessionEvent
+
+
+def to_entries(services: "Services", session_id: str, entries: Sequence[LogEntry]) -> None:
+    """React to entries that were written to a session's log, in whatever order."""
+    followed = services.session_followers.of_session(session_id)
+    if not followed.caught_up:
+        return
+    for page in _pages(services, session_id, followed.position, entries):
+        _push(services, session_id, followed, page)
+        expires_at = page[-1].expires_at
+        services.session_followers.pushed(session_id, page[-1].position, expires_at=expires_at)
+
+
+def to_follower(services: "Services", session_id: str, follower: SessionFollower) -> None:
+    """React to a new follower: push what is in the log behind its beginning; from then on it gets what comes."""
+    position, expires_at = follower.position, 0
+    for page in services.log.pages(session_id, position + 1, past_end=True):
+        frames = [frame for _, frame in _frames(services, page, cursors=follower.cursors)]
+        if not _deliver(services, session_id, {follower.connection_id: frames}):
+            return
+        position, expires_at = page[-1].position, page[-1].expires_at
+    followed = services.session_followers.of_session(session_id)
+    if not followed.caught_up and followed.position < position:
+        services.session_followers.pushed(session_id, position, expires_at=expires_at)
+    services.session_followers.caught_up(session_id, follower.connection_id, position)
+
+
+def to_follower_gone(services: "Services", connection_id: str) -> None:
+    """React to a follower that was forgotten, or went with its session: close its connection."""
+    services.connections.close([connection_id])
+
+
+def _pages(
+    services: "Services", session_id: str, position: int, entries: Sequence[LogEntry]
+) -> Iterator[Sequence[LogEntry]]:
+    """Return the log from behind a position on; without a read, when that is what the records have."""
+    news = sorted((entry for entry in entries if entry.position > position), key=lambda entry: entry.position)
+    if not news:
+        return
+    if news[0].position == position + 1 and news[-1].position == position + len(news):
+        yield news
+    else:
+        yield from services.log.pages(session_id, position + 1, past_end=True)
+
+
+def _push(services: "Services", session_id: str, followed: Followed, page: Sequence[LogEntry]) -> None:
+    followers = followed.caught_up
+    made = {cursors: _frames(services, page, cursors=cursors) for cursors in {each.cursors for each in followers}}
+    frames = {
+        each.connection_id: [frame for position, frame in made[each.cursors] if position > each.position]
+        for each in followers
+    }
+    _deliver(services, session_id, frames)
+
+
+def _deliver(services: "Services", session_id: str, frames: Mapping[str, Sequence[str]]) -> bool:
+    """Push frames to followers and forget those that take no more; ``False`` when there were such."""
+    lost = services.connections.push({connection: found for connection, found in frames.items() if found})
+    for connection_id in lost:
+        services.session_followers.remove(session_id, connection_id)
+    return not lost
+
+
+def _frames(services: "Services", page: Sequence[LogEntry], *, cursors: bool) -> list[tuple[int, str]]:
+    """Return the events of a page as text, each with its position; what is Atoll's own is left out."""
+    largest = services.connections.largest_frame
+    found = ((entry.position, events.event_of(entry)) for entry in page)
+    return [
+        (position, _frame(event, position, cursors=cursors, largest=largest))
+        for position, event in found
+        if event is not None
+    ]
+
+
+def _frame(event: "SessionEvent", position: int, *, cursors: bool, largest: int) -> str:
+    text = _text(event, position, cursors=cursors)
+    return text if len(text.encode()) <= largest else _text(_without_text(event, position), position, cursors=cursors)
+
+
+def _text(event: "SessionEvent", position: int, *, cursors: bool) -> str:
+    text = event.model_dump_json(by_alias=True, exclude_none=True)
+    return f'{text[:-1]},"cursor":"{position}"}}' if cursors else text
+
+
+def _without_text(event: "SessionEvent", position: int) -> "SessionEvent":
+    """Return an event that is too large for a frame without its long text, which says where that is."""
+
+    def left_out(text: str) -> str:
+        return f"[{len(text.encode())} bytes left out: GET …/events?after={position - 1}&limit=1]"
+
+    if isinstance(event, ThreadMessageSent | AgentWaitStop):
+        message = event.message.model_copy(update={"text": left_out(event.message.text)})
+        return event.model_copy(update={"message": message})
+    return event.model_copy(update={"summary": left_out(event.summary)}) if isinstance(event, ThreadClosed) else event

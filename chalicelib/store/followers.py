@@ -1,0 +1,140 @@
+"""Who follows what happens: the connections to which events are pushed.
+
+``FOLLOWER#<connection>`` of the session-items table is one that follows a session. It is an item of the session, so
+the stream has it in line with the entries of the log: an entry before it is behind the follower's beginning or is read
+for it, an entry after it is pushed to it. It goes with the session's items, which is how its connection is closed.
+``FOLLOWED`` is how far the log has been pushed; its name lets one Query find it with the followers.
+
+The followers table has those of everything else, by topic.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Literal
+
+from chalicelib.store.items import Item, Key
+from chalicelib.store.table import Table
+
+_PREFIX = "FOLLOWER#"
+_FOLLOWED = "FOLLOWED"
+#: What both of these begin with.
+_BOTH = "FOLLOWE"
+
+#: How many may follow one session, or one topic.
+MOST_FOLLOWERS = 500
+
+Topic = Literal["manager", "logs"]
+
+
+@dataclasses.dataclass(frozen=True)
+class SessionFollower:
+    """A connection that follows one session."""
+
+    connection_id: str
+    #: The position of the log behind which it begins.
+    position: int
+    #: Whether its events carry cursors: it asked for them by giving one.
+    cursors: bool
+    #: Whether it has everything up to where the log is pushed; before that, nothing else is pushed to it.
+    caught_up: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Followed:
+    """How far a session's log has been pushed, and to whom."""
+
+    position: int
+    followers: Sequence[SessionFollower]
+
+    @property
+    def caught_up(self) -> list[SessionFollower]:
+        """Return those to which new entries are pushed."""
+        return [follower for follower in self.followers if follower.caught_up]
+
+
+class SessionFollowers:
+    """The followers among a session's items."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def add(self, session_id: str, follower: SessionFollower, *, expires_at: int) -> None:
+        """Put a new follower, to be caught up in the reaction to it."""
+        about = {"position": follower.position, "cursors": follower.cursors, "expiresAt": expires_at}
+        self._table.put({**_key(session_id, follower.connection_id), **about})
+
+    def of_session(self, session_id: str) -> Followed:
+        """Return all followers of a session."""
+        items = self._table.query(
+            "#sessionId = :session AND begins_with(#item, :both)", {":session": session_id, ":both": _BOTH}
+        )
+        position, followers = 0, []
+        for item in items:
+            if item["item"] == _FOLLOWED:
+                position = item["position"]
+            else:
+                followers.append(follower_of(item))
+        return Followed(position, followers)
+
+    def is_full(self, session_id: str) -> bool:
+        """Return whether a session has as many followers as it may have."""
+        found = self._table.query(
+            "#sessionId = :session AND begins_with(#item, :prefix)",
+            {":session": session_id, ":prefix": _PREFIX},
+            project="#item, #expiresAt",
+            limit=MOST_FOLLOWERS,
+        )
+        return len(list(islice(found, MOST_FOLLOWERS))) == MOST_FOLLOWERS
+
+    def caught_up(self, session_id: str, connection_id: str, position: int) -> None:
+        """Note that a follower has everything up to a position; one that is gone stays gone."""
+        self._table.update(
+            _key(session_id, connection_id),
+            "SET #position = :position, #caughtUp = :yes",
+            when="attribute_exists(#item)",
+            values={":position": position, ":yes": True},
+        )
+
+    def pushed(self, session_id: str, position: int, *, expires_at: int) -> None:
+        """Note how far the log is pushed."""
+        self._table.put({"sessionId": session_id, "item": _FOLLOWED, "position": position, "expiresAt": expires_at})
+
+    def remove(self, session_id: str, connection_id: str) -> None:
+        """Forget a follower."""
+        self._table.delete(_key(session_id, connection_id))
+
+
+class Followers:
+    """The followers table: who follows a topic, with its filter."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def add(self, topic: Topic, connection_id: str, wanted: Mapping[str, object], *, expires_at: int) -> None:
+        """Put a follower; ``wanted`` says which events of the topic it is to get."""
+        self._table.put({"topic": topic, "connectionId": connection_id, "wanted": wanted, "expiresAt": expires_at})
+
+    def of_topic(self, topic: Topic) -> list[tuple[str, dict[str, object]]]:
+        """Return the connections that follow a topic, each with what it wants; `MOST_FOLLOWERS` at most."""
+        found = self._table.query("#topic = :topic", {":topic": topic}, limit=MOST_FOLLOWERS)
+        return [(item["connectionId"], item["wanted"]) for item in islice(found, MOST_FOLLOWERS)]
+
+    def remove(self, topic: Topic, connection_id: str) -> None:
+        """Forget a follower."""
+        self._table.delete({"topic": topic, "connectionId": connection_id})
+
+
+def _key(session_id: str, connection_id: str) -> Key:
+    return {"sessionId": session_id, "item": _PREFIX + connection_id}
+
+
+def connection_of(key: Mapping[str, str]) -> str | None:
+    """Return the connection that an item's key names; ``None`` for an item of another kind."""
+    return key["item"].removeprefix(_PREFIX) if key["item"].startswith(_PREFIX) else None
+
+
+def follower_of(item: Item) -> SessionFollower:
+    """Read the item of a follower."""
+    connection_id = item["item"].removeprefix(_PREFIX)
+    return SessionFollower(connection_id, item["position"], item["cursors"], item.get("caughtUp", False))
