@@ -140,6 +140,26 @@ def timers() -> Section:
     return rows, {"times": [asdict(one) for one in found], "crowd": asdict(crowd)}
 
 
+def following() -> Section:
+    """Following a session."""
+    from bench import following
+
+    found, sending = following.measure()
+    rows = []
+    for one in found:
+        rate = one.sent / one.seconds
+        who = "1 follower" if one.followers == 1 else f"{one.followers} followers"
+        whole = one.fewest == one.most == one.sent and one.in_order
+        seen = f"{one.fewest} to {one.most} of {one.sent} events, {'in' if one.in_order else 'not in'} one order"
+        rows.append(Row(f"{who} of a session at {rate:.0f} messages/s", seen, "none lost", whole))
+        late = f"median {one.median_ms:.0f} ms, p99 {one.p99_ms:.0f} ms"
+        rows.append(Row("    from a message's stamp to its follower", late, "median ≤ 300 ms", one.median_ms <= 300))
+    share = sending.without / sending.with_stream
+    seen = f"{sending.with_stream:.0f}/s: {share:.2f}x the time of {sending.without:.0f}/s without the stream"
+    rows.append(Row("sending where nobody follows", seen, "≤ 1.1x", share <= 1.1))
+    return rows, {"followed": [asdict(one) for one in found], "sending": asdict(sending)}
+
+
 def throughput() -> Section:
     """Throughput of the local stack."""
     from bench import throughput
@@ -213,7 +233,17 @@ def scale() -> Section:
     }
 
 
-SECTIONS: list[Callable[[], Section]] = [cold_start, calls, handlers, growth, timers, throughput, money, scale]
+SECTIONS: list[Callable[[], Section]] = [
+    cold_start,
+    calls,
+    handlers,
+    growth,
+    timers,
+    following,
+    throughput,
+    money,
+    scale,
+]
 
 
 def machine() -> str:

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 from unittest.mock import patch
 
 import botocore.client
-from botocore.exceptions import ReadTimeoutError
+from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
 from botocore.validate import ParamValidator
 from chalice.config import Config
 from chalice.local import LocalGateway, LocalGatewayException
@@ -169,13 +169,17 @@ class Sockets:
     def __init__(self, world: "World") -> None:
         self._world = world
         self.sent: dict[str, list[str]] = {}
+        self.sent_until_lost: dict[str, list[str]] = {}
         self.closed: list[str] = []
 
     def push(self, frames: Frames) -> set[str]:
         lost = set()
         for connection_id, wanted in frames.items():
-            for frame in wanted:
-                self._world.call("PostToConnection", functools.partial(self._take, connection_id, frame))
+            try:
+                for frame in wanted:
+                    self._world.call("PostToConnection", functools.partial(self._take, connection_id, frame))
+            except (ClientError, BotoCoreError):
+                self.sent_until_lost[connection_id] = self.sent.pop(connection_id)
             if connection_id not in self.sent:
                 lost.add(connection_id)
         return lost
@@ -420,6 +424,7 @@ class World:
         self.answers: list[tuple[str, str, int, str | None]] = []
         self.services = WorldServices(self, emulator)
         self.receiver: Receiver = self.services.http  # type: ignore[assignment]
+        self.sockets: Sockets = self.services.connections  # type: ignore[assignment]
         use(self.services)
 
     def _start_services(self, emulator: Emulator) -> None:
@@ -645,6 +650,13 @@ class World:
         if status != 200:
             return {"error": answer}
         return answer["result"]["structuredContent"]  # type: ignore[no-any-return]
+
+    def follow(self, path: str, connection_id: str, **query: str) -> None:
+        """Connect a socket to the events of a session, by the session's path."""
+        self.sockets.sent[connection_id] = []
+        socket = path.replace("/api/v1/local/", f"/ws/v1/events/{KEY}/")
+        event = {"requestContext": {"connectionId": connection_id}, "queryStringParameters": {"path": socket, **query}}
+        assert self.invoke("atoll-local-sockets", event)["statusCode"] == 200
 
     def run_task(self, started_by: str) -> None:
         """Start a task that no launch of Atoll's has started, from the task definition of the agent of `begin`."""

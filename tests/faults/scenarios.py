@@ -1,12 +1,14 @@
 """The lives of sessions in which every call is made to fail, each from its first request to its last item."""
 
 import dataclasses
+import json
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 from chalicelib.domain import api_keys
 from chalicelib.domain.registry import register_local
+from chalicelib.store.log import INTERNAL
 from tests.agents import BOXED, CRASHER, SLEEPER
 from tests.client import agent, boxed, session, sleeper
 from tests.faults.invariants import Witness
@@ -293,6 +295,37 @@ def containers_come_and_go(world: World, witness: Witness) -> None:
     world.in_window = False
 
 
+def session_followed(world: World, witness: Witness) -> None:
+    """Two connections follow a session, one from its first event on, while its agents talk; then it ends."""
+    world.in_window = False
+    witness.undisturbed, witness.reasons = True, {"agents_exited"}
+    path = create(world, witness, two_agents(world, lives_ms=(60_000, 60_000)))
+    world.follow(path, "from now on")
+    world.follow(path, "from the beginning", after="0")
+    world.run_for(5_000)
+    world.in_window = True
+    thread = world.tool("a", "coral_create_thread", threadName="t", participantNames=["b"])["thread"]
+    world.tool("b", "coral_send_message", threadId=thread["id"], content="Hello", mentions=[])
+    world.run_for(2_000)
+    world.in_window = False
+    world.run()
+    written = {
+        record["Keys"]["item"]["S"]: json.loads(record["NewImage"]["event"]["S"])["type"]
+        for record in (each["dynamodb"] for each in world.streams["atoll-local-session-items"].carried)
+        if record["Keys"]["item"]["S"].startswith("EVENT#")
+    }
+    told = [kind for _, kind in sorted(written.items()) if kind not in INTERNAL]
+    sent = {**world.sockets.sent, **world.sockets.sent_until_lost}
+    for connection_id, frames in sent.items():
+        kinds = [json.loads(frame)["type"] for frame in frames]
+        if world.fault is None:  # what a fault makes come again is known by its cursor
+            assert len(set(frames)) == len(frames), f"{connection_id} got an event twice: {kinds}"
+        once = [json.loads(frame)["type"] for frame in dict.fromkeys(frames)]
+        lost = connection_id in world.sockets.sent_until_lost
+        assert once == told or lost, f"{connection_id} got {kinds} of {told}"
+    assert set(world.sockets.closed) >= set(world.sockets.sent), "a connection is open though its session is gone"
+
+
 SCENARIOS: list[Scenario] = [
     agents_exit,
     created_with_key,
@@ -310,6 +343,7 @@ SCENARIOS: list[Scenario] = [
     closed_by_agent,
     agent_registered,
     containers_come_and_go,
+    session_followed,
 ]
 
 
