@@ -41,6 +41,7 @@ ON_USE = (
             "task_definitions",
         )
     ),
+    "chalicelib.wire.events",
     "chalicelib.wire.logs",
     "chalicelib.wire.registry",
     "chalicelib.wire.requests",

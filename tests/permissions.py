@@ -127,6 +127,9 @@ def _asked(service: str, operation: str, parameters: Mapping[str, Any]) -> Itera
         yield f"ecs:{operation}", resource.get(operation, "*")
     elif service == "CloudWatch Logs":
         yield f"logs:{operation}", f"arn:aws:logs:{place}:log-group:{parameters['logGroupName']}:log-stream:"
+    elif service == "ApiGatewayManagementApi":
+        connection = parameters["ConnectionId"]
+        yield "execute-api:ManageConnections", f"arn:aws:execute-api:{place}:api/{STAGE}/POST/@connections/{connection}"
     elif service == "SSM":
         yield f"ssm:{operation}", f"arn:aws:ssm:{place}:parameter{parameters['Name']}"
     else:

@@ -55,10 +55,12 @@ class ManagedConnections:
 
     def push(self, frames: Frames) -> set[str]:
         """Push frames; see `Connections`."""
-        if not frames:
-            return set()
-        with ThreadPoolExecutor(min(_AT_ONCE, len(frames))) as pool:
-            return {connection_id for connection_id, took in pool.map(self._push, *_columns(frames)) if not took}
+        if len(frames) < 2:
+            pushed = [self._push(*each) for each in frames.items()]
+        else:
+            with ThreadPoolExecutor(min(_AT_ONCE, len(frames))) as pool:
+                pushed = list(pool.map(self._push, frames, frames.values()))
+        return {connection_id for connection_id, took in pushed if not took}
 
     def _push(self, connection_id: str, frames: Sequence[str]) -> tuple[str, bool]:
         try:
@@ -86,7 +88,3 @@ class ManagedConnections:
                 self._client.delete_connection(ConnectionId=connection_id)
             except (ClientError, BotoCoreError):
                 continue
-
-
-def _columns(frames: Frames) -> tuple[list[str], list[Sequence[str]]]:
-    return list(frames), list(frames.values())

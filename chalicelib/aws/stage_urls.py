@@ -33,5 +33,6 @@ class StageUrls:
         if self._read is None or now_ms - self._read[0] >= MAX_AGE_MS:
             answer = self._client.get_parameter(Name=f"/atoll/{self._settings.stage}/urls")
             found = json.loads(answer["Parameter"]["Value"])
-            self._read = now_ms, Urls(*(found[name].rstrip("/") for name in Urls._fields))
+            # An earlier deployment has written no `sockets`.
+            self._read = now_ms, Urls(*(found.get(name, "").rstrip("/") for name in Urls._fields))
         return self._read[1]

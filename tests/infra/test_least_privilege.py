@@ -5,11 +5,13 @@ import inspect
 import json
 import threading
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 from botocore.exceptions import ClientError
+from websockets.sync.client import connect
 
 from chalicelib.api.credentials import COOKIE
 from chalicelib.domain import agent_secrets
@@ -33,12 +35,17 @@ HOLD = {"mode": "hold_after_exit", "duration": 60_000}
 LIVES = {"SECONDS_TO_LIVE": "60"}
 
 
+#: Paths of what was pushed to connections, as API Gateway's management of them has it.
+PUSHED: list[str] = []
+
+
 @pytest.fixture(scope="module")
 def receiver() -> Iterator[str]:
     """A place that takes webhooks and calls of tools."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
+            PUSHED.extend([self.path] if "/@connections/" in self.path else [])
             self.rfile.read(int(self.headers["Content-Length"]))
             self.send_response(200)
             self.send_header("Content-Length", "2")
@@ -115,6 +122,7 @@ def everything(somebody: Somebody) -> None:
     deliveries(somebody)
     logs(somebody)
     races(somebody)
+    following(somebody)
 
 
 def signing_in(somebody: Somebody) -> None:
@@ -313,6 +321,53 @@ def races(somebody: Somebody) -> None:
     somebody.must("DELETE", path)
 
 
+def _more(than: int) -> bool:
+    return len(PUSHED) > than
+
+
+def following(somebody: Somebody) -> None:
+    """Sockets are connected, pushed to as on AWS, and go."""
+    stack = somebody.stack
+    urls = json.dumps({"api": stack.url, "mcp": stack.url, "sockets": somebody.receiver})
+    stack.services.client("ssm").put_parameter(Name="/atoll/local/urls", Value=urls, Type="String", Overwrite=True)
+    path = somebody.client.create(session(sleeper(), namespace="followed", defer=True))
+    thread, session_id = path.replace("/local/session/", "/puppet/") + "/a/thread", path.rsplit("/", 1)[1]
+
+    def session_event() -> None:
+        somebody.must("POST", thread, {"threadName": "t", "participantNames": []})
+
+    def manager_event() -> None:
+        somebody.must("POST", "/api/v1/local/namespace", {"name": "followed too", "deleteOnLastSessionExit": False})
+        somebody.must("DELETE", "/api/v1/local/namespace/followed%20too")
+
+    sockets = f"{stack.url.replace('http', 'ws', 1)}/ws/v1/events/{stack.key}"
+    unset = stack.services.settings.model_copy(update={"api_url": "", "mcp_url": ""})
+    session_event()
+    stack.services.known_keys.clear()
+    with (
+        connect(f"{sockets}/{path.removeprefix('/api/v1/local/')}?after=0") as of_session,
+        connect(f"{sockets}/lsm") as of_manager,
+    ):
+        of_session.recv(10)
+        manager_event()
+        of_manager.recv(10)
+        for happens in (session_event, manager_event):
+            pushed = len(PUSHED)
+            with (
+                patch.object(type(stack.services), "connections", vars(Services)["connections"]),
+                patch.object(stack.services.stage_urls, "_settings", unset),
+                patch.object(stack.services.stage_urls, "_read", None),
+            ):
+                happens()
+                eventually(partial(_more, pushed))
+            del stack.services.__dict__["connections"]
+    session_event()  # both are gone
+    manager_event()
+    eventually(lambda: not stack.services.session_followers.of_session(session_id).followers)
+    eventually(lambda: not stack.services.followers.of_topic("manager"))
+    somebody.must("DELETE", path)
+
+
 def repairs() -> set[permissions.Use]:
     """Let the reconciler repair everything that its own tests break."""
     tests = [
@@ -335,7 +390,7 @@ def test_no_policy_lacks_what_its_function_does(uses: set[permissions.Use]) -> N
 def test_no_policy_grants_what_its_function_does_not_do(uses: set[permissions.Use]) -> None:
     grants = {grant for grant in permissions.granted() if grant.action not in permissions.ON_BEHALF}
     unused = {grant for grant in grants if not any(permissions.covers(grant, use) for use in uses)}
-    assert sorted(unused) == []
+    assert not [f"{grant.function} {grant.action} {grant.resource}" for grant in sorted(unused)]
 
 
 def test_policies_name_resources_wherever_an_action_knows_any() -> None:
