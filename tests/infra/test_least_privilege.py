@@ -351,6 +351,7 @@ def following(somebody: Somebody) -> None:
         of_session.recv(10)
         manager_event()
         of_manager.recv(10)
+        stack.services.log.draw(session_id, expires_at=1 << 40)  # its writer never comes
         for happens in (session_event, manager_event):
             pushed = len(PUSHED)
             with (

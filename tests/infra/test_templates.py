@@ -84,7 +84,7 @@ def test_what_holds_data_outlives_the_stack() -> None:
 
 def test_tables_are_encrypted_recoverable_and_paid_by_request() -> None:
     tables = [r["Properties"] for r in description.stack()["Resources"].values() if r["Type"] == "AWS::DynamoDB::Table"]
-    assert len(tables) == 6
+    assert len(tables) == 7
     for table in tables:
         assert table["BillingMode"] == "PAY_PER_REQUEST"
         assert table["SSESpecification"] == {"SSEEnabled": True}
@@ -132,7 +132,7 @@ def test_a_run_of_the_reconciler_is_over_before_the_next_begins() -> None:
 def test_streams_keep_the_records_that_dead_letters_name() -> None:
     resources = description.events()["Resources"].values()
     mappings = [each["Properties"] for each in resources if each["Type"] == "AWS::Lambda::EventSourceMapping"]
-    assert len(mappings) == 4
+    assert len(mappings) == 5
     assert all(mapping["MaximumRecordAgeInSeconds"] <= KEPT_BY_STREAMS_S // 2 for mapping in mappings)
 
 
