@@ -85,6 +85,8 @@ class Settings(BaseModel):
     )
     #: How long a socket can last, in s: API Gateway ends one after two hours (quota "Connection duration").
     longest_socket_s: int = Field(2 * 3600 + 600, ge=1)
+    #: Whether the lines of logs can be followed: on AWS they are listed.
+    live_logs: bool = False
     #: Whether the events of sessions are published on the bus, too.
     session_events: bool = False
     #: Origins of web pages that may call the API (``https://console.example``), comma-separated; ``*`` is all.

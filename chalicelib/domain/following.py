@@ -1,13 +1,14 @@
 """Following what happens: who may follow what, from where on, and which events of it."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.domain import api_keys, sessions
-from chalicelib.domain.errors import BadRequest, TryLater
+from chalicelib.domain.errors import BadRequest, NotConfigured, TryLater
 from chalicelib.store.api_keys import ApiKeyRecord
-from chalicelib.store.followers import MOST_FOLLOWERS, SessionFollower
+from chalicelib.store.followers import MOST_FOLLOWERS, SessionFollower, Topic
 from chalicelib.wire import base64url
 
 if TYPE_CHECKING:
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 #: How far behind the end of a session's log a follower may begin: what is before that is read page by page.
 MOST_REPLAYED = 10_000
+
+#: How many of the latest lines of a log come first, unless it is said (Coral's default).
+DEFAULT_LINES = 1_024
 
 
 def session(
@@ -63,10 +67,7 @@ def manager(
         wanted["namespace"] = namespace
     if annotations is not None:
         wanted["annotations"] = _annotations(annotations)
-    if len(stores.followers.of_topic("manager")) >= MOST_FOLLOWERS:
-        raise TryLater(f"{MOST_FOLLOWERS} connections follow the manager's events already")
-    expires_at = stores.clock.now_ms() // 1000 + stores.settings.longest_socket_s
-    stores.followers.add("manager", connection_id, wanted, expires_at=expires_at)
+    _follow_topic(stores, "manager", connection_id, wanted)
 
 
 def _annotations(text: str) -> dict[str, str]:
@@ -77,6 +78,39 @@ def _annotations(text: str) -> dict[str, str]:
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
         raise BadRequest("namespaceAnnotationFilters: not a JSON object of text in base64url")
     return found
+
+
+def logs(stores: "Stores", caller: ApiKeyRecord, connection_id: str, asked: Mapping[str, str]) -> None:
+    """Let a connection follow the lines of the log, after the latest that there are.
+
+    ``asked`` is as in Coral: ``namespaceFilter``, ``sessionFilter``, ``agentFilter``, of which all that are given must
+    hold, ``allowSensitive``, and ``limit``, how many of the latest lines come first.
+
+    Raises `BadRequest` for another value, `NotConfigured` where logs cannot be followed, `TryLater` when as many
+    connections follow as may.
+    """
+    if not stores.settings.live_logs:
+        raise NotConfigured("logs are not followed here: list a session's lines, at /logs under it")
+    wanted: dict[str, Any] = {"reach": list(caller.namespaces), "limit": DEFAULT_LINES}
+    for name in ("namespace", "session", "agent"):
+        if f"{name}Filter" in asked:
+            wanted[name] = asked[f"{name}Filter"]
+    if "limit" in asked:
+        if not re.fullmatch("[0-9]{1,9}", asked["limit"]):
+            raise BadRequest(f"limit: {asked['limit'][:20]!r} is no number of lines")
+        wanted["limit"] = int(asked["limit"])
+    sensitive = asked.get("allowSensitive", "false").lower()
+    if sensitive not in ("true", "false"):
+        raise BadRequest(f"allowSensitive: {sensitive[:20]!r} is neither true nor false")
+    wanted["allowSensitive"] = sensitive == "true"
+    _follow_topic(stores, "logs", connection_id, wanted)
+
+
+def _follow_topic(stores: "Stores", topic: Topic, connection_id: str, wanted: Mapping[str, Any]) -> None:
+    if len(stores.followers.of_topic(topic)) >= MOST_FOLLOWERS:
+        raise TryLater(f"{MOST_FOLLOWERS} connections follow the {topic} events already")
+    expires_at = stores.clock.now_ms() // 1000 + stores.settings.longest_socket_s
+    stores.followers.add(topic, connection_id, wanted, expires_at=expires_at)
 
 
 def wants(wanted: Mapping[str, Any], namespace_state: Mapping[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""The Lambda behind Coral's sockets: session events, and the manager's events.
+"""The Lambda behind Coral's sockets: session events, the manager's events, and logs.
 
 It is asked when a client connects; what a client sends later goes nowhere, as in Coral. API Gateway takes connections
 at the stage only, so Coral's path comes in the query, as ``path``: the distribution in front of a stage puts it there,
@@ -27,6 +27,7 @@ Query = Mapping[str, str]
 
 #: Coral's paths. Without a token in the path, the cookie counts.
 _SESSION = re.compile(r"/ws/v1/events/(?:(?P<token>[^/]+)/)?session/(?P<namespace>[^/]+)/(?P<session>[^/]+)/?")
+_LOGS = re.compile(r"/ws/v1/logs(?:/(?P<token>[^/]+))?/?")
 _MANAGER = re.compile(r"/ws/v1/events/(?:(?P<token>[^/]+)/)?lsm/?")
 
 
@@ -65,6 +66,10 @@ def _authenticated(stores: Stores, token: str | None, headers: Mapping[str, str]
         raise Unauthorized("Unauthorized" if token is None else "Invalid token") from None
 
 
+def _logs(stores: Stores, caller: ApiKeyRecord, connection_id: str, _: Query, query: Query) -> None:
+    following.logs(stores, caller, connection_id, query)
+
+
 def _session(stores: Stores, caller: ApiKeyRecord, connection_id: str, parts: Query, query: Query) -> None:
     where = parts["namespace"], parts["session"]
     following.session(stores, caller, connection_id, where, after=query.get("after"))
@@ -83,4 +88,5 @@ def _manager(stores: Stores, caller: ApiKeyRecord, connection_id: str, parts: Qu
 _TOPICS: dict[re.Pattern[str], Callable[[Stores, ApiKeyRecord, str, Query, Query], None]] = {
     _SESSION: _session,
     _MANAGER: _manager,
+    _LOGS: _logs,
 }

@@ -8,6 +8,7 @@ from typing import Any
 from chalicelib.aws.connections import Connections
 from chalicelib.services import Services
 from chalicelib.settings import Settings
+from infra.local.api_gateway.sockets import Sockets
 from infra.local.logs.ring import Ring
 from infra.local.logs.session_logs import RingLogs
 from infra.local.waiting import SessionWatch, Watches
@@ -24,7 +25,7 @@ class LocalServices(Services):
         watches: Watches,
         follow: Callable[[str, Any], None],
         *,
-        sockets: Connections,
+        sockets: Sockets,
         ring: Ring,
     ) -> None:
         """
@@ -40,7 +41,7 @@ class LocalServices(Services):
         super().__init__(settings)
         self.ring = ring
         self._watches = watches
-        self._sockets = sockets
+        self.sockets = sockets
         self._follow = follow
         self._clients: dict[str, Any] = {}
         self._lock = threading.RLock()
@@ -56,7 +57,7 @@ class LocalServices(Services):
     @property
     def connections(self) -> Connections:
         """The connections of the local gateway."""
-        return self._sockets
+        return self.sockets
 
     def watch(self, session_id: str, cares: Callable[[Event], bool] | None = None) -> SessionWatch:
         """Return a pause that ends when something is written to the session, or an event that the waiter cares for."""

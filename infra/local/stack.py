@@ -22,6 +22,7 @@ from infra.local.dynamodb.streams import Pump
 from infra.local.environment import ACCOUNT, REGION, STAGE, local_environment
 from infra.local.functions.functions import Functions, Handler
 from infra.local.logs.output import AgentOutput
+from infra.local.logs.pushes import LogPushes
 from infra.local.logs.records import session_lines
 from infra.local.logs.ring import Ring
 from infra.local.services import LocalServices
@@ -39,6 +40,8 @@ SOCKETS = (
     "/ws/v1/events/session/{namespace}/{session}",
     "/ws/v1/events/{token}/lsm",
     "/ws/v1/events/lsm",
+    "/ws/v1/logs/{token}",
+    "/ws/v1/logs",
 )
 
 Event = dict[str, Any]
@@ -180,7 +183,9 @@ class LocalStack:
             on_event=self._on_event or _ignore,
             output=AgentOutput(self.ring, lambda: self.services, self._on_output or _ignore),
         )
-        sockets = Sockets(functools.partial(self.functions.invoke, f"{settings.prefix}-sockets"))
+        log_pushes = LogPushes(lambda: self.services)
+        connect = functools.partial(self.functions.invoke, f"{settings.prefix}-sockets")
+        sockets = Sockets(connect, log_pushes.connected)
         undo.callback(sockets.stop)
         self.services = LocalServices(settings, self.watches, self._follow, sockets=sockets, ring=self.ring)
         # Stopping goes the other way round: agents first, then waiting requests, then what reacts to them.
@@ -237,6 +242,7 @@ class LocalStack:
             "api_url": self.url,
             "mcp_url": self.url,
             "mcp_wait_limit_ms": MAX_WAIT_MS,
+            "live_logs": True,
             "longest_socket_s": 365 * DAY_S,  # a follower that goes is forgotten at the next push
             "allow_private_addresses": True,
         }

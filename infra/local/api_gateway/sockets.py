@@ -81,8 +81,15 @@ class Sockets:
     #: A frame may be as large as any event.
     largest_frame = MOST_WAITING_BYTES
 
-    def __init__(self, invoke: Invoke) -> None:
+    def __init__(self, invoke: Invoke, connected: Callable[[str], None]) -> None:
+        """
+        Parameters
+        ----------
+        connected
+            Told of each connection that was made, by its id.
+        """
         self._invoke = invoke
+        self._connected = connected
         self._connections: dict[str, _Connection] = {}
         # Few: each is busy only while a connection is made.
         self._threads = ThreadPoolExecutor(8, thread_name_prefix="socket")
@@ -95,6 +102,9 @@ class Sockets:
             if connection is None or not connection.put(wanted):
                 lost.add(connection_id)
         return lost
+
+    def __contains__(self, connection_id: str) -> bool:
+        return connection_id in self._connections
 
     def close(self, connection_ids: Iterable[str]) -> None:
         """Close connections."""
@@ -118,6 +128,7 @@ class Sockets:
                 await _refuse(send, answer)
                 return
             await send({"type": "websocket.accept"})
+            self._connected(connection_id)
             await _converse(connection, receive, send)
         finally:
             connection.end(_DONE)

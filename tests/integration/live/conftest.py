@@ -69,8 +69,9 @@ def follow(stack: LocalStack) -> Iterator[Connect]:
     """Connect to a socket by the end of its path: ``follow("lsm?namespaceFilter=x")``; ``key`` goes into the path."""
     with ExitStack() as open_until_the_end:
 
-        def connected(what: str, key: str | None = stack.key, **options: Any) -> Socket:
-            return Socket(open_until_the_end.enter_context(connect(url_of(stack, what, key), **options)))
+        def connected(what: str, key: str | None = stack.key, *, log: bool = False, **options: Any) -> Socket:
+            url = log_url_of(stack, what, key) if log else url_of(stack, what, key)
+            return Socket(open_until_the_end.enter_context(connect(url, **options)))
 
         yield connected
 
@@ -79,6 +80,13 @@ def url_of(stack: LocalStack, what: str, key: str | None) -> str:
     """Return the address of a socket."""
     token = "" if key is None else f"{quote(key, safe='')}/"
     return f"{stack.url.replace('http', 'ws', 1)}/ws/v1/events/{token}{what}"
+
+
+def log_url_of(stack: LocalStack, what: str, key: str | None) -> str:
+    """Return the address of the log's socket; ``what`` is ``logs`` and its query."""
+    name, _, query = what.partition("?")
+    token = "" if key is None else f"/{quote(key, safe='')}"
+    return f"{stack.url.replace('http', 'ws', 1)}/ws/v1/{name}{token}?{query}"
 
 
 def session_of(path: str) -> str:

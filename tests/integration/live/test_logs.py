@@ -1,0 +1,105 @@
+"""Coral's socket of logs: what agents print, and what Atoll says of sessions."""
+
+import json
+from typing import Any
+
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from chalicelib.wire.logs import InfoEvent, SensitiveTag, tags_of
+from infra.local.stack import LocalStack
+from tests.client import Client, session, sleeper
+from tests.integration.live.conftest import Connect, Socket
+
+pytestmark = pytest.mark.xdist_group("live")
+
+
+def say(
+    stack: LocalStack,
+    text: str,
+    namespace: str | None = None,
+    session_id: str | None = None,
+    agent: str | None = None,
+    *,
+    sensitive: bool = False,
+) -> None:
+    """Add a line about a namespace, a session, an agent, as far as they are given."""
+    tags = [*tags_of(namespace, session_id, agent), *([SensitiveTag()] if sensitive else [])]
+    stack.ring.append(InfoEvent(timestamp=1_700_000_000_000, text=text, tags=tags))
+
+
+def texts(socket: Socket, number: int) -> list[str]:
+    return [socket.next()["text"] for _ in range(number)]
+
+
+@pytest.fixture
+def logs(follow: Connect, namespace: str) -> Connect:
+    """Follow the lines of the test's own namespace."""
+
+    def connected(query: str = "", key: str | None = "dev") -> Socket:
+        return follow(f"logs?namespaceFilter={namespace}{query}", key, log=True)
+
+    return connected
+
+
+def test_the_life_of_a_session_is_told_line_by_line(client: Client, logs: Connect, namespace: str) -> None:
+    socket = logs()
+    path = client.create(session(sleeper(seconds=0), namespace=namespace))
+    line = socket.next()
+    assert next(iter(line)) == "type"
+    assert {"type": "namespace", "namespace": namespace, "mdcMap": {"ns": namespace}} in line["tags"]
+    session_id = path.rsplit("/", 1)[1]
+    assert {"type": "session", "sessionId": session_id, "mdcMap": {"sid": session_id}} in line["tags"]
+
+
+def test_the_latest_lines_come_first_and_none_is_missed(stack: LocalStack, logs: Connect, namespace: str) -> None:
+    for number in range(5):
+        say(stack, f"past {number}", namespace)
+    socket = logs("&limit=3")
+    assert texts(socket, 3) == ["past 2", "past 3", "past 4"]
+    say(stack, "new", namespace)
+    assert texts(socket, 1) == ["new"]
+
+
+def test_nothing_comes_first_when_nothing_is_asked_for(stack: LocalStack, logs: Connect, namespace: str) -> None:
+    say(stack, "past", namespace)
+    socket = logs("&limit=0")
+    for number in range(100):  # the connection is made before it is followed
+        say(stack, f"new {number}", namespace)
+    assert texts(socket, 1)[0].startswith("new")
+
+
+def test_all_filters_must_hold(stack: LocalStack, logs: Connect, namespace: str) -> None:
+    say(stack, "another agent", namespace, "one", "bob")
+    say(stack, "another session", namespace, "two", "ann")
+    say(stack, "right", namespace, "one", "ann")
+    assert texts(logs("&sessionFilter=one&agentFilter=ann"), 1) == ["right"]
+
+
+def test_what_is_sensitive_must_be_asked_for(stack: LocalStack, logs: Connect, namespace: str) -> None:
+    say(stack, "quiet", namespace, sensitive=True)
+    say(stack, "loud", namespace)
+    assert texts(logs(), 1) == ["loud"]
+    assert texts(logs("&allowSensitive=true"), 2) == ["quiet", "loud"]
+
+
+def test_a_key_sees_lines_of_the_namespaces_that_it_reaches(stack: LocalStack, follow: Connect) -> None:
+    say(stack, "of nobody")
+    say(stack, "of another", "another")
+    say(stack, "of the tenant", "tenant-7")
+    assert texts(follow("logs", "narrow", log=True), 1) == ["of the tenant"]
+
+
+@pytest.mark.parametrize("query", ["limit=x", "limit=-1", "limit=1e3", "allowSensitive=perhaps"])
+def test_a_wrong_value_is_refused(follow: Connect, query: str) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        follow(f"logs?{query}", log=True)
+    assert refused.value.response.status_code == 400
+
+
+@pytest.mark.parametrize(("key", "message"), [("wrong", "Invalid token"), (None, "Unauthorized")])
+def test_who_has_no_key_is_refused(follow: Connect, key: str | None, message: str) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        follow("logs", key, log=True)
+    response: Any = refused.value.response
+    assert (response.status_code, json.loads(response.body)) == (401, {"message": message})
