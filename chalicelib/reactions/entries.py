@@ -5,6 +5,7 @@ writer's comes late. So a record only says that there is something; what is push
 before, position by position, as every reader reads it. What comes twice is not pushed twice.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,14 @@ if TYPE_CHECKING:
     from chalicelib.wire.events import SessionEvent
 
 
+#: Largest event on the bus, in bytes: beyond it the text of a message is left out (EventBridge takes 256 KB in all).
+LARGEST_ON_BUS = 200_000
+
+
 def to_entries(services: "Services", session_id: str, entries: Sequence[LogEntry]) -> None:
     """React to entries that were written to a session's log, in whatever order."""
+    if services.settings.session_events:
+        _publish(services, session_id, entries)
     followed = services.session_followers.of_session(session_id)
     if not followed.caught_up:
         return
@@ -46,6 +53,16 @@ def to_follower(services: "Services", session_id: str, follower: SessionFollower
 def to_follower_gone(services: "Services", connection_id: str) -> None:
     """React to a follower that was forgotten, or went with its session: close its connection."""
     services.connections.close([connection_id])
+
+
+def _publish(services: "Services", session_id: str, entries: Sequence[LogEntry]) -> None:
+    """Put events on the bus, for the deployment's own rules; a rule knows by the cursor what comes twice or late."""
+    agent = next(iter(services.agents.page(session_id, start=None, limit=1)), None)
+    if agent is None:  # purged meanwhile
+        return
+    about = {"namespace": agent.namespace, "sessionId": session_id}
+    for position, text in _frames(services, entries, cursors=False, largest=LARGEST_ON_BUS):
+        services.bus.publish("session_event", {**about, "cursor": str(position), "event": json.loads(text)})
 
 
 def _pages(
@@ -79,9 +96,11 @@ def _deliver(services: "Services", session_id: str, frames: Mapping[str, Sequenc
     return not lost
 
 
-def _frames(services: "Services", page: Sequence[LogEntry], *, cursors: bool) -> list[tuple[int, str]]:
+def _frames(
+    services: "Services", page: Sequence[LogEntry], *, cursors: bool, largest: int | None = None
+) -> list[tuple[int, str]]:
     """Return the events of a page as text, each with its position; what is Atoll's own is left out."""
-    largest = services.connections.largest_frame
+    largest = services.connections.largest_frame if largest is None else largest
     found = ((entry.position, events.event_of(entry)) for entry in page)
     return [
         (position, _frame(event, position, cursors=cursors, largest=largest))

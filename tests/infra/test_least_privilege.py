@@ -362,7 +362,8 @@ def following(somebody: Somebody) -> None:
                 happens()
                 eventually(partial(_more, pushed))
             del stack.services.__dict__["connections"]
-    session_event()  # both are gone
+    with patch.object(stack.services, "settings", stack.services.settings.model_copy(update={"session_events": True})):
+        session_event()  # both are gone
     manager_event()
     eventually(lambda: not stack.services.session_followers.of_session(session_id).followers)
     eventually(lambda: not stack.services.followers.of_topic("manager"))
