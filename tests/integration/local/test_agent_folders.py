@@ -290,20 +290,19 @@ def test_a_file_that_was_broken_from_the_beginning_is_registered_once_it_is_righ
 def test_a_file_is_not_read_while_it_is_being_written(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks: list[None] = []
+    steps = iter(["edition = 4\n[ag", None])
+    begins = threading.Event()
 
     def look(patterns: list[str]) -> agent_patterns.Found:
-        looks.append(None)
+        # A look sees half of the file, the next one the whole.
+        if begins.is_set() and (half := next(steps, "")) != "":
+            file.write_text(half) if half else write(tmp_path / "agent1", description='"whole"')
         return agent_patterns.find(patterns)
 
     monkeypatch.setattr(agent_folders, "find", look)
-    monkeypatch.setattr(agent_folders, "SETTLE_S", 1.0)
     file = write(tmp_path / "agent1")
     registry.follow(tmp_path / "agent1")
-    file.write_text("edition = 4\n[ag")
-    before = len(looks)
-    eventually(lambda: len(looks) > before)
-    write(tmp_path / "agent1", description='"whole"')
+    begins.set()
     eventually(lambda: registry.description("agent1") == "whole")
     assert [line for line, is_fault in registry.told if is_fault] == []
 
