@@ -15,6 +15,7 @@ from bench.meter import Counted, Meter
 from bench.scene import scene
 from bench.timers import SLEEPER
 from chalicelib.mcp import endpoint
+from chalicelib.wire.threads import MAX_WAIT_MS
 from infra.local.cloudformation.templates import load
 from infra.local.stack import LocalStack
 
@@ -24,7 +25,7 @@ PAGE = ROOT / "docs" / "costs.md"
 #: The shape of a session.
 AGENTS, MESSAGES, MINUTES = 3, 50, 10
 #: How long one wait lasts at most, behind the Function URL.
-WAIT_S = 60
+WAIT_S = MAX_WAIT_MS // 1000
 #: How long a wait is held at first where it is paused then (`Settings.mcp_wait_hold_ms`).
 HOLD_MS = 2_000
 #: The smallest Fargate task.
@@ -66,6 +67,8 @@ class Counts:
     send: Counted
     short_wait: Counted
     long_wait: Counted
+    #: A wait of no time that finds nothing.
+    vain_wait: Counted
     #: A wait that is paused: its first request, and each with which the client comes back.
     paused_wait: list[Counted]
 
@@ -98,7 +101,7 @@ def _paused_wait() -> list[Counted]:
         return requests
 
 
-def _endpoint() -> tuple[Counted, Counted, Counted, Counted, Counted]:
+def _endpoint() -> tuple[Counted, Counted, Counted, Counted, Counted, Counted]:
     with scene(mcp_wait_limit_ms=WAIT_S * 1000) as here:
         secrets = here.admit(here.create(agents=AGENTS))
         one, two, three = secrets.values()
@@ -120,8 +123,9 @@ def _endpoint() -> tuple[Counted, Counted, Counted, Counted, Counted]:
         note(lambda: here.tool(one, "coral_send_message", **send))
         note(lambda: wait(two, here.clock.now_ms() - 5_000, WAIT_S * 1000))
         note(lambda: wait(three, here.clock.now_ms(), WAIT_S * 1000))
-        first, opened, sent, short, long = counted
-        return first, opened, sent, short, long
+        note(lambda: wait(three, here.clock.now_ms(), 0))
+        first, opened, sent, short, long, vain = counted
+        return first, opened, sent, short, long, vain
 
 
 def _life() -> Life:
@@ -281,7 +285,7 @@ def paused(counts: Counts, function: Lambda, price: dict[str, float]) -> float:
 
 def ways_to_wait(counts: Counts, price: dict[str, float]) -> list[Way]:
     """Return the ways to let an agent wait for an hour."""
-    long, short = counts.long_wait, counts.short_wait
+    long = counts.long_wait
     rounds = 3600 / WAIT_S
     ways = [
         Way(
@@ -310,7 +314,7 @@ def ways_to_wait(counts: Counts, price: dict[str, float]) -> list[Way]:
     ways += [
         Way(
             f"the agent's task asks every {pause_s} s, and no function waits",
-            3600 / pause_s * smallest.request(short, price),
+            3600 / pause_s * smallest.request(counts.vain_wait, price),
             f"{pause_s / 2} s",
             "a loop around the call in the agent's library; clients of MCP that poll have it",
         )
