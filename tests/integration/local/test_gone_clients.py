@@ -1,4 +1,4 @@
-"""Who closes the connection of a wait waits no longer, as on a server that sees its clients go."""
+"""Who closes the connection of a wait, or cancels it, waits no longer, as on a server that sees its clients go."""
 
 import gc
 import http.client
@@ -58,6 +58,16 @@ def test_nothing_is_kept_of_a_wait_whose_connection_is_closed(there: tuple[World
         eventually(lambda: len(stack.watches) == 0, 10)
     finally:
         gc.enable()
+
+
+def test_a_wait_ends_when_its_request_is_cancelled(there: tuple[World, str]) -> None:
+    world, url = there
+    waiting = begin_to_wait(world, url, "bob")
+    cancelled = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}}
+    assert world.post("bob", cancelled).status == 202
+    assert b"cancelled" in waiting.getresponse().read()
+    assert world.communication("bob") == "thinking"
+    waiting.close()
 
 
 def test_a_wait_goes_on_when_the_connection_of_another_is_closed(there: tuple[World, str]) -> None:

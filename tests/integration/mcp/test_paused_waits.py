@@ -107,6 +107,14 @@ def test_a_wait_for_longer_than_any_ends_before_its_clients_give_up(
     assert clock.now_ms() - clock.start_ms == 58_000
 
 
+def test_the_time_that_blocking_agents_wait_for_one_another_is_part_of_a_wait(there: World, clock: TestClock) -> None:
+    there.clear()
+    there.session("ann", "bob", blocking=True)
+    answer, _ = to_the_end(there, clock, "bob", begin(there, "bob"))
+    assert answer == {"status": "Timeout reached"}
+    assert clock.now_ms() - clock.start_ms == 58_000
+
+
 @pytest.mark.parametrize(
     ("version", "accept"), [("2025-06-18", BOTH), ("2025-11-25", "application/json")], ids=["older", "no streams"]
 )

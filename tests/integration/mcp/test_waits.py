@@ -394,6 +394,26 @@ def test_a_wait_in_vain_hides_nothing_from_the_next_one(
     assert waited(there, "bob", 0, next_ms)[0] is None
 
 
+def test_what_comes_before_the_first_look_of_a_wait_in_vain_is_not_hidden_from_the_next_one(
+    there: World, clock: TestClock
+) -> None:
+    """It may be stamped before the wait began: by a clock that is behind, a millisecond after what was there last."""
+    thread = there.thread("ann", "bob")
+    there.rpc("bob", "ping")
+    clock.pass_ms(10_000)
+
+    def cut_in(name: str, _params: dict[str, Any]) -> None:
+        if name == "Query":
+            there.before_call = lambda *_: None
+            with there.on(TestClock(clock.now_ms() - 5_000)):
+                there.send("ann", thread, "just then")
+
+    there.before_call = cut_in
+    message, next_ms = waited(there, "bob", 0, 10**15)
+    assert message is None
+    assert waited(there, "bob", 0, next_ms)[0]["text"] == "just then"
+
+
 def test_who_was_given_the_past_of_a_thread_is_not_told_to_ask_for_what_it_has_had(
     there: World, clock: TestClock
 ) -> None:
