@@ -33,8 +33,9 @@ AGENT_KEY = "key"
 class World:
     """One deployment with one session."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, agent_key: str = AGENT_KEY) -> None:
         self.services = services
+        self._agent_key = agent_key
         #: Names of the DynamoDB calls made since the last `counting`.
         self.calls: list[str] = []
         self.before_call: Callable[[str, dict[str, Any]], None] = lambda name, params: None
@@ -108,7 +109,7 @@ class World:
 
     def secret(self, name: str, session_id: str = SESSION, namespace: str = NAMESPACE) -> str:
         """Return an agent's secret."""
-        return agent_secrets.mint(AGENT_KEY, namespace, session_id, name)
+        return agent_secrets.mint(self._agent_key, namespace, session_id, name)
 
     def actor(self, name: str, session_id: str = SESSION) -> actors.Actor:
         """Return an agent as it is now."""

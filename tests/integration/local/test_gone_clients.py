@@ -24,7 +24,7 @@ def stack() -> Iterator[LocalStack]:
 @pytest.fixture(scope="module")
 def there(stack: LocalStack) -> tuple[World, str]:
     """A session of three agents on a local stack, and where that serves."""
-    world = World(stack.services)
+    world = World(stack.services, stack.services.secrets.get("agent-key"))
     world.session("ann", "bob", "cem")
     return world, stack.url
 
