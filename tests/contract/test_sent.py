@@ -77,8 +77,8 @@ def test_events_of_sessions_and_namespaces_are_in_corals_shape(
         return [detail for detail in details if namespace in json.dumps(detail) and "deliveryId" not in detail]
 
     eventually(lambda: "namespace_closed" in [event["type"] for event in told()])
-    assert [event["type"] for event in told()] == [
-        *("namespace_created", "session_created", "session_running"),
-        *("session_closing", "session_closed", "namespace_closed"),
-    ]
+    # Namespaces have a stream of their own: that one was made may be told a moment late.
+    kinds = [event["type"] for event in told()]
+    kinds.remove("namespace_created")
+    assert kinds == ["session_created", "session_running", "session_closing", "session_closed", "namespace_closed"]
     assert [fault for event in told() for fault in document.faults("LocalSessionManagerEvent", event)] == []
