@@ -188,6 +188,12 @@ def money() -> Section:
     waiting = sum(dollars for part, dollars in found.by_part.items() if part.startswith("waiting"))
     rows = [
         Row(f"1,000 sessions of {shape}", f"${found.session * 1000:.2f}, of it waiting ${waiting * 1000:.2f}"),
+        Row(
+            "of it the feed of their logs, which nobody follows",
+            f"${found.by_part['the feed'] * 1000:.3f}",
+            "≤ $0.05",
+            found.by_part["the feed"] * 1000 <= 0.05,
+        ),
         Row("the same with their Fargate tasks", f"${found.session_with_tasks * 1000:.2f}"),
         Row("1,000 sessions, their waits paused", f"${found.session_paused * 1000:.2f}"),
         Row("a month at rest", f"${found.at_rest_month:.2f}"),

@@ -227,6 +227,9 @@ def deployed(function: str) -> Lambda:
 #: The REST API's function, and the MCP endpoint's.
 REST, DOOR = deployed("api_handler"), deployed("mcp")
 
+#: The function that pushes what is in logs to those who follow.
+FEED = deployed("on_entry")
+
 #: Its label among the ways to wait.
 DEPLOYED = "a function that polls, 256 MB, x86"
 
@@ -246,6 +249,9 @@ def of_session(counts: Counts, price: dict[str, float]) -> dict[str, float]:
         "its life: state transitions": counts.life.transitions * price["transition"],
         "its life: events": sum(call == "events:PutEvents" for call in life.calls) * price["event"],
         "messages": requests + MESSAGES * DOOR.request(counts.send, price),
+        # Each of these is in the log at a moment of its own: the thread, a message, the two entries of a wait that it
+        # ends, the start of a wait that nothing ends. Nobody follows.
+        "the feed": (1 + 2 * MESSAGES + long_waits) * FEED.request(Counted(["Query"], read_units=0.5), price),
         "waits that a message ends": MESSAGES * DOOR.request(counts.short_wait, price),
         "waiting: the function": DOOR.duration(waited_s, price) + long_waits * price["lambda_request"],
         "waiting: DynamoDB": long_waits * units(counts.long_wait, price),
