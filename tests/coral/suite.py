@@ -19,8 +19,7 @@ PARTS = {
     "models": "the LLM proxy",
     "functions": "agents that run as functions, prototype agents among them",
     "a provider's key": "the LLM proxy, prototype agents, and the key of a model's provider",
-    "live": "the sockets of events and logs",
-    "file watching": "agents' folders by pattern, watched",
+    "variables": "variables that the operator gives to every agent",
 }
 
 

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from chalicelib.wire.logs import InfoEvent, SensitiveTag, tags_of
+from chalicelib.wire.logs import ErrorEvent, InfoEvent, SensitiveTag, WarningEvent, tags_of
 from infra.local.stack import LocalStack
 from tests.client import Client, session, sleeper
+from tests.contract.coral import Coral
 from tests.integration.live.conftest import Connect, Socket
 
 pytestmark = pytest.mark.xdist_group("live")
@@ -59,6 +60,23 @@ def test_the_latest_lines_come_first_and_none_is_missed(stack: LocalStack, logs:
     assert texts(socket, 3) == ["past 2", "past 3", "past 4"]
     say(stack, "new", namespace)
     assert texts(socket, 1) == ["new"]
+
+
+def test_each_level_is_pushed_in_corals_shape(stack: LocalStack, logs: Connect, namespace: str) -> None:
+    """Coral's LoggerTests.testLoggingLevels."""
+    socket = logs("&limit=20")
+    for kind in (InfoEvent, WarningEvent, ErrorEvent):
+        stack.ring.append(kind(timestamp=1_700_000_000_000, text="test", tags=tags_of(namespace)))
+    lines = [socket.next() for _ in range(3)]
+    assert [line["type"] for line in lines] == ["info", "warning", "error"]
+    assert lines[2]["exceptionStackTrace"] == []
+    assert [fault for line in lines for fault in Coral().faults("LoggingEvent", line)] == []
+
+
+def test_as_many_lines_come_first_as_in_coral(stack: LocalStack, logs: Connect, namespace: str) -> None:
+    for number in range(1_030):
+        say(stack, f"past {number}", namespace)
+    assert texts(logs(), 1_024) == [f"past {number}" for number in range(6, 1_030)]
 
 
 def test_nothing_comes_first_when_nothing_is_asked_for(stack: LocalStack, logs: Connect, namespace: str) -> None:

@@ -9,6 +9,7 @@ from websockets.exceptions import InvalidStatus
 
 from infra.local.stack import LocalStack
 from tests.client import Client, eventually, session, sleeper
+from tests.contract.coral import Coral
 from tests.integration.live.conftest import Connect
 
 pytestmark = pytest.mark.xdist_group("live")
@@ -25,6 +26,7 @@ def test_the_life_of_a_session_is_pushed(client: Client, follow: Connect, namesp
 
     found = socket.until("namespace_closed")
 
+    assert [fault for event in found for fault in Coral().faults("LocalSessionManagerEvent", event)] == []
     # The namespace's own events come from a stream of their own: the first may be a moment late.
     kinds = [event["type"] for event in found if event["type"] != "namespace_created"]
     assert kinds == ["session_created", "session_running", "session_closing", "session_closed", "namespace_closed"]
