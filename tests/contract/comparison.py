@@ -28,6 +28,7 @@ NOTES = [
     (r"^{agent_sleep", "never happens: no tool of Coral's makes an agent sleep"),
     (r"filters\[\]{thread}", "never said: no tool waits for what is in a thread"),
     (r"^{llm_proxy_call}", "not there yet"),
+    (r"mdcMap\.", "the same key: Atoll's document leaves open which"),
     (r"extension{", "never said: no marketplace is configured"),
     (r"provider{(remote|remote_request)}\.", "ignored: the provider is refused with 400, whatever the value"),
     (r"communicationStatus{sleeping}", "never said: no tool of Coral's makes an agent sleep"),
@@ -41,8 +42,9 @@ NOTES = [
 ]
 
 
-#: Atoll's own listing of what Coral sends over `/ws/v1/events/session/…`.
+#: Atoll's own listings of what Coral sends over `/ws/v1/events/session/…`, and over `/ws/v1/logs`.
 EVENTS = ("GET", "/api/v1/local/session/{namespace}/{sessionId}/events")
+LOGS = ("GET", "/api/v1/local/session/{namespace}/{sessionId}/logs")
 
 
 def tables() -> str:
@@ -130,16 +132,16 @@ def _fields(coral: Coral, atoll: Document) -> list[str]:
 def _fields_of_no_operation(coral: Coral, atoll: Document) -> list[str]:
     """Compare what Coral sends elsewhere than in the answer of an operation."""
     report = SessionEndReport.model_json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
-    event = _bodies(_operations(atoll)[EVENTS])["answer"]["items"]
     sent = {
         "SessionEndReport": ("what a webhook receives", flat(report, {"components": {"schemas": report["$defs"]}})),
-        "SessionEvent": (f"an entry of `{' '.join(EVENTS)}`", flat(event, atoll)),
-        "LoggingEvent": ("an entry of the log", {}),
     }
+    for name, listing in (("SessionEvent", EVENTS), ("LoggingEvent", LOGS)):
+        entry = _bodies(_operations(atoll)[listing])["answer"]["items"]
+        sent[name] = (f"what its socket sends, and an entry of `{' '.join(listing)}`", flat(entry, atoll))
     rows = []
     for name, (what, ours) in sent.items():
         rows += ["", f"#### `{name}`: {what}", "", "| field | Coral | Atoll | |", "|---|---|---|---|"]
-        rows += _rows(coral.shapes[name], ours, "" if ours else "not there yet")
+        rows += _rows(coral.shapes[name], ours)
     return rows
 
 
@@ -149,15 +151,12 @@ def _bodies(operation: Schema) -> dict[str, Schema]:
     return {what: schema for what, schema in found.items() if schema}
 
 
-def _rows(theirs: Fields, ours: Fields, why: str = "") -> list[str]:
-    """Compare fields; those of several variants of a union that compare alike are one row.
-
-    Why one differs is in `NOTES`, or given.
-    """
+def _rows(theirs: Fields, ours: Fields) -> list[str]:
+    """Compare fields; those of several variants of a union that compare alike are one row."""
     together: dict[tuple[str, str, str, str, str], list[str]] = {}
     for field in sorted({*theirs, *ours}):
         coral, atoll = theirs.get(field, "none"), ours.get(field, "none")
-        note = "" if coral == atoll else why or note_of(field)
+        note = "" if coral == atoll else note_of(field)
         before, variant, after = re.fullmatch(r"([^{]*)(?:{([^}]*)})?(.*)", field).groups()  # type: ignore[union-attr]
         row = (before, after, coral, "=" if coral == atoll else atoll, note)
         together.setdefault(row, []).append(variant or "")
