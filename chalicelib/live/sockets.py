@@ -1,8 +1,8 @@
 """The Lambda behind Coral's sockets: session events, the manager's events, and logs.
 
 It is asked when a client connects; what a client sends later goes nowhere, as in Coral. API Gateway takes connections
-at the stage only, so Coral's path comes in the query, as ``path``: the distribution in front of a stage puts it there,
-the local gateway does too, and any client may.
+at the stage only, so Coral's path comes in the query, as ``path``: a client puts it there, or what stands in front of a
+stage; the local gateway does.
 """
 
 import re

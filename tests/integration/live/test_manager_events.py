@@ -48,6 +48,10 @@ def test_a_namespace_can_be_asked_for_by_its_annotations(client: Client, follow:
     event = socket.next()
 
     assert (event["type"], event["initialState"]["name"]) == ("namespace_created", f"{namespace}-2")
+    for number in (1, 2):
+        client.create(session(sleeper(), namespace=f"{namespace}-{number}", defer=True))
+    event = socket.next()
+    assert (event["type"], event["namespaceState"]["name"]) == ("session_created", f"{namespace}-2")
 
 
 def test_both_filters_must_hold(client: Client, follow: Connect, namespace: str) -> None:
