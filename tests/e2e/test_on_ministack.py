@@ -167,7 +167,7 @@ def test_no_function_was_denied_anything(stage: Stage) -> None:
     groups = [
         group["logGroupName"] for group in logs.describe_log_groups(logGroupNamePrefix="/aws/lambda/")["logGroups"]
     ]
-    assert len(groups) == 9
+    assert len(groups) == 11
     denied = [
         event["message"]
         for group in groups
