@@ -98,8 +98,8 @@ def _units(operation: str, asked: Any, answer: Any) -> tuple[list[float], list[t
             requests = [request for part in asked["RequestItems"].values() for request in part]
             writes = [(_of_write(_size(request.get("PutRequest", {}).get("Item", {}))), 1) for request in requests]
         case "TransactWriteItems":
-            puts = [part["Put"]["Item"] for part in asked["TransactItems"] if "Put" in part]
-            writes = [(2 * _of_write(_size(item)), done) for item in puts]
+            puts = [part.get("Put", {}).get("Item", {}) for part in asked["TransactItems"]]
+            writes = [(2 * _of_write(_size(item)), done) for item in puts]  # of another write the least
     return reads, writes
 
 

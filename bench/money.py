@@ -132,7 +132,7 @@ def _life() -> Life:
     meter = Meter()
     invoked: Counter[str] = Counter()
     with LocalStack(agents=[SLEEPER]) as stack:
-        for service in ("dynamodb", "ecs", "events", "stepfunctions"):
+        for service in ("dynamodb", "ecs", "events", "s3", "stepfunctions"):
             meter.follow(stack.services.client(service))
         stack.functions.serve(
             {name: _counting(name, handler, invoked) for name, handler in stack.functions._handlers.items()}
@@ -248,6 +248,7 @@ def of_session(counts: Counts, price: dict[str, float]) -> dict[str, float]:
         "its life: functions and DynamoDB": workers + units(life, price),
         "its life: state transitions": counts.life.transitions * price["transition"],
         "its life: events": sum(call == "events:PutEvents" for call in life.calls) * price["event"],
+        "its life: objects": sum(call == "s3:PutObject" for call in life.calls) * price["s3_put"],
         "messages": requests + MESSAGES * DOOR.request(counts.send, price),
         # Each of these is in the log at a moment of its own: the thread, a message, the two entries of a wait that it
         # ends, the start of a wait that nothing ends. Nobody follows.

@@ -19,9 +19,11 @@ ON_USE = (
             "events",
             "following",
             "graph",
+            "history",
             "meeting",
             "options",
             "registry",
+            "summaries",
             "threads",
             "waits",
         )
@@ -29,6 +31,7 @@ ON_USE = (
     *(
         f"chalicelib.reactions.{name}"
         for name in (
+            "archive",
             "changes",
             "custom_tools",
             "deliveries",
@@ -43,6 +46,7 @@ ON_USE = (
     ),
     "chalicelib.wire.events",
     "chalicelib.wire.logs",
+    "chalicelib.wire.history",
     "chalicelib.wire.registry",
     "chalicelib.wire.requests",
 )

@@ -90,7 +90,7 @@ class Services(Stores):
 
     @cached_property
     def bodies(self) -> "Bodies":
-        """S3, where large webhook bodies are."""
+        """S3, where large webhook bodies and the history of sessions are."""
         from chalicelib.aws.bodies import Bodies
 
         return Bodies(self.client("s3"), self.settings.bodies_bucket)

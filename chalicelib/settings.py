@@ -70,6 +70,8 @@ class Settings(BaseModel):
     retention_s: int = Field(2 * DAY_S, ge=0)
     #: How long a webhook delivery is kept.
     delivery_retention_s: int = Field(30 * DAY_S, ge=1)
+    #: For how many days the history of a session is kept after its end; 0 keeps none.
+    history_days: int = Field(30, ge=0, le=3_650)
     #: Pauses before the second and each further attempt of a webhook, in s; comma-separated in the environment.
     #: The default is the schedule of the Standard Webhooks spec ("Deliverability and reliability").
     webhook_retry_schedule_s: tuple[Annotated[float, Field(ge=0, le=DAY_S)], ...] = (
@@ -121,7 +123,7 @@ class Settings(BaseModel):
 
     @property
     def bodies_bucket(self) -> str:
-        """The bucket of webhook bodies that are too large for an item."""
+        """The bucket of what is too large for items: webhook bodies, and the history of sessions."""
         return f"{self.prefix}-bodies-{self.account}-{self.region}"
 
     def state_machine_arn(self, name: str) -> str:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from chalicelib.store.claims import Claims
     from chalicelib.store.deliveries import Deliveries
     from chalicelib.store.followers import Followers, SessionFollowers
+    from chalicelib.store.history import Archives, History
     from chalicelib.store.message_counts import MessageCounts
     from chalicelib.store.registry import Registry
     from chalicelib.store.sign_ins import SignIns
@@ -197,6 +198,20 @@ class Stores(ABC):
         from chalicelib.store.deliveries import Deliveries
 
         return Deliveries(self.table("deliveries"))
+
+    @cached_property
+    def history(self) -> "History":
+        """Sessions that have ended."""
+        from chalicelib.store.history import History
+
+        return History(self.table("history"), self.sessions)
+
+    @cached_property
+    def archives(self) -> "Archives":
+        """How far the archiving of a session has come."""
+        from chalicelib.store.history import Archives
+
+        return Archives(self.table("session-items"))
 
     @cached_property
     def reads(self) -> Reads:

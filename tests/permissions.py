@@ -108,7 +108,9 @@ def _asked(service: str, operation: str, parameters: Mapping[str, Any]) -> Itera
     if service == "DynamoDB":
         yield from _asked_of_tables(operation, parameters)
     elif service == "S3":
-        yield f"s3:{operation}", f"arn:aws:s3:::{parameters['Bucket']}/{parameters['Key']}"
+        keys = [each["Key"] for each in parameters.get("Delete", {}).get("Objects", [])] or [parameters["Key"]]
+        for key in keys:
+            yield f"s3:{operation.replace('Objects', 'Object')}", f"arn:aws:s3:::{parameters['Bucket']}/{key}"
     elif service == "Secrets Manager":
         yield f"secretsmanager:{operation}", f"arn:aws:secretsmanager:{place}:secret:{parameters['SecretId']}-AbCdEf"
     elif service == "EventBridge":

@@ -18,9 +18,9 @@ def list_events(namespace: str, session_id: str, paging: LogPaging) -> "Page[wir
     The order never changes. Each page has a cursor, the last one too: given as ``after``, it leads to what came since.
     """
     stores = current()
-    sessions.read(stores, namespace, session_id)
+    _, session = sessions.read(stores, namespace, session_id)
     return paging.page(
-        events.read(stores, session_id, int(paging.start or 0)),
+        events.read(stores, session, int(paging.start or 0)),
         lambda passed: passed[1],
         position=lambda passed: str(passed[0]),
     )

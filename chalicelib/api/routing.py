@@ -140,7 +140,7 @@ def route(
                 if "caller" in wanted:
                     arguments["caller"] = caller
                 if "paging" in wanted:
-                    listing = [path, *path_parameters.values()]
+                    listing = [path, *path_parameters.values(), *_asked(request, registered.extras)]
                     arguments["paging"] = pages.of(request, caller, current().clock, listing, filtered=filtered)
             if "request" in wanted:
                 arguments["request"] = request
@@ -188,6 +188,13 @@ def _logging_ids(blueprint: Blueprint, view: Handler) -> Handler:
 
     wrapped.__name__ = view.__name__
     return wrapped
+
+
+def _asked(request: Request, extras: Extras) -> list[str]:
+    """Return what a request says of its own in its query: a cursor belongs to that too."""
+    query: Mapping[str, str] = request.query_params or {}
+    names = [parameter["name"] for parameter in extras.parameters if parameter["in"] == "query"]
+    return [f"{name}={query[name]}" for name in names if name in query]
 
 
 def _check_path_parts(parts: Mapping[str, str]) -> None:

@@ -1,12 +1,14 @@
 """The actor of a call in a session: an agent, known by its secret or named by a user of the puppet API."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from chalicelib.domain import agent_secrets
 from chalicelib.domain.errors import BadRequest, Conflict, NotFound, Unauthorized
 from chalicelib.store.agents import AgentRecord
-from chalicelib.store.log import Ticket
+from chalicelib.store.log import Sealed, Ticket
 from chalicelib.store.sessions import SessionRecord
 from chalicelib.store.threads import ThreadRecord
 from chalicelib.wire.events import AgentConnected
@@ -99,6 +101,15 @@ def by_name(stores: "Stores", namespace: str, session_id: str, name: str, thread
     if session.status == "closing":
         raise BadRequest(f"the session {session_id!r} is closing")
     return Actor(session, agent, thread)
+
+
+@contextmanager
+def writing(actor: Actor) -> Iterator[None]:
+    """Let what an actor writes into its session's log be refused with `NotFound` when the session is over meanwhile."""
+    try:
+        yield
+    except Sealed:
+        raise NotFound.of_session(actor.session.namespace, actor.session_id) from None
 
 
 def connect(stores: "Stores", actor: Actor) -> bool:

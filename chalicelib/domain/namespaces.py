@@ -92,10 +92,11 @@ def wait_until_gone(stores: "Stores", name: str) -> None:
         stores.clock.sleep(_LOOK_EVERY_S)
 
 
-def delete_when_empty(stores: "Stores", name: str) -> None:
+def delete_when_empty(stores: "Stores", name: str, forget: Callable[[], None] | None = None) -> None:
     """Delete a namespace that is to go with its last session, or by request, if it has no session left.
 
-    The reaction to every session that is gone; it may run twice or late.
+    The reaction to every session that is gone; it may run twice or late. One that is deleted by request goes after
+    ``forget`` has deleted its history; who cannot do that leaves it to the reactions that can.
     """
     record = stores.namespaces.find(name)
     if record is None or not (record.forced or record.delete_on_last_session_exit):
@@ -112,8 +113,12 @@ def delete_when_empty(stores: "Stores", name: str) -> None:
         return
     if stores.sessions.any_in(name):
         stores.namespaces.stop_deleting(name, deletion)
-    else:
-        stores.namespaces.remove(going, deletion)
+        return
+    if going.forced:  # no session is there to add to its history, and none can come
+        if forget is None:
+            return
+        forget()
+    stores.namespaces.remove(going, deletion)
 
 
 def keep_for(stores: "Stores", name: str, recreate: Callable[[], NamespaceRecord] | None) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING, NoReturn
 
+from chalicelib.domain import actors
 from chalicelib.domain.actors import Actor
 from chalicelib.domain.errors import BadRequest, NotFound, TooLarge
 from chalicelib.store.log import LogEntry, Ticket
@@ -51,7 +52,8 @@ def create(stores: "Stores", actor: Actor, name: str, participants: Iterable[str
     """
     others = [other for other in participants if other != actor.name]
     _check_reachable(stores, actor, others)
-    ticket = stores.log.draw(actor.session_id, expires_at=actor.agent.expires_at)
+    with actors.writing(actor):
+        ticket = stores.log.draw(actor.session_id, expires_at=actor.agent.expires_at)
     record = ThreadRecord(
         session_id=actor.session_id,
         thread_id=str(uuid.uuid4()),
@@ -270,12 +272,13 @@ def view(record: ThreadRecord, messages: Iterable[SessionThreadMessage] = ()) ->
 def _append(
     stores: "Stores", actor: Actor, event_at: Callable[[int], SessionEvent], ticket: Ticket | None = None
 ) -> LogEntry:
-    return stores.log.append(
-        actor.session_id,
-        lambda stamp_ms: event_at(stamp_ms).to_wire(),
-        expires_at=actor.agent.expires_at,
-        ticket=ticket,
-    )
+    with actors.writing(actor):
+        return stores.log.append(
+            actor.session_id,
+            lambda stamp_ms: event_at(stamp_ms).to_wire(),
+            expires_at=actor.agent.expires_at,
+            ticket=ticket,
+        )
 
 
 def _check_reachable(stores: "Stores", actor: Actor, names: list[str]) -> None:

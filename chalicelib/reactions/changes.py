@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib import telemetry
 from chalicelib.domain import namespaces, sessions
-from chalicelib.reactions import lifecycle, manager_events, task_definitions
+from chalicelib.reactions import archive, lifecycle, manager_events, task_definitions
 from chalicelib.store.namespaces import NamespaceRecord
 from chalicelib.store.sessions import SessionRecord
 from chalicelib.wire.base import iso_from_ms
@@ -56,7 +56,7 @@ def _gone(services: "Services", session: SessionRecord) -> None:
             pass
     _publish_session(services, "session_closed", "finalSessionState", session)
     _log("session closed", session)
-    namespaces.delete_when_empty(services, session.namespace)
+    _delete_when_empty(services, session.namespace)
 
 
 def to_namespace(services: "Services", old: NamespaceRecord | None, new: NamespaceRecord | None) -> None:
@@ -73,7 +73,12 @@ def end_namespace(services: "Services", name: str) -> None:
     """End every session of a namespace that is deleted by request; the last one to go takes the namespace with it."""
     for session in services.sessions.of_namespace(name):
         end_with_namespace(services, session)
-    namespaces.delete_when_empty(services, name)
+    _delete_when_empty(services, name)
+
+
+def _delete_when_empty(services: "Services", name: str) -> None:
+    """Delete a namespace that has no session left; by request, with its history, to which no session adds any more."""
+    namespaces.delete_when_empty(services, name, forget=lambda: archive.forget_namespace(services, name))
 
 
 def end_with_namespace(services: "Services", session: SessionRecord) -> None:
@@ -85,7 +90,7 @@ def end_with_namespace(services: "Services", session: SessionRecord) -> None:
     if services.sessions.close(*where, now_ms=now_ms, reason=lifecycle.NAMESPACE_DELETED):
         return
     if not services.sessions.forgo_hold(*where, reason=lifecycle.NAMESPACE_DELETED):
-        while not lifecycle.remove_session(services, *where):
+        while not lifecycle.remove_session(services, *where, archived=False):
             pass
 
 

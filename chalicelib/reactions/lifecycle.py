@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from chalicelib.aws.errors import is_aws_error
 from chalicelib.aws.tasks import NoCapacity
-from chalicelib.reactions import launches, reports
+from chalicelib.reactions import archive, launches, reports
 from chalicelib.store.log import SESSION_CLOSING
 from chalicelib.store.session_items import ENDS_S
 from chalicelib.store.sessions import CloseReason, SessionRecord
@@ -127,8 +127,10 @@ def hold_until_ms(session: SessionRecord) -> int:
     return closed_ms
 
 
-def remove_session(services: "Services", namespace: str, session_id: str) -> bool:
-    """Delete a slice of a closed session, its record last; ``True`` when it is gone."""
+def remove_session(services: "Services", namespace: str, session_id: str, *, archived: bool = True) -> bool:
+    """Delete a slice of a closed session, its record last, once it is ``archived``; ``True`` when it is gone."""
+    if archived and not archive.archive(services, namespace, session_id):
+        return False
     if not services.session_items.purge(session_id, at_most=PURGE_SLICE, waits_end=True):
         return False
     services.sessions.remove(namespace, session_id, status="closing")

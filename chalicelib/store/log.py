@@ -9,12 +9,16 @@ The slow writer's own put then fails, and it draws again. So
 - an entry that was acknowledged is at one position, which every reader passes: none is missed, none comes twice;
 - all readers see one order, and no clock decides anything;
 - stamps rise with positions, so a time is a place in the log.
+
+The log of a session that is over is *sealed* before it is archived: nobody draws a position any more, but for the entry
+that ends waits. So what was acknowledged is in the archive, and what is in the archive never changes.
 """
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain
 from typing import Any
 
 from chalicelib.clock import Clock
@@ -39,6 +43,8 @@ _MOST_DEAD = 100
 _LONGEST_APPEND_MS = 15_000
 #: How many entries a reader asks for at first, and at most, in one call.
 _FIRST_PAGE, _LARGEST_PAGE = 50, 2_000
+#: About how many bytes of entries a reader holds at once: a message may have 300 KB.
+_PAGE_BYTES = 4_000_000
 #: How many of the last entries a follower reads at once: what a time is asked for is mostly among them.
 _NEAR = 10
 #: How many sessions a writer remembers the last stamp of.
@@ -61,6 +67,10 @@ WAIT_CANCELLED = "wait_cancelled"
 
 #: Types of entries that are no `SessionEvent`.
 INTERNAL = frozenset({SESSION_CLOSING, VOID, WAIT_CANCELLED})
+
+
+class Sealed(Exception):
+    """The log takes no entry any more: its session is over, and is being archived or was."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -98,33 +108,39 @@ class Log:
 
     # Writing
 
-    def draw(self, session_id: str, *, expires_at: int) -> Ticket:
+    def draw(self, session_id: str, *, expires_at: int, past_seal: bool = False) -> Ticket:
         """Draw the next position; the first draw makes the head, which lives until ``expires_at`` (epoch s).
 
         The stamp is the clock's time, or a millisecond more than the last stamp when the clock is behind that. A writer
-        that does not know yet that it is behind learns it by one call in vain.
+        that does not know yet that it is behind learns it by one call in vain. Raises `Sealed`, unless it is drawn
+        ``past_seal``.
         """
-        return self._draw(session_id, 1, expires_at)[0]
+        return self._draw(session_id, 1, expires_at, past_seal=past_seal)[0]
 
-    def _draw(self, session_id: str, count: int, expires_at: int) -> list[Ticket]:
+    def _draw(self, session_id: str, count: int, expires_at: int, *, past_seal: bool = False) -> list[Ticket]:
         """Draw so many positions in a row by one call; their stamps are a millisecond apart."""
         key, now_ms = head_key_of(session_id), self._table.clock.now_ms()
+        open_ = "attribute_not_exists(#sealed)"
+        unsealed = "" if past_seal else f" AND {open_}"
         drawn, head = False, None
         if self._latest.get(session_id, -1) < now_ms:
             later = "SET #stampMs = :last ADD #position :count"
             values = {":now": now_ms, ":last": now_ms + count - 1, ":count": count}
-            drawn, head = self._table.try_update(key, later, when="#stampMs < :now", values=values)
+            drawn, head = self._table.try_update(key, later, when=f"#stampMs < :now{unsealed}", values=values)
         if not drawn and (head or session_id in self._latest):
             next_to_it, values = "SET #stampMs = #stampMs + :count ADD #position :count", {":count": count}
-            drawn, head = self._table.try_update(key, next_to_it, when="attribute_exists(#stampMs)", values=values)
+            there = f"attribute_exists(#stampMs){unsealed}"
+            drawn, head = self._table.try_update(key, next_to_it, when=there, values=values)
         if not drawn:
             head = self._table.update(
                 key,
                 "SET #stampMs = if_not_exists(#stampMs, :now) + :count, "
                 "#expiresAt = if_not_exists(#expiresAt, :expires) ADD #position :count",
+                when=None if past_seal else open_,
                 values={":now": now_ms - 1, ":count": count, ":expires": expires_at},
             )
-        assert head is not None, "an update that was made returns its item"
+        if head is None:
+            raise Sealed(f"the log of the session {session_id} takes no entry any more")
         last = self._remembered(session_id, head)
         return [Ticket(last.position - before, last.stamp_ms - before) for before in reversed(range(count))]
 
@@ -147,9 +163,15 @@ class Log:
         """Append the event that ``event_at`` makes of the entry's stamp, at a ``ticket`` if one is drawn already.
 
         The log lives until ``log_expires_at`` where that is another time than the entry's. Raises `Unprocessed` when
-        writes are so slow that readers close each position before its entry comes.
+        writes are so slow that readers close each position before its entry comes, and `Sealed`, unless it is the entry
+        that ends waits.
         """
-        tickets = self._tickets(session_id, log_expires_at or expires_at, [ticket] if ticket else [])
+        tickets = self._tickets(
+            session_id,
+            log_expires_at or expires_at,
+            [ticket] if ticket else [],
+            past_seal=entry_id == SESSION_CLOSING,
+        )
         return self._append(session_id, event_at, tickets, expires_at, entry_id)
 
     def append_in_a_row(self, session_id: str, events_at: Sequence[Callable[[int], Event]], *, expires_at: int) -> None:
@@ -182,8 +204,13 @@ class Log:
     def append_once(self, session_id: str, event: Event, *, entry_id: str, expires_at: int) -> None:
         """Append an event under a derived id: the log has it once, however often this is called.
 
-        A marker says at which position it is, or is going to be. Raises `Unprocessed` as `append` does.
+        A marker says at which position it is, or is going to be. A log that is sealed does not get it any more. Raises
+        `Unprocessed` as `append` does.
         """
+        with contextlib.suppress(Sealed):
+            self._append_once(session_id, event, entry_id=entry_id, expires_at=expires_at)
+
+    def _append_once(self, session_id: str, event: Event, *, entry_id: str, expires_at: int) -> None:
         key = {"sessionId": session_id, "item": _ONCE_PREFIX + entry_id}
         free, values = "attribute_not_exists(#position)", dict[str, Any]()
         for drawn in self._tickets(session_id, expires_at):
@@ -201,11 +228,13 @@ class Log:
                 return
             free, values = "#position = :voided", {":voided": marker["position"]}
 
-    def _tickets(self, session_id: str, expires_at: int, first: Sequence[Ticket] = ()) -> Iterator[Ticket]:
+    def _tickets(
+        self, session_id: str, expires_at: int, first: Sequence[Ticket] = (), *, past_seal: bool = False
+    ) -> Iterator[Ticket]:
         until_ms = self._table.clock.now_ms() + _LONGEST_APPEND_MS
-        yield from first or self._draw(session_id, 1, expires_at)
+        yield from first or self._draw(session_id, 1, expires_at, past_seal=past_seal)
         while self._table.clock.now_ms() < until_ms:
-            yield self.draw(session_id, expires_at=expires_at)
+            yield self.draw(session_id, expires_at=expires_at, past_seal=past_seal)
         raise Unprocessed("each write of an entry of the log came too late for its position")
 
     def _put(self, session_id: str, entry: LogEntry) -> bool:
@@ -221,6 +250,25 @@ class Log:
         void = LogEntry(VOID, ticket.position, ticket.stamp_ms, {"type": VOID}, expires_at)
         done, found = self._table.try_put(_item(session_id, void), when="attribute_not_exists(#item)")
         return void if done else entry_of(found) if found else None
+
+    def seal(self, session_id: str, *, expires_at: int) -> int:
+        """Let no position be drawn any more, and return the last one: all that was acknowledged is before it.
+
+        A void is there, so that who reads up to it waits for slow writers and closes what they leave, as everywhere.
+        A repetition returns the same position.
+        """
+        _, head = self._table.try_update(
+            head_key_of(session_id),
+            "SET #position = if_not_exists(#position, :none) + :one, #sealed = if_not_exists(#position, :none) + :one, "
+            "#stampMs = if_not_exists(#stampMs, :now) + :one, #sealedMs = if_not_exists(#stampMs, :now) + :one, "
+            "#expiresAt = if_not_exists(#expiresAt, :expires)",
+            when="attribute_not_exists(#sealed)",
+            values={":none": 0, ":one": 1, ":now": self._table.clock.now_ms(), ":expires": expires_at},
+        )
+        if head is None:  # it has expired
+            return 0
+        self._void(session_id, Ticket(head["sealed"], head["sealedMs"]), expires_at)
+        return int(head["sealed"])
 
     # Reading
 
@@ -240,11 +288,11 @@ class Log:
         """
         limit = _FIRST_PAGE
         while True:
-            items = self._between(session_id, first, limit=limit)
+            items, more = self._page(session_id, first, limit)
             for run in self.whole(session_id, list(map(entry_of, items)), first, live=live, past_end=past_end):
                 yield run
                 first = run[-1].position + 1
-            if len(items) < limit:
+            if not more:
                 return
             limit = min(4 * limit, _LARGEST_PAGE)
 
@@ -309,12 +357,24 @@ class Log:
     def _entries(self, session_id: str, first: int, last: int | None = None) -> list[LogEntry]:
         return list(map(entry_of, self._between(session_id, first, last)))
 
-    def _between(self, session_id: str, first: int, last: int | None = None, limit: int | None = None) -> list[Item]:
+    def _page(self, session_id: str, first: int, limit: int) -> tuple[list[Item], bool]:
+        """Read up to so many entries from a position on, `_PAGE_BYTES` of them; with whether more may follow."""
+        items: list[Item] = []
+        size = 0
+        for item in self._between(session_id, first, limit=limit):
+            items.append(item)
+            size += len(item["event"]) + len(item.get("text", ""))
+            if len(items) == limit or size >= _PAGE_BYTES:
+                return items, True
+        return items, False
+
+    def _between(
+        self, session_id: str, first: int, last: int | None = None, limit: int | None = None
+    ) -> Iterator[Item]:
         low = _key(session_id, first)["item"]
         high = _END if last is None else _key(session_id, last)["item"]
         values = {":session": session_id, ":first": low, ":last": high}
-        found = self._table.query("#sessionId = :session AND #item BETWEEN :first AND :last", values, limit=limit)
-        return list(islice(found, limit))
+        return self._table.query("#sessionId = :session AND #item BETWEEN :first AND :last", values, limit=limit)
 
     def whole(
         self, session_id: str, entries: list[LogEntry], first: int, *, live: bool, past_end: bool = False

@@ -44,22 +44,20 @@ class SessionItems:
         waiting agent may read later than this; and the head of the log, since that entry may come later than this too,
         and has to be behind all that an agent has read.
         """
+        if waits_end:  # before anything goes: no reader is to put a void where an entry was
+            self._close_log(session_id)
         items = self._table.query(
             "#sessionId = :session", {":session": session_id}, project="#sessionId, #item, #id, #closed", limit=at_most
         )
         found = list(islice((item for item in items if not (waits_end and _stays(item))), at_most))
-        keys = [{"sessionId": item["sessionId"], "item": item["item"]} for item in found]
-        if waits_end and any(map(log.is_head, found)):
-            keys.remove(dict(log.head_key_of(session_id)))
-            self._close_log(session_id)
-        self._table.write_all(deletes=keys)
+        self._table.write_all(deletes=[{"sessionId": item["sessionId"], "item": item["item"]} for item in found])
         return len(found) < at_most
 
     def _close_log(self, session_id: str) -> None:
         self._table.update(
             log.head_key_of(session_id),
             "SET #closed = :closed, #expiresAt = :soon",
-            when="attribute_exists(#item)",
+            when="attribute_exists(#item) AND attribute_not_exists(#closed)",
             values={":closed": True, ":soon": self._table.now_s() + ENDS_S},
         )
 

@@ -39,6 +39,8 @@ class SessionRecord(Record):
     hold_until_ms: int | None = None
     #: The lifecycle's task token, answered when the session is closing.
     task_token: str | None = None
+    #: When all of it was in the history; its items go from then on.
+    archived_at_ms: int | None = None
 
 
 #: Sort key of the item that hides the sessions of a namespace: no session's, and before all of theirs.
@@ -185,6 +187,15 @@ class Sessions:
             values={":closing": "closing", ":reason": reason},
         )
         return changed is not None
+
+    def archiving(self, namespace: str, session_id: str, *, now_ms: int) -> Write:
+        """Return the write that says that a closing session is in the history: once, and only while it is there."""
+        return self._table.updating(
+            key_of(namespace, session_id),
+            "SET #archivedAtMs = :now",
+            when="#status = :closing AND attribute_not_exists(#archivedAtMs)",
+            values={":now": now_ms, ":closing": "closing"},
+        )
 
     def remove(self, namespace: str, session_id: str, *, status: SessionStatus) -> bool:
         """Delete a session record that has this status; ``False`` when its status is another."""

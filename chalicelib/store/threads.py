@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from chalicelib.store.items import Item, Key
+from chalicelib.store.items import Item, Key, size_of
 from chalicelib.store.record import Record
 from chalicelib.store.table import Table
 
@@ -34,6 +34,11 @@ class ThreadRecord(Record):
     log_position: int = 0
     #: Names the last update, so that one whose answer was lost is not taken for another's when the SDK repeats it.
     last_update: str = ""
+
+    @property
+    def item_bytes(self) -> int:
+        """How large its item is."""
+        return size_of(self.to_item())
 
     def to_item(self) -> Item:
         """Return the attributes of the item, its sort key among them."""

@@ -37,6 +37,9 @@ def main(
     ] = None,
     alarm_email: Annotated[str, typer.Option(help="Address that alarms are mailed to.")] = "",
     log_days: Annotated[int, typer.Option(help="How long logs are kept; 30 when new.")] = 0,
+    history_days: Annotated[
+        int | None, typer.Option(help="How long the history of sessions is kept, 0 keeps none; 30 when new.")
+    ] = None,
     tracing: Annotated[bool | None, typer.Option("--tracing/--no-tracing", help="X-Ray.")] = None,
     package_to: Annotated[
         Path | None, typer.Option("--package", help="Write one template and the functions' zip here; deploy nothing.")
@@ -60,6 +63,7 @@ def main(
             "AssignPublicIp": "" if public_ip is None else str(public_ip).lower(),
             "AlarmEmail": alarm_email,
             "LogRetentionDays": str(log_days) if log_days else "",
+            "HistoryDays": "" if history_days is None else str(history_days),
             "Tracing": "" if tracing is None else ("on" if tracing else "off"),
         }
         found = account.look(session, stage)

@@ -30,6 +30,7 @@ ENVIRONMENT = {
     "ATOLL_ASSIGN_PUBLIC_IP": "AssignPublicIp",
     "ATOLL_AGENT_EXECUTION_ROLE": "AgentExecutionRole",
     "ATOLL_AGENT_TASK_ROLE": "AgentTaskRole",
+    "ATOLL_HISTORY_DAYS": "HistoryDays",
 }
 
 #: What a function may do besides when X-Ray traces it. Neither action knows resources.
@@ -60,11 +61,20 @@ def events() -> Template:
 
 
 def only(template: Template, resources: Collection[str]) -> Template:
-    """Return the template that an import of resources takes: it may bring nothing else, not even outputs."""
+    """Return the template that an import of resources takes: it may bring nothing else, not even outputs.
+
+    With them come the parameters and conditions that they name.
+    """
+    wanted = {name: template["Resources"][name] for name in resources}
+    text = _minified(wanted)
+    conditions = {name: each for name, each in template["Conditions"].items() if f'"Fn::If":["{name}"' in text}
+    text += _minified(conditions)
+    parameters = template["Parameters"].items()
     return {
         "AWSTemplateFormatVersion": template["AWSTemplateFormatVersion"],
-        "Parameters": {"Stage": template["Parameters"]["Stage"]},
-        "Resources": {name: template["Resources"][name] for name in resources},
+        "Parameters": {name: each for name, each in parameters if name == "Stage" or f'"Ref":"{name}"' in text},
+        **({"Conditions": conditions} if conditions else {}),
+        "Resources": wanted,
     }
 
 

@@ -11,7 +11,9 @@ from chalicelib.aws.task_overrides import EXECUTABLE
 from chalicelib.aws.tasks import NoCapacity
 from chalicelib.domain import actors
 from chalicelib.domain.errors import Unauthorized
+from chalicelib.reactions import archive
 from chalicelib.store import log
+from chalicelib.store.history import HistoryRecord
 from chalicelib.store.items import decode
 from chalicelib.wire.events import SessionEvent
 from infra.local.ecs.tasks import Task
@@ -58,8 +60,10 @@ class Witness:
         world.before_call.append(self._before_call)
 
     def _before_call(self, call: Call) -> None:
-        if call.operation == "BatchWriteItem":  # of whichever function: the deletion of a namespace purges sessions too
-            [write, *_] = call.parameters["RequestItems"]["atoll-local-session-items"]
+        # Of whichever function: the deletion of a namespace purges sessions too.
+        writes = call.parameters.get("RequestItems", {}).get("atoll-local-session-items", [])
+        if call.operation == "BatchWriteItem" and writes:
+            [write, *_] = writes
             session_id = write["DeleteRequest"]["Key"]["sessionId"]["S"] if "DeleteRequest" in write else None
             if session_id is not None and session_id not in self.last_items:
                 items = self.world.items("session-items")
@@ -81,6 +85,7 @@ class Witness:
             *self._secrets(),
             *self._machines(),
             *self._log(),
+            *self._history(),
             *self._events(),
             *self._left_over(),
         ]
@@ -259,6 +264,51 @@ class Witness:
         there = [each for each in told if each[0].startswith("docker_container")]
         return [] if sorted(there) == sorted(wanted) else [f"the log of {session_id} names {there}, not {wanted}"]
 
+    def _history(self) -> list[str]:
+        """Each session that was executed is in the history once, with its whole log; none of a deleted namespace is."""
+        found = []
+        items = self.world.items("history")
+        rows = [HistoryRecord.from_item(item) for item in items if not item["place"].startswith("#")]
+        if len(items) != 2 * len(rows):
+            found.append(f"{len(items)} items of the history make {len(rows)} rows")
+        deleted = [old for old, new in self._changes("namespaces") if old is not None and old["forced"] and new is None]
+        # One that was made anew has a history of its own.
+        since_ms = max((old["deletingSinceMs"] for old in deleted), default=-1)
+        for session_id, record in self._executed().items():
+            own = [row for row in rows if row.session_id == session_id]
+            if record.get("closeReason") == "namespace_deleted" or record.get("closingAtMs", 1 << 60) <= since_ms:
+                found += [f"the history has {session_id} of a namespace that was deleted"] * len(own)
+            elif self.world.services.settings.history_days == 0:
+                found += [f"the history has {session_id}, and none is kept"] * len(own)
+            elif record["status"] == "closing":
+                found += self._archived(session_id, own)
+        return found
+
+    def _archived(self, session_id: str, rows: list[HistoryRecord]) -> list[str]:
+        if len(rows) != 1:
+            return [f"the history has {session_id} {len(rows)} times"]
+        services = self.world.services
+        items = [item for item in self.last_items.get(session_id, []) if item["item"].startswith("EVENT#")]
+        logged = {int(item["item"].removeprefix("EVENT#")): json.loads(item["event"]) for item in items}
+        archived = list(archive.events_of(services, rows[0]))
+        shown = {at: event.type for at, event in archived if event is not None}
+        positions = [at for at, _ in archived]
+        # What ends waits may come after it.
+        wanted = {at: event["type"] for at, event in logged.items() if event["type"] not in log.INTERNAL}
+        kept = archive.state_of(services, rows[0])
+        agents = {item["name"] for item in self.last_items.get(session_id, []) if item["item"].startswith("AGENT#")}
+        messages = sum(event["type"] == "thread_message_sent" for event in logged.values())
+        return [
+            *([] if shown == wanted else [f"the archive of {session_id} has {shown}, its log {wanted}"]),
+            *([] if positions == sorted(set(positions)) else [f"{session_id} is archived as {positions}"]),
+            *(
+                []
+                if {each.name for each in kept.state.agents} == agents
+                else [f"the state of {session_id} lacks agents"]
+            ),
+            *([] if rows[0].messages == messages else [f"{rows[0].messages} of {messages} messages are counted"]),
+        ]
+
     def _events(self) -> list[str]:
         """Each step of each session was published."""
         found = []
@@ -299,4 +349,5 @@ class Witness:
         self.world.now_ms += 90 * 24 * HOUR_MS
         self.world.expire()
         found += [f"{item['item']} is left for months" for item in self.world.items("session-items")]
+        found += [f"{item['place']} of the history is left for months" for item in self.world.items("history")]
         return found

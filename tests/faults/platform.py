@@ -25,6 +25,7 @@ from chalice.config import Config
 from chalice.local import LocalGateway, LocalGatewayException
 from moto import mock_aws
 from moto.dynamodb.models import dynamodb_backends
+from moto.s3.models import s3_backends
 
 from chalicelib.aws.connections import Frames
 from chalicelib.aws.http import Answer
@@ -296,6 +297,8 @@ class Emulator:
         self.world = None
         for table in dynamodb_backends[ACCOUNT][REGION].tables.values():
             table.items.clear()
+        for bucket in s3_backends[ACCOUNT]["aws"].buckets.values():
+            bucket.keys.clear()
         self.world = World(self)
         return self.world
 
@@ -315,7 +318,8 @@ class Emulator:
                     raise HandlerFault(faults.generate_report())
 
             def perform() -> Any:
-                return emulator._make_api_call(client, operation, parameters)
+                # A copy: botocore replaces the body of an object by a file, which can be read only once.
+                return emulator._make_api_call(client, operation, dict(parameters))
 
             return emulator.world.call(operation, perform, parameters) if emulator.world else perform()
 

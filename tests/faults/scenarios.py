@@ -5,9 +5,11 @@ import json
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
+from unittest.mock import patch
 
 from chalicelib.domain import api_keys
 from chalicelib.domain.registry import register_local
+from chalicelib.reactions import archive
 from chalicelib.store.log import INTERNAL
 from tests.agents import BOXED, CRASHER, SLEEPER
 from tests.client import agent, boxed, session, sleeper
@@ -173,12 +175,12 @@ def report_refused_at_first(world: World, witness: Witness) -> None:
     world.in_window = True
 
 
-def _talking(world: World, witness: Witness, *names: str) -> None:
+def _talking(world: World, witness: Witness, *names: str, **settings: Any) -> None:
     """Make a session of these agents, which run, and are all linked."""
     witness.reasons = {"closed_by_agent"}
     agents = [sleeper(name) for name in names]
     agents[0]["plugins"] = [{"type": "close_session_tool"}]
-    create(world, witness, session(*agents, webhooks=WEBHOOKS))
+    create(world, witness, session(*agents, webhooks=WEBHOOKS, **settings))
     world.run_for(5_000)
 
 
@@ -255,6 +257,24 @@ def closed_by_agent(world: World, witness: Witness) -> None:
     world.in_window = False
     assert "error" in got, got
     assert world.now_ms - asked_ms < 10_000, "the end of the session did not end the wait"
+
+
+def archived(world: World, witness: Witness) -> None:
+    """A session that was held is archived, its log in several parts and slices, and removed."""
+    world.in_window = False
+    _talking(world, witness, "a", "b", persistenceMode=HOLD)
+    thread = world.tool("a", "coral_create_thread", threadName="t", participantNames=["b"])["thread"]
+    for text in ("one", "two"):
+        world.tool("b", "coral_send_message", threadId=thread["id"], content=text, mentions=["a"])
+    world.tool("a", "coral_close_session", reason="done")
+    world.run_for(30_000)
+    world.in_window = True
+    # A part is an entry, and takes a call; a slice lasts for three or four.
+    with patch.object(archive, "PART_BYTES", 1), patch.object(archive, "SLICE_MS", 8):
+        world.run()
+    [row] = [item for item in world.items("history") if "parts" in item]
+    assert len(row["parts"]) == row["lastPosition"] > 8
+    assert world.count_of("PutObject") > row["lastPosition"]
 
 
 def agent_registered(world: World, witness: Witness) -> None:
@@ -341,6 +361,7 @@ SCENARIOS: list[Scenario] = [
     message_sent,
     agent_joined,
     closed_by_agent,
+    archived,
     agent_registered,
     containers_come_and_go,
     session_followed,

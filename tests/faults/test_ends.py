@@ -35,7 +35,7 @@ def fill_log(world: World, session_id: str, entries: int) -> None:
             "item": f"EVENT#{head.position + number:013d}",
             "id": str(number),
             "stampMs": head.stamp_ms + number,
-            "event": '{"type":"agent_wait_start","name":"a"}',
+            "event": '{"type":"agent_wait_start","timestamp":"2027-01-15T08:00:00.000Z","name":"a","filters":[]}',
         }
         table.put_item(encode({**about, **entry}))
     last = {"item": "HEAD", "position": head.position + entries, "stampMs": head.stamp_ms + entries}

@@ -459,3 +459,17 @@ def test_repairs_are_measured(made: Made, monkeypatch: pytest.MonkeyPatch, capsy
     assert (lines[0]["Repairs"], dimensions[0]) == ([1.0], [["stage"]])
     assert (lines[1]["RepairsByKind"], lines[1]["kind"]) == ([1.0], "namespace_left_deleting")
     assert {metric["_aws"]["CloudWatchMetrics"][0]["Namespace"] for metric in lines} == {"Atoll"}
+
+
+def test_a_deletion_that_was_broken_off_takes_the_history_along(made: Made) -> None:
+    world, witness = made
+    assert world.ask("POST", NAMESPACES, {"name": "tests", "deleteOnLastSessionExit": False})[0] == 200
+    world.ask("DELETE", running(world, witness))
+    world.run_for(MINUTE_MS)
+    assert world.items("history")
+    with losing(world, "namespaces"):
+        assert world.services.namespaces.force_deletion("tests", now_ms=world.now_ms)
+        world.run_for(11 * MINUTE_MS)
+    assert reconcile(world) == {"namespace_left_deleting": 1}
+    assert world.items("history") == []
+    assert not witness.broken()

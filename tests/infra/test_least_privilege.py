@@ -121,6 +121,7 @@ def everything(somebody: Somebody) -> None:
     registry(somebody)
     deliveries(somebody)
     logs(somebody)
+    history(somebody)
     races(somebody)
     following(somebody)
 
@@ -258,6 +259,20 @@ def logs(somebody: Somebody) -> None:
         somebody.must("GET", f"{path}/logs?agent=a")
         client.meta.events.unregister(event, missing)
     somebody.must("DELETE", path)
+
+
+def history(somebody: Somebody) -> None:
+    somebody.must("POST", "/api/v1/local/namespace", {"name": "past", "deleteOnLastSessionExit": False})
+    paths = [somebody.client.create(session(sleeper(seconds=0), namespace="past")) for _ in range(2)]
+    somebody.client.call("GET", f"{paths[0]}/summary")
+    for path in paths:
+        somebody.gone(path)
+    listing = "/api/v1/local/namespace/past/history"
+    one, _ = [entry["sessionId"] for entry in somebody.must("GET", listing)]
+    somebody.must("GET", f"{listing}/{one}")
+    somebody.must("GET", f"{listing}/{one}/events")
+    somebody.must("DELETE", f"{listing}/{one}")
+    somebody.must("DELETE", "/api/v1/local/namespace/past")
 
 
 def races(somebody: Somebody) -> None:

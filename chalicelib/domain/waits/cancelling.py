@@ -7,10 +7,11 @@ the log reaches the holder with its next look, as a message does.
 import hashlib
 import json
 import uuid
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from chalicelib.domain.actors import Actor
-from chalicelib.store.log import WAIT_CANCELLED
+from chalicelib.store.log import WAIT_CANCELLED, Sealed
 
 if TYPE_CHECKING:
     from chalicelib.stores import Stores
@@ -34,7 +35,8 @@ def cancel(stores: "Stores", actor: Actor, request_id: RequestId) -> None:
     def cancelled_at(stamp_ms: int) -> dict[str, object]:
         return {"type": WAIT_CANCELLED, "timestamp": stamp_ms, "name": actor.name, "wait": prefix}
 
-    stores.log.append(actor.session_id, cancelled_at, expires_at=actor.agent.expires_at)
+    with suppress(Sealed):  # the session is over, and so are its waits
+        stores.log.append(actor.session_id, cancelled_at, expires_at=actor.agent.expires_at)
     for wait_id in actor.agent.waits:  # nobody holds one that is paused, and its client need not come back
         if wait_id.startswith(prefix):
             stores.agents.end_wait(actor.agent, wait_id)

@@ -14,6 +14,7 @@ A wait may be *paused*: the client comes back for it with the position that it h
 
 import dataclasses
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from itertools import chain, takewhile
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from chalicelib.domain.actors import Actor
 from chalicelib.domain.waits.cancelling import RequestId, new_wait_id
 from chalicelib.domain.waits.hearing import Filter, Hearing
 from chalicelib.store.items import BATCH_GET_ITEMS
-from chalicelib.store.log import Event, Follower, LogEntry, Ticket
+from chalicelib.store.log import Event, Follower, LogEntry, Sealed, Ticket
 from chalicelib.wire.events import AgentWaitStart, AgentWaitStop, FromFilter, MentionsFilter
 from chalicelib.wire.threads import MAX_WAIT_MS, SessionThreadMessage
 from chalicelib.wire.waits import PausedWait
@@ -217,4 +218,5 @@ class _Wait:
     def _append(self, *events_at: Callable[[int], Event]) -> None:
         if events_at:
             expires_at = self._actor.agent.expires_at
-            self._stores.log.append_in_a_row(self._actor.session_id, events_at, expires_at=expires_at)
+            with suppress(Sealed):  # the session is over, and what ends the wait is in its log or on the way
+                self._stores.log.append_in_a_row(self._actor.session_id, events_at, expires_at=expires_at)

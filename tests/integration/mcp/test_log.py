@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from chalicelib.store import log as module
 from chalicelib.store.items import Unprocessed
-from chalicelib.store.log import HOLE_MS, SESSION_CLOSING, VOID, Log, LogEntry
+from chalicelib.store.log import HOLE_MS, SESSION_CLOSING, VOID, Log, LogEntry, Sealed
 from tests.mcp_world import NEVER_S, SESSION, TestClock, World
 
 KIND = "runtime_started"
@@ -280,3 +281,50 @@ def test_a_reader_in_a_session_that_is_purged_leaves_nothing_behind(there: World
     names(log)
     assert items.purge(SESSION, at_most=100, waits_end=True)
     assert [remains.written_at_ms for remains in items.remains((0, 1))] == [None]
+
+
+def test_a_sealed_log_takes_no_entry_but_the_one_that_ends_waits(there: World, clock: TestClock) -> None:
+    log = there.services.log
+    append(log, "one")
+    last = log.seal(SESSION, expires_at=NEVER_S)
+    assert log.seal(SESSION, expires_at=NEVER_S) == last == 2
+    for writer in (log, Log(there.services.table("session-items"))):  # whether it knows the log or not
+        with pytest.raises(Sealed):
+            append(writer, "late")
+    log.append_once(SESSION, {"type": KIND, "name": "late"}, entry_id="late", expires_at=NEVER_S)
+    assert names(log) == ["one", VOID]
+    log.append(SESSION, lambda _: {"type": SESSION_CLOSING}, expires_at=NEVER_S, entry_id=SESSION_CLOSING)
+    assert names(log, past_end=True) == ["one", VOID, SESSION_CLOSING]
+    assert log.seal(SESSION, expires_at=NEVER_S) == last
+    assert stamps(log) == sorted(set(stamps(log)))
+
+
+def test_a_log_without_entries_is_sealed_too(there: World) -> None:
+    log = there.services.log
+    assert log.seal(SESSION, expires_at=NEVER_S) == 1
+    with pytest.raises(Sealed):
+        append(log, "late")
+    assert names(log) == [VOID]
+
+
+def test_who_has_drawn_before_the_seal_is_waited_for(there: World, clock: TestClock) -> None:
+    log = there.services.log
+    quick, slow = (log.draw(SESSION, expires_at=NEVER_S) for _ in range(2))
+    log.seal(SESSION, expires_at=NEVER_S)
+
+    def put(name: str, ticket: Any) -> None:
+        log.append(SESSION, lambda _: {"type": KIND, "name": name}, expires_at=NEVER_S, ticket=ticket)
+
+    clock.plan(500, lambda: put("quick", quick))
+    assert names(log, past_end=True) == ["quick", VOID, VOID]
+    with pytest.raises(Sealed):  # never acknowledged
+        put("slow", slow)
+
+
+def test_a_reader_holds_few_large_entries_at_once(there: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_PAGE_BYTES", 1_000)
+    for number in range(8):
+        append(there.services.log, f"{number}" * 400)
+    pages = list(there.services.log.pages(SESSION))
+    assert [len(page) for page in pages] == [3, 3, 2]
+    assert [entry.position for page in pages for entry in page] == list(range(1, 9))
