@@ -247,7 +247,8 @@ def make_client(service: str, *, endpoint_url: str | None = None, tries: int = 5
         parameter_validation=False,
         **options,
     )
-    return _session(known=service in SERVICES).create_client(service, config=config, endpoint_url=endpoint_url)
+    where: dict[str, Any] = {"endpoint_url": endpoint_url} if endpoint_url else {}
+    return _session(known=service in SERVICES).create_client(service, config=config, **where)
 
 
 @cache

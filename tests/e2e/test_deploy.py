@@ -88,8 +88,9 @@ def aws() -> Iterator[Ministack]:
 @pytest.fixture
 def chalice(aws: Ministack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> PlayedChalice:
     played = PlayedChalice(aws)
-    stack = description.stack
+    stack, events = description.stack, description.events
     monkeypatch.setattr(description, "stack", lambda: as_ministack_takes_it(stack()))
+    monkeypatch.setattr(description, "events", lambda: as_ministack_takes_it(events()))
     monkeypatch.setattr(app, "chalice", played)
     monkeypatch.setattr(deploy, "BUILD", tmp_path)
     for name, value in aws.environment.items():

@@ -24,7 +24,7 @@ TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 def printed_steps() -> list[tuple[str, Any]]:
     """The commands of the README's session, each with the answer that is printed under it."""
     section = (ROOT / "README.md").read_text().split("## A first session")[1].split("\n## ")[0]
-    blocks = re.findall(r"```sh\n(.*?)```\n```json\n(.*?)```", section, re.DOTALL)
+    blocks = re.findall(r"```sh\n([^`]*)```\n```json\n(.*?)```", section, re.DOTALL)
     return [(command, json.loads(answer)) for command, answer in blocks]
 
 
