@@ -34,16 +34,17 @@ def programs(name: str, requirements: Path) -> Path:
     return folder / "bin"
 
 
-def node(package: Path) -> str:
-    """Return the path of Node, with the dependencies of a folder's ``package.json`` installed in that folder.
+def node(package: Path | None = None) -> str:
+    """Return the path of Node, with the dependencies of a folder's ``package.json``, if any, installed in that folder.
 
     Raises `NotInstallable`.
     """
     found, npm = shutil.which("node"), shutil.which("npm")
     if found is None or npm is None:
         raise NotInstallable("node and npm are not on this machine")
-    command = [npm, "ci", "--no-audit", "--no-fund", f"--prefix={package}"]
-    _installed(package / "node_modules", package / "package-lock.json", lambda: _run(command))
+    if package is not None:
+        command = [npm, "ci", "--no-audit", "--no-fund", f"--prefix={package}"]
+        _installed(package / "node_modules", package / "package-lock.json", lambda: _run(command))
     return found
 
 

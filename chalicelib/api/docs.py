@@ -45,31 +45,30 @@ def get_openapi_document(request: Request) -> Response:
     """Return the OpenAPI document."""
     from chalicelib.api import openapi
 
-    # Behind API Gateway the stage is part of the path.
-    base = str(request.context.get("path", "")).removesuffix("/api_v1.json")
-    return _file(openapi.text(base or "/"), "application/json", "no-cache")
+    return _file(openapi.text(_prefix(request, "/api_v1.json") or "/"), "application/json", "no-cache")
 
 
 @route(routes, "GET", "/", authenticated=False, documented=False)
 def get_root(request: Request) -> Response:
     """Lead whoever opens the host in a browser to the page."""
-    return _to_page(request)
+    return _to_page(_prefix(request, "/"))
 
 
 @route(routes, "GET", "/ui/docs", authenticated=False, documented=False)
 def get_coral_docs(request: Request) -> Response:
     """Lead to the page from where Coral Server has its own."""
-    return _to_page(request)
+    return _to_page(_prefix(request, "/ui/docs"))
 
 
-def _to_page(request: Request) -> Response:
-    target = page_of(str(request.context.get("path", "/")))
-    return Response(body="", status_code=302, headers={"Location": target, "Cache-Control": "no-cache"})
+def _to_page(prefix: str) -> Response:
+    return Response(body="", status_code=302, headers={"Location": f"{prefix}/docs", "Cache-Control": "no-cache"})
 
 
-def page_of(path: str) -> str:
-    """Return the path of the page from that of a request: behind API Gateway the stage comes before both."""
-    return f"{path.removesuffix('/ui/docs').rstrip('/')}/docs"
+def _prefix(request: Request, path: str) -> str:
+    """Return what comes before a path where the client asks for it: the stage, but not at a stage's one address."""
+    if request.headers.get("x-forwarded-prefix") == "/":  # that address says so (infra/templates/address.yaml)
+        return ""
+    return str(request.context.get("path", path)).removesuffix(path).rstrip("/")
 
 
 @route(routes, "GET", "/docs", authenticated=False, documented=False)

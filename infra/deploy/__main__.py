@@ -41,6 +41,10 @@ def main(
         int | None, typer.Option(help="How long the history of sessions is kept, 0 keeps none; 30 when new.")
     ] = None,
     tracing: Annotated[bool | None, typer.Option("--tracing/--no-tracing", help="X-Ray.")] = None,
+    address: Annotated[bool, typer.Option("--address", help="One address for all of the stage.")] = False,
+    domain: Annotated[str, typer.Option(help="Domain of the address.")] = "",
+    certificate: Annotated[str, typer.Option(help="ARN of the domain's certificate, in us-east-1.")] = "",
+    web_acl: Annotated[str, typer.Option(help="ARN of the AWS WAF web ACL of the address.")] = "",
     package_to: Annotated[
         Path | None, typer.Option("--package", help="Write one template and the functions' zip here; deploy nothing.")
     ] = None,
@@ -71,7 +75,8 @@ def main(
             running = Running(session, found, stage)
             steps = plan.to_destroy(stage, found, executions=len(running.executions()), tasks=len(running.tasks()))
         else:
-            steps = plan.to_deploy(stage, {name: value for name, value in asked.items() if value}, found)
+            at = _given({"DomainName": domain, "CertificateArn": certificate, "WebAclArn": web_acl})
+            steps = plan.to_deploy(stage, _given(asked), found, at if address or at else None)
         where = Text(f"stage {stage}, account {found.account}, {found.region}")
         console.print(Panel(where, title="[bold]Atoll[/]", title_align="left", expand=False))
         executor = Executor(session, found, stage, BUILD)
@@ -85,6 +90,10 @@ def main(
     except (Failed, ClientError, BotoCoreError) as error:
         console.print(Text(f"✗ {error}", style="bold red"))
         raise typer.Exit(1) from None
+
+
+def _given(options: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in options.items() if value}
 
 
 def _package(folder: Path, stage: str) -> None:
@@ -127,6 +136,10 @@ def _carry_out(steps: list[Step], executor: Executor) -> None:
 
 def _show_urls(urls: dict[str, str], stage: str) -> None:
     rows = Table.grid(padding=(0, 2))
+    if address := urls.get("Address"):
+        rows.add_row("address", Text(address, style="bold"))
+        if urls["AddressHost"] not in address:
+            rows.add_row("", Text(f"its DNS record: a CNAME to {urls['AddressHost']}"))
     rows.add_row("API", Text(urls["ApiUrl"], style="bold"))
     rows.add_row("agents' endpoint", Text(urls["McpUrl"]))
     rows.add_row("first key", Text(f"python -m infra.keys make NAME --stage {stage}"))

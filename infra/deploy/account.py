@@ -29,6 +29,7 @@ def look(session: boto3.Session, stage: str) -> Found:
         default_vpc=vpc,
         default_subnets=subnets,
         app=app.find(session, stage),
+        address=stacks.made(f"atoll-{stage}-address") is not None,
     )
 
 

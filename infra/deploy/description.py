@@ -3,7 +3,8 @@
 What is not code is in ``infra/templates``; functions, their sizes, policies and limits are in ``.chalice``, as Chalice
 reads them. This module joins them. The outputs of ``stack.yaml`` are what others need: functions get those that
 `ENVIRONMENT` names as variables, ``events.yaml`` gets those that its parameters name. Deployed in steps they are
-values of the finished stack, in the package they are what the outputs are made of.
+values of the finished stack, in the package they are what the outputs are made of. ``address.yaml``, which not every
+stage has, gets outputs of ``events.yaml``.
 """
 
 import json
@@ -58,6 +59,11 @@ def stack() -> Template:
 def events() -> Template:
     """Return the template of what calls the functions."""
     return load(TEMPLATES / "events.yaml")
+
+
+def address() -> Template:
+    """Return the template of the one address in front of a stage."""
+    return load(TEMPLATES / "address.yaml")
 
 
 def only(template: Template, resources: Collection[str]) -> Template:

@@ -37,7 +37,9 @@ class Executor:
                 Running(self._session, self._found, self._stage).end()
             case DeleteApp() if step.there.named() and not dry_run:
                 self._chalice("delete", DeployApp({}, step.there))
-            case DeleteStack() if not dry_run and self._stacks.find(step.stack):
+            case DeleteStack() if not self._stacks.find(step.stack):
+                return ["there is none"]
+            case DeleteStack() if not dry_run:
                 self._stacks.delete(step.stack)
         return []
 
@@ -47,6 +49,9 @@ class Executor:
             template = description.events()
             api = app.apis(self._session, self._stage)[:1]
             values |= self._stacks.outputs(f"atoll-{self._stage}") | dict(zip(["RestAPI"], api, strict=False))
+        elif step.template == "address":
+            template = description.address()
+            values |= self._stacks.outputs(f"atoll-{self._stage}-events")
         left = {each.logical_id for each in self._found.kept}
         if step.kept:
             template = description.only(template, [each.logical_id for each in step.kept])
@@ -75,5 +80,6 @@ class Executor:
         app.run_chalice(command, self._stage, self._project, self._session, step.there)
 
     def urls(self) -> dict[str, str]:
-        """Return the URLs of the stage, ``ApiUrl`` and ``McpUrl``."""
-        return self._stacks.outputs(f"atoll-{self._stage}-events")
+        """Return the URLs of the stage, ``ApiUrl`` and ``McpUrl``, and its ``Address`` and ``AddressHost`` if any."""
+        events = self._stacks.outputs(f"atoll-{self._stage}-events")
+        return events | self._stacks.outputs(f"atoll-{self._stage}-address")

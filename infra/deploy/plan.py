@@ -42,6 +42,8 @@ class Found:
     kept: tuple[Kept, ...] = ()
     #: The stage's functions and REST API, however far their deployment got.
     app: App = dataclasses.field(default_factory=App)
+    #: Whether the stage has an address.
+    address: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,14 +127,17 @@ class DeleteStack:
 Step = DeployStack | DeployApp | EndRunning | DeleteApp | DeleteStack
 
 
-def to_deploy(stage: str, asked: Mapping[str, str], found: Found) -> list[Step]:
+def to_deploy(
+    stage: str, asked: Mapping[str, str], found: Found, address: Mapping[str, str] | None = None
+) -> list[Step]:
     """Return the steps from what was found to a running stage.
 
     ``asked`` are parameters; one that is left out keeps its value, or takes its default. The functions come between
     the two templates: the stack names them only by ARNs that are known beforehand, and the second template joins
-    streams and URLs to functions that must exist.
+    streams and URLs to functions that must exist. ``address`` are the parameters of an address that is asked for; a
+    stage that has one keeps it.
 
-    Raises `Failed` for an unknown stage, or without a subnet for its agents.
+    Raises `Failed` for an unknown stage, without a subnet for its agents, or for a domain without its certificate.
     """
     parameters = {"Stage": stage, **asked}
     limits = fitting_limits(description.reserved(stage), found)
@@ -145,8 +150,16 @@ def to_deploy(stage: str, asked: Mapping[str, str], found: Found) -> list[Step]:
         DeployApp(limits, found.app),
         DeployStack(f"atoll-{stage}-events", "events", {"Stage": stage}),
     ]
+    if found.address or address is not None:
+        steps.append(_address(stage, address or {}))
     take_in = DeployStack(f"atoll-{stage}", "stack", {"Stage": stage}, found.kept)
     return [take_in, *steps] if found.kept else steps
+
+
+def _address(stage: str, asked: Mapping[str, str]) -> DeployStack:
+    if ("DomainName" in asked) != ("CertificateArn" in asked):
+        raise Failed("--domain and --certificate go together: CloudFront takes a domain only with its certificate")
+    return DeployStack(f"atoll-{stage}-address", "address", {"Stage": stage, **asked})
 
 
 def fitting_limits(reserved: Mapping[str, int], found: Found) -> dict[str, int | None]:
@@ -169,11 +182,14 @@ def to_destroy(stage: str, found: Found, *, executions: int, tasks: int) -> list
     the state machines can be deleted before.
     """
 
+    names = {"Stage": stage, "AWS::AccountId": found.account, "AWS::Region": found.region}
+
     def delete(stack: str, template: Mapping[str, Any]) -> DeleteStack:
-        gone, kept = (tuple(_named(template, stage, retained=retained)) for retained in (False, True))
+        gone, kept = (tuple(_named(template, names, retained=retained)) for retained in (False, True))
         return DeleteStack(stack, gone, kept)
 
     return [
+        delete(f"atoll-{stage}-address", description.address()),
         delete(f"atoll-{stage}-events", description.events()),
         EndRunning(executions, tasks),
         DeleteApp(found.app),
@@ -181,9 +197,8 @@ def to_destroy(stage: str, found: Found, *, executions: int, tasks: int) -> list
     ]
 
 
-def _named(template: Mapping[str, Any], stage: str, *, retained: bool) -> Iterator[str]:
-    values = {"Stage": stage, "AWS::AccountId-${AWS::Region": "…"}
+def _named(template: Mapping[str, Any], names: Mapping[str, str], *, retained: bool) -> Iterator[str]:
     for logical_id, resource in template["Resources"].items():
         if description.outlives_its_stack(resource) is retained:
             kind = resource["Type"].split("::")[2]
-            yield f"{kind} {description.name_of(resource, values) or logical_id}"
+            yield f"{kind} {description.name_of(resource, names) or logical_id}"

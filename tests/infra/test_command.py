@@ -95,6 +95,54 @@ def test_a_busy_stage_is_destroyed_and_made_again_with_its_data(aws: StrictAws) 
     assert "imports" not in again.output
 
 
+def test_an_address_is_made_when_it_is_asked_for_and_kept_until_the_end(aws: StrictAws) -> None:
+    certificate = f"arn:aws:acm:us-east-1:{ACCOUNT}:certificate/1"
+    domain = ("--domain", "agents.example.com", "--certificate", certificate)
+    assert run().exit_code == 0
+
+    made = run("--address", *domain)
+
+    assert made.exit_code == 0, made.output
+    assert "its DNS record: a CNAME to addresshost" in said(made)
+    assert aws.stacks.keys() == STACKS | {"atoll-dev-address"}
+    values = dict(aws.stacks["atoll-dev-address"]["values"])
+    urls = {each["OutputKey"]: each["OutputValue"] for each in aws.stacks["atoll-dev-events"]["Outputs"]}
+    assert values == {"Stage": "dev", **urls, "DomainName": "agents.example.com", "CertificateArn": certificate}
+
+    again = run("--alarm-email", "operator@example.com")
+    assert again.exit_code == 0, again.output
+    assert "CNAME" in said(again)
+    assert aws.stacks["atoll-dev-address"]["values"] == values
+    assert "there is none" not in run("--destroy", "--dry-run").output
+    assert run("--destroy", "--yes").exit_code == 0
+    assert aws.stacks == {}
+
+
+def test_a_stage_without_an_address_has_none_to_destroy(aws: StrictAws) -> None:
+    assert run().exit_code == 0
+    looked = run("--destroy", "--dry-run")
+    assert looked.exit_code == 0, looked.output
+    assert "socket-paths, Distribution Address there is none 2. delete the stack atoll-dev-events" in said(looked)
+    assert run("--destroy", "--yes").exit_code == 0
+
+
+def test_a_dry_run_shows_the_address_of_a_new_stage_and_of_an_old_one(aws: StrictAws) -> None:
+    new = run("--dry-run", "--address")
+    assert new.exit_code == 0, new.output
+    assert "+ CloudFront::Distribution Address" in said(new)
+    assert aws.stacks == {}
+    assert run().exit_code == 0
+    assert "+ CloudFront::Distribution Address" in said(run("--dry-run", "--address"))
+    assert aws.stacks.keys() == STACKS
+
+
+def test_a_domain_without_a_certificate_is_refused_before_anything_is_done(aws: StrictAws) -> None:
+    refused = run("--address", "--domain", "agents.example.com")
+    assert refused.exit_code == 1
+    assert "--domain and --certificate go together" in said(refused)
+    assert aws.stacks == {}
+
+
 def test_what_does_not_stop_is_named_and_the_stack_is_left(aws: StrictAws, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "PAUSES", 3)
     assert run().exit_code == 0

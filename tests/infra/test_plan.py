@@ -42,6 +42,23 @@ def test_functions_come_between_the_templates_once() -> None:
     assert [type(step) for step in steps] == [DeployStack, DeployApp, DeployStack]
 
 
+def test_a_stage_gets_an_address_when_it_is_asked_for_and_keeps_it() -> None:
+    domain = {"DomainName": "agents.example.com", "CertificateArn": "arn:of-a-certificate"}
+    having = dataclasses.replace(FOUND, address=True)
+    assert plan.to_deploy("prod", {}, FOUND)[-1] == DeployStack("atoll-prod-events", "events", {"Stage": "prod"})
+    for found, address in ((FOUND, {}), (having, None)):
+        last = plan.to_deploy("prod", {}, found, address)[-1]
+        assert last == DeployStack("atoll-prod-address", "address", {"Stage": "prod"})
+    last = plan.to_deploy("prod", {}, having, domain)[-1]
+    assert last == DeployStack("atoll-prod-address", "address", {"Stage": "prod", **domain})
+
+
+@pytest.mark.parametrize("alone", [{"DomainName": "agents.example.com"}, {"CertificateArn": "arn:of-a-certificate"}])
+def test_a_domain_needs_its_certificate(alone: dict[str, str]) -> None:
+    with pytest.raises(Failed, match="--domain and --certificate go together"):
+        plan.to_deploy("prod", {}, FOUND, alone)
+
+
 def test_what_an_app_lacks_is_made_and_what_it_has_too_much_is_deleted() -> None:
     there = App({"api_handler": "arn:a", "gone": "arn:b"}, {"gone": "arn:role/atoll-dev-gone"}, ("used", "left"))
     changes = DeployApp({}, there).changes()
@@ -89,14 +106,18 @@ def test_waiting_agents_get_what_the_account_can_spare(
 
 
 def test_destroying_names_what_goes_and_what_stays() -> None:
-    events, running, app, stack = plan.to_destroy("prod", FOUND, executions=2, tasks=3)
+    address, events, running, app, stack = plan.to_destroy("prod", FOUND, executions=2, tasks=3)
+    assert isinstance(address, DeleteStack)
     assert isinstance(events, DeleteStack)
     assert isinstance(app, DeleteApp)
     assert isinstance(stack, DeleteStack)
+    assert address.stack == "atoll-prod-address"
+    assert address.deleted == ("Function atoll-prod-us-east-1-socket-paths", "Distribution Address")
     assert events.stack == "atoll-prod-events"
     assert running == EndRunning(executions=2, tasks=3)
     assert "Table atoll-prod-sessions" in stack.retained
     assert "Secret atoll-prod/agent-key" in stack.retained
+    assert "Bucket atoll-prod-bodies-123456789012-us-east-1" in stack.retained
     assert "StateMachine atoll-prod-session-lifecycle" in stack.deleted
     assert not [name for name in stack.deleted if name.startswith(("Table ", "Bucket ", "Secret ", "Queue "))]
 

@@ -18,7 +18,7 @@ from infra.deploy import description
 from tests import environments, packaged
 
 ROOT = Path(__file__).parents[2]
-TEMPLATES = [ROOT / "infra/templates/stack.yaml", ROOT / "infra/templates/events.yaml"]
+TEMPLATES = sorted((ROOT / "infra/templates").glob("*.yaml"))
 MACHINES = sorted((ROOT / "infra/templates").glob("*.asl.json"))
 
 #: Lambda takes 50 MB, and a sandbox starts the sooner the less it has to load.
@@ -48,7 +48,7 @@ def test_checkov_finds_nothing_and_each_skip_has_its_reason(checkov: Path) -> No
     found = json.loads(done.stdout)
     assert found["summary"]["failed"] == 0, found["results"]
     # The command prints only how many were skipped; the reasons are in the template.
-    templates_read = [description.stack(), description.events()]
+    templates_read = [description.stack(), description.events(), description.address()]
     reasons = [
         skip["comment"]
         for template in templates_read
@@ -67,7 +67,7 @@ def test_the_state_machines_are_valid(machine: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-@pytest.mark.parametrize("template", [description.stack, description.events])
+@pytest.mark.parametrize("template", [description.stack, description.events, description.address])
 def test_a_call_can_carry_the_template(template: Any) -> None:
     assert len(description.body(template()).encode()) <= description.MAX_TEMPLATE_BYTES
 

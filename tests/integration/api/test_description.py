@@ -8,7 +8,10 @@ import urllib.request
 from typing import Any
 
 import pytest
+from chalice.local import LambdaEventConverter, RouteMatcher
 
+from app import app
+from infra.deploy import description
 from infra.local.stack import LocalStack
 from tests.client import Client
 
@@ -22,8 +25,6 @@ def document(stack: LocalStack) -> dict[str, Any]:
 
 
 def test_the_document_names_every_route(document: dict[str, Any]) -> None:
-    from app import app
-
     served = {
         (method, path)
         for path, methods in app.routes.items()
@@ -41,11 +42,30 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+", name) for name in names)
 
 
-def test_behind_a_stage_the_document_names_the_stage(stack: LocalStack) -> None:
-    from chalicelib.api import openapi
+def at_stage(path: str, headers: dict[str, str]) -> Any:
+    """Return what the function answers when API Gateway has a request for its stage `prod`."""
+    converter = LambdaEventConverter(RouteMatcher(list(app.routes)))
+    event = converter.create_lambda_event("GET", path, headers)
+    event["requestContext"]["path"] = f"/prod{path}"
+    return app(event, None)
 
-    assert json.loads(openapi.text("/prod"))["servers"] == [{"url": "/prod"}]
-    assert Client(stack.url, None).call("GET", "/api_v1.json").body["servers"] == [{"url": "/"}]
+
+def added_headers() -> dict[str, str]:
+    """Return what the one address adds to requests to the API."""
+    config = description.address()["Resources"]["Address"]["Properties"]["DistributionConfig"]
+    [origin] = [each for each in config["Origins"] if each["Id"] == "api"]
+    return {each["HeaderName"]: each["HeaderValue"] for each in origin["OriginCustomHeaders"]}
+
+
+@pytest.mark.usefixtures("stack")
+def test_behind_a_stage_the_document_names_the_stage() -> None:
+    assert json.loads(at_stage("/api_v1.json", {})["body"])["servers"] == [{"url": "/prod"}]
+
+
+@pytest.mark.usefixtures("stack")
+def test_at_the_one_address_it_does_not(document: dict[str, Any]) -> None:
+    assert json.loads(at_stage("/api_v1.json", added_headers())["body"])["servers"] == document["servers"]
+    assert document["servers"] == [{"url": "/"}]
 
 
 def test_the_page_needs_nothing_from_elsewhere(stack: LocalStack) -> None:
@@ -69,11 +89,12 @@ def test_the_root_and_corals_page_lead_to_the_page(stack: LocalStack, path: str)
         assert b"Atoll API" in answer.read()
 
 
-@pytest.mark.parametrize(("asked", "base"), [("/prod/", "/prod"), ("/", ""), ("/prod/ui/docs", "/prod")])
-def test_behind_a_stage_they_lead_to_the_stages_page(asked: str, base: str) -> None:
-    from chalicelib.api.docs import page_of
-
-    assert page_of(asked) == f"{base}/docs"
+@pytest.mark.usefixtures("stack")
+@pytest.mark.parametrize("path", ["/", "/ui/docs"])
+def test_behind_a_stage_they_lead_to_the_stages_page(path: str) -> None:
+    assert at_stage(path, {})["headers"]["Location"] == "/prod/docs"
+    assert at_stage(path, added_headers())["headers"]["Location"] == "/docs"
+    assert at_stage(path, {"X-Forwarded-Prefix": "//evil.example"})["headers"]["Location"] == "/prod/docs"
 
 
 def test_no_other_request_waits_for_the_document() -> None:
