@@ -57,8 +57,8 @@ class Stage:
 
 
 def as_ministack_takes_it(template: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what ministack does not know: alarms on sums of metrics, deployments of WebSocket APIs, and what these
-    actions are limited to.
+    """Leave out what ministack does not know: alarms on sums of metrics, deployments of WebSocket APIs, TLS (which the
+    bucket insists on), and what these actions are limited to.
 
     It holds calls of ECS against the ARN of the cluster and knows no ``ecs:cluster``, and it has no ARN for an answer
     to a task token.
@@ -66,6 +66,7 @@ def as_ministack_takes_it(template: dict[str, Any]) -> dict[str, Any]:
     resources = template["Resources"]
     kept = {name: each for name, each in resources.items() if "Metrics" not in each.get("Properties", {})}
     assert {resources[name]["Type"] for name in resources.keys() - kept.keys()} <= {"AWS::CloudWatch::Alarm"}
+    kept.pop("BodiesBucketPolicy", None)
     if kept.pop("SocketsDeployment1", None):
         del kept["SocketsStage"]["Properties"]["DeploymentId"]
     for role in (each for each in kept.values() if each["Type"] == "AWS::IAM::Role"):
