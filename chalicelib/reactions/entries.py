@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from chalicelib.domain import events
-from chalicelib.store.followers import Followed, SessionFollower
+from chalicelib.store.followers import Followed
 from chalicelib.store.log import LogEntry
 from chalicelib.wire.events import AgentWaitStop, ThreadClosed, ThreadMessageSent
 
@@ -36,18 +36,21 @@ def to_entries(services: "Services", session_id: str, entries: Sequence[LogEntry
         services.session_followers.pushed(session_id, page[-1].position, expires_at=expires_at)
 
 
-def to_follower(services: "Services", session_id: str, follower: SessionFollower) -> None:
+def to_follower(services: "Services", session_id: str, connection_id: str) -> None:
     """React to a new follower: push what is in the log behind its beginning; from then on it gets what comes."""
+    followed = services.session_followers.of_session(session_id)
+    follower = next((each for each in followed.followers if each.connection_id == connection_id), None)
+    if follower is None or follower.caught_up:  # gone meanwhile, or this comes twice
+        return
     position, expires_at = follower.position, 0
     for page in services.log.pages(session_id, position + 1, past_end=True):
         frames = [frame for _, frame in _frames(services, page, cursors=follower.cursors)]
-        if not _deliver(services, session_id, {follower.connection_id: frames}):
+        if not _deliver(services, session_id, {connection_id: frames}):
             return
         position, expires_at = page[-1].position, page[-1].expires_at
-    followed = services.session_followers.of_session(session_id)
     if not followed.caught_up and followed.position < position:
         services.session_followers.pushed(session_id, position, expires_at=expires_at)
-    services.session_followers.caught_up(session_id, follower.connection_id, position)
+    services.session_followers.caught_up(session_id, connection_id, position)
 
 
 def to_follower_gone(services: "Services", connection_id: str) -> None:

@@ -11,7 +11,6 @@ from chalicelib.store.sessions import SessionRecord, record_of
 
 if TYPE_CHECKING:
     from chalicelib.store.deliveries import DeliveryRecord
-    from chalicelib.store.followers import SessionFollower
     from chalicelib.store.registry import RegistryAgentRecord
 
 #: A record of a stream, as Lambda hands it over ("Using AWS Lambda with Amazon DynamoDB", "Example event").
@@ -91,8 +90,8 @@ def entry_of(record: StreamRecord) -> log.LogEntry:
     return log.entry_of(decode(record["dynamodb"]["NewImage"]))
 
 
-def follower_change(record: StreamRecord) -> "tuple[str, SessionFollower | None]":
-    """Return the connection that a record is about, and who follows by it; ``None`` when it does no more.
+def follower_change(record: StreamRecord) -> tuple[str, bool]:
+    """Return the connection that a record is about, and whether it follows its session from now on or does no more.
 
     Raises ``LookupError`` for an item of another kind.
     """
@@ -101,8 +100,7 @@ def follower_change(record: StreamRecord) -> "tuple[str, SessionFollower | None]
     connection_id = followers.connection_of(decode(record["dynamodb"]["Keys"]))
     if connection_id is None:
         raise LookupError("an item of a session has changed that has no reaction")
-    new = _image(record, "NewImage")
-    return connection_id, followers.follower_of(new) if new else None
+    return connection_id, "NewImage" in record["dynamodb"]
 
 
 def _image(record: StreamRecord, name: str) -> Item | None:

@@ -60,9 +60,10 @@ class SessionFollowers:
         self._table = table
 
     def add(self, session_id: str, follower: SessionFollower, *, expires_at: int) -> None:
-        """Put a new follower, to be caught up in the reaction to it."""
+        """Put a new follower, to be caught up in the reaction to it; one that is there is left as it is."""
         about = {"position": follower.position, "cursors": follower.cursors, "expiresAt": expires_at}
-        self._table.put({**_key(session_id, follower.connection_id), **about})
+        item = {**_key(session_id, follower.connection_id), **about}
+        self._table.put(item, when="attribute_not_exists(#item)")
 
     def of_session(self, session_id: str) -> Followed:
         """Return all followers of a session."""
@@ -74,7 +75,7 @@ class SessionFollowers:
             if item["item"] == _FOLLOWED:
                 position = item["position"]
             else:
-                followers.append(follower_of(item))
+                followers.append(_follower_of(item))
         return Followed(position, followers)
 
     def is_full(self, session_id: str) -> bool:
@@ -134,7 +135,7 @@ def connection_of(key: Mapping[str, str]) -> str | None:
     return key["item"].removeprefix(_PREFIX) if key["item"].startswith(_PREFIX) else None
 
 
-def follower_of(item: Item) -> SessionFollower:
+def _follower_of(item: Item) -> SessionFollower:
     """Read the item of a follower."""
     connection_id = item["item"].removeprefix(_PREFIX)
     return SessionFollower(connection_id, item["position"], item["cursors"], item.get("caughtUp", False))

@@ -37,8 +37,8 @@ def _react(records: Sequence[streams.Record]) -> None:
         reactions.to_entries(services, session_id, [changes.entry_of(record) for record in records])
         return
     for record in records:
-        connection_id, follower = changes.follower_change(record)
-        if follower is None:
-            reactions.to_follower_gone(services, connection_id)
+        connection_id, follows = changes.follower_change(record)
+        if follows:
+            reactions.to_follower(services, session_id, connection_id)
         else:
-            reactions.to_follower(services, session_id, follower)
+            reactions.to_follower_gone(services, connection_id)
