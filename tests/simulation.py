@@ -127,8 +127,11 @@ class MemoryTable:
         found: tuple[bool, dict[str, Any] | None] = self.write(lambda: self._put(item, when))
         return found
 
-    def update(self, key: dict[str, str], change: str, *, values: dict[str, Any]) -> dict[str, Any]:
-        return self.try_update(key, change, when="", values=values)[1]  # type: ignore[return-value]
+    def update(
+        self, key: dict[str, str], change: str, *, when: str | None = None, values: dict[str, Any]
+    ) -> dict[str, Any] | None:
+        done, item = self.try_update(key, change, when=when or "", values=values)
+        return item if done else None
 
     def try_update(
         self, key: dict[str, str], change: str, *, when: str, values: dict[str, Any]
@@ -181,7 +184,7 @@ def _holds(when: str, item: dict[str, Any], values: dict[str, Any]) -> bool:
         found = item.get(left.removeprefix("#"))
         return found is not None and (found < values[right] if sign == "<" else found == values[right])
 
-    return any(one(text) for text in when.split(" OR "))
+    return any(all(map(one, either.split(" AND "))) for either in when.split(" OR "))
 
 
 def _value(text: str, item: dict[str, Any], values: dict[str, Any]) -> Any:

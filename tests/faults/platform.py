@@ -635,9 +635,11 @@ class World:
                 answer = self.invoke("atoll-local-mcp", event)
             except FunctionError:
                 answer = {"statusCode": 502, "headers": {}, "body": "{}"}
-            status = answer["statusCode"]
-            self.answers.append(("MCP", body["params"]["name"], status, answer["headers"].get("Retry-After")))
-            if status < 500 and busy.TEXT not in answer["body"]:
+            status, retry_after = answer["statusCode"], answer["headers"].get("Retry-After")
+            if busy.TEXT in answer["body"]:  # what clients outlive is a 200, and means the same
+                status, retry_after = 503, retry_after or "1"
+            self.answers.append(("MCP", body["params"]["name"], status, retry_after))
+            if status < 500:
                 break
             self.run_for(1_000)
         return status, json.loads(answer["body"])
