@@ -34,15 +34,14 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
 
-#: Coral's sockets. One handler reads what its path says.
-SOCKETS = (
+#: Coral's sockets. One function reads what the path says.
+EVENT_SOCKETS = (
     "/ws/v1/events/{token}/session/{namespace}/{session}",
     "/ws/v1/events/session/{namespace}/{session}",
     "/ws/v1/events/{token}/lsm",
     "/ws/v1/events/lsm",
-    "/ws/v1/logs/{token}",
-    "/ws/v1/logs",
 )
+LOG_SOCKETS = ("/ws/v1/logs/{token}", "/ws/v1/logs")
 
 Event = dict[str, Any]
 
@@ -183,9 +182,7 @@ class LocalStack:
             on_event=self._on_event or _ignore,
             output=AgentOutput(self.ring, lambda: self.services, self._on_output or _ignore),
         )
-        log_pushes = LogPushes(lambda: self.services)
-        connect = functools.partial(self.functions.invoke, f"{settings.prefix}-sockets")
-        sockets = Sockets(connect, log_pushes.connected)
+        sockets = Sockets(functools.partial(self.functions.invoke, f"{settings.prefix}-sockets"))
         undo.callback(sockets.stop)
         self.services = LocalServices(settings, self.watches, self._follow, sockets=sockets, ring=self.ring)
         # Stopping goes the other way round: agents first, then waiting requests, then what reacts to them.
@@ -217,7 +214,10 @@ class LocalStack:
         gateway.serve(
             app,
             keys.endpoint(self.services.dynamodb, api_keys_table, self.key),
-            sockets=dict.fromkeys(SOCKETS, sockets.serve),
+            sockets=dict.fromkeys(EVENT_SOCKETS, sockets.serve)
+            | dict.fromkeys(
+                LOG_SOCKETS, functools.partial(sockets.serve, connected=LogPushes(self.services).connected)
+            ),
         )
 
     def _follow_agent_folders(self) -> None:

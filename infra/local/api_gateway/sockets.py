@@ -81,15 +81,8 @@ class Sockets:
     #: A frame may be as large as any event.
     largest_frame = MOST_WAITING_BYTES
 
-    def __init__(self, invoke: Invoke, connected: Callable[[str], None]) -> None:
-        """
-        Parameters
-        ----------
-        connected
-            Told of each connection that was made, by its id.
-        """
+    def __init__(self, invoke: Invoke) -> None:
         self._invoke = invoke
-        self._connected = connected
         self._connections: dict[str, _Connection] = {}
         # Few: each is busy only while a connection is made.
         self._threads = ThreadPoolExecutor(8, thread_name_prefix="socket")
@@ -116,8 +109,13 @@ class Sockets:
         """Let the threads end."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one client: ask the app whether to accept it, then send it what is pushed, until either side ends."""
+    async def serve(
+        self, scope: Scope, receive: Receive, send: Send, *, connected: Callable[[str], None] | None = None
+    ) -> None:
+        """Serve one client: ask the app whether to accept it, then send it what is pushed, until either side ends.
+
+        ``connected`` is told of the connection, by its id, once it is made.
+        """
         await receive()
         loop = asyncio.get_running_loop()
         connection_id, connection = base64.b64encode(secrets.token_bytes(11)).decode(), _Connection(loop)
@@ -128,7 +126,8 @@ class Sockets:
                 await _refuse(send, answer)
                 return
             await send({"type": "websocket.accept"})
-            self._connected(connection_id)
+            if connected is not None:
+                connected(connection_id)
             await _converse(connection, receive, send)
         finally:
             connection.end(_DONE)

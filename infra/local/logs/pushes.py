@@ -1,7 +1,6 @@
 """Pushes lines of the log to the sockets that follow it, a thread for each."""
 
 import threading
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.domain.api_keys import is_within
@@ -17,24 +16,16 @@ LOOK_S = 1.0
 class LogPushes:
     """The followers of the log among the sockets."""
 
-    def __init__(self, services: "Callable[[], LocalServices]") -> None:
-        """
-        Parameters
-        ----------
-        services
-            Returns the services of the stack.
-        """
+    def __init__(self, services: "LocalServices") -> None:
         self._services = services
 
     def connected(self, connection_id: str) -> None:
-        """Begin to push to a connection that was made, if it is the log that it follows."""
+        """Begin to push to a connection that was made."""
         threading.Thread(target=self._push, args=(connection_id,), name="log-pushes", daemon=True).start()
 
     def _push(self, connection_id: str) -> None:
-        services = self._services()
-        wanted = dict(services.followers.of_topic("logs")).get(connection_id)
-        if wanted is None:
-            return
+        services = self._services
+        wanted = dict(services.followers.of_topic("logs"))[connection_id]
         with services.ring.follow(_filter_of(wanted), int(str(wanted["limit"]))) as lines:
             while connection_id in services.sockets and not lines.closed:
                 line = lines.next(LOOK_S)

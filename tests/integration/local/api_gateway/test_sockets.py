@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ from chalice.app import Chalice
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from infra.local.api_gateway import Gateway
+from infra.local.api_gateway import Gateway, gateway
 from infra.local.api_gateway.application import Receive, Scope, Send
 
 KEY = {"Authorization": "Bearer dev"}
@@ -92,6 +93,26 @@ def test_a_message_that_is_too_large_ends_its_socket(server: Gateway) -> None:
 
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 1009
+
+
+def test_a_client_is_pinged_and_dropped_when_it_does_not_answer(app: Chalice, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway, "PING_S", 0.1)
+    monkeypatch.setattr(gateway, "PONG_S", 0.3)
+    server = Gateway("127.0.0.1", 0)
+    server.serve(app, sockets={"/sockets/{name}": echo})
+    upgrade = (
+        "GET /sockets/a HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer dev\r\nConnection: Upgrade\r\n"
+        "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    try:
+        with socket.create_connection((server.host, server.port), timeout=10) as client:
+            client.sendall(upgrade.encode())
+            received = b"".join(iter(lambda: client.recv(4096), b""))  # until the server hangs up
+    finally:
+        server.stop()
+
+    frames = received.partition(b"\r\n\r\n")[2]
+    assert frames[:2] == b"\x89\x04"  # a ping of four bytes
 
 
 def test_sockets_end_with_the_server(server: Gateway) -> None:
