@@ -1,12 +1,17 @@
-"""What holds for all tests: how hypothesis searches, and that AWS calls are checked before they are made."""
+"""What holds for all tests: how hypothesis searches, that AWS calls are checked, and who calls a local stack."""
 
 import os
+import re
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
 from botocore import serialize
+
+if TYPE_CHECKING:
+    from infra.local.stack import LocalStack
+    from tests.client import Client
 
 # No example has a deadline: how long one takes says more about the machine than about the code. `quick` is for
 # `make unit`, which is run after every change; `make test` looks at as many examples as hypothesis usually does.
@@ -30,3 +35,17 @@ def checked_aws_calls() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(serialize, "create_serializer", create_checking_serializer)
         yield
+
+
+@pytest.fixture
+def client(stack: "LocalStack") -> "Client":
+    """A client of the test's local stack, whose key reaches everything."""
+    from tests.client import Client  # what has no stack need not load it
+
+    return Client(stack.url, stack.key)
+
+
+@pytest.fixture
+def namespace(request: pytest.FixtureRequest) -> str:
+    """A namespace of its own for each test."""
+    return re.sub(r"\W", "-", request.node.name)[:100]

@@ -1,6 +1,5 @@
 """A local stack for each module of contract tests, keys of different reach, and Coral's document."""
 
-import re
 from collections.abc import Iterator
 
 import pytest
@@ -20,11 +19,6 @@ def stack() -> Iterator[LocalStack]:
 
 
 @pytest.fixture
-def client(stack: LocalStack) -> Client:
-    return Client(stack.url, stack.key)
-
-
-@pytest.fixture
 def narrow(stack: LocalStack) -> Client:
     """A client whose key reaches ``tenant`` and ``tenant-*`` only."""
     return Client(stack.url, "narrow")
@@ -34,11 +28,6 @@ def narrow(stack: LocalStack) -> Client:
 def keyless(stack: LocalStack) -> Client:
     """A client without a key."""
     return Client(stack.url, None)
-
-
-@pytest.fixture
-def namespace(request: pytest.FixtureRequest) -> str:
-    return re.sub(r"\W", "-", request.node.name)[:100]
 
 
 @pytest.fixture(scope="session")

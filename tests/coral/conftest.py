@@ -1,6 +1,5 @@
 """What Coral's scenarios are played on: a local stack a module, or a session on moto whose agents are there at once."""
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +7,6 @@ import pytest
 
 from infra.local.stack import LocalStack
 from tests.agents import SLEEPER
-from tests.client import Client
 from tests.mcp_world import World, world
 
 #: The example agents, which do what Coral's debug agents do.
@@ -19,17 +17,6 @@ EXAMPLES = [Path(__file__).parents[2] / "agents" / kind for kind in ("echo", "se
 def stack() -> Iterator[LocalStack]:
     with LocalStack(agents=[SLEEPER, *EXAMPLES]) as running:
         yield running
-
-
-@pytest.fixture
-def client(stack: LocalStack) -> Client:
-    return Client(stack.url, stack.key)
-
-
-@pytest.fixture
-def namespace(request: pytest.FixtureRequest) -> str:
-    """A namespace of its own for each test."""
-    return re.sub(r"\W", "-", request.node.name)[:100]
 
 
 @pytest.fixture(scope="module")

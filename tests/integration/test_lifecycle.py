@@ -21,11 +21,6 @@ def stack() -> Iterator[LocalStack]:
 
 
 @pytest.fixture
-def client(stack: LocalStack) -> Client:
-    return Client(stack.url, stack.key)
-
-
-@pytest.fixture
 def namespace(request: pytest.FixtureRequest) -> str:
     return str(request.node.name)
 

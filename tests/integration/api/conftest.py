@@ -1,6 +1,5 @@
 """A local stack for each module of tests of the REST API, and clients whose keys reach differently far."""
 
-import re
 from collections.abc import Iterator
 
 import pytest
@@ -19,16 +18,6 @@ def stack() -> Iterator[LocalStack]:
 
 
 @pytest.fixture
-def client(stack: LocalStack) -> Client:
-    return Client(stack.url, stack.key)
-
-
-@pytest.fixture
 def narrow(stack: LocalStack) -> Client:
     """A client whose key reaches ``tenant`` and ``tenant-*`` only."""
     return Client(stack.url, "narrow")
-
-
-@pytest.fixture
-def namespace(request: pytest.FixtureRequest) -> str:
-    return re.sub(r"\W", "-", request.node.name)[:100]

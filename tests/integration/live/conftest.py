@@ -1,7 +1,6 @@
 """A local stack whose sockets are followed with a client that many use."""
 
 import json
-import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -14,7 +13,6 @@ from websockets.sync.client import ClientConnection, connect
 from chalicelib.domain import api_keys
 from infra.local.stack import LocalStack
 from tests.agents import SLEEPER
-from tests.client import Client
 
 Connect = Callable[..., "Socket"]
 
@@ -24,16 +22,6 @@ def stack() -> Iterator[LocalStack]:
     with LocalStack(agents=[SLEEPER]) as running:
         api_keys.put(running.services, "narrow", "one tenant's", ["tenant", "tenant-*"])
         yield running
-
-
-@pytest.fixture
-def client(stack: LocalStack) -> Client:
-    return Client(stack.url, stack.key)
-
-
-@pytest.fixture
-def namespace(request: pytest.FixtureRequest) -> str:
-    return re.sub(r"\W", "-", request.node.name)[:100]
 
 
 class Socket:

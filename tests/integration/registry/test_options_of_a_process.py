@@ -36,11 +36,6 @@ def stack() -> Iterator[LocalStack]:
 
 
 @pytest.fixture
-def client(stack: LocalStack) -> Client:
-    return Client(stack.url, stack.key)
-
-
-@pytest.fixture
 def report(tmp_path: Path) -> Path:
     return tmp_path / "report.json"
 

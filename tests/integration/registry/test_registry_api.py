@@ -25,11 +25,6 @@ def stack() -> Iterator[LocalStack]:
 
 
 @pytest.fixture
-def client(stack: LocalStack) -> Client:
-    return Client(stack.url, stack.key)
-
-
-@pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
     """A name of its own for the agent of each test."""
     return f"t{zlib.crc32(request.node.name.encode())}"
