@@ -42,7 +42,7 @@ class RestApi:
         except Stopped:
             return stopping()
         except Exception:
-            log.exception("%s %s failed", request.method, request.target)
+            log.exception("%s %s failed", request.method, self._route(request.target))
             return Answer.message(500, "Internal server error")
 
     def _answer(self, request: Request) -> Answer:
@@ -50,9 +50,8 @@ class RestApi:
             status, content = self._keys(request.headers, request.body or b"")
             return Answer(status, content, {"Content-Type": "application/x-amz-json-1.0"})
         # API Gateway answers both with 403 "Missing Authentication Token", which is of no use to a person.
-        try:
-            methods = self._routes[self._matcher.match_route(request.target).route]
-        except ValueError:
+        methods = self._routes.get(self._route(request.target))
+        if methods is None:
             return Answer.message(404, f"There is nothing at {request.target.split('?')[0]}.")
         if request.method not in methods and request.method != "OPTIONS":
             return Answer.message(405, f"{request.method} is not allowed here.", {"Allow": ", ".join(methods)})
@@ -63,6 +62,13 @@ class RestApi:
         except LocalGatewayException as error:
             return Answer(error.CODE, error.body or b"", error.headers)
         return _of_lambda(found)
+
+    def _route(self, target: str) -> str:
+        """Return the route of a target: unlike an agent's path it has no secret in it; ``""`` where there is none."""
+        try:
+            return str(self._matcher.match_route(target).route)
+        except ValueError:
+            return ""
 
 
 def stopping() -> Answer:

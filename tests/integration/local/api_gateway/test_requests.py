@@ -7,6 +7,7 @@ import time
 from urllib.parse import urlsplit
 
 import pytest
+from chalice.local import LocalGateway
 
 from tests.integration.local.api_gateway.conftest import Ask, Connect
 from tests.integration.local.conftest import StandIns, eventually
@@ -50,6 +51,18 @@ def test_errors_are_json(ask: Ask, method: str, path: str, status: int) -> None:
 
     assert answered == status
     assert {key.lower() for key in body} >= {"message"}
+
+
+def test_a_failure_is_logged_by_its_route(
+    ask: Ask, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(LocalGateway, "handle_request", fail)
+
+    assert ask("GET", "/echo/secret") == (500, {"message": "Internal server error"})
+    assert [record.getMessage() for record in caplog.records] == ["GET /echo/{name} failed"]
 
 
 def test_status_headers_and_type_are_the_apps(connect: Connect) -> None:
