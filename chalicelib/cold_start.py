@@ -21,6 +21,7 @@ ON_USE = (
             "graph",
             "history",
             "meeting",
+            "option_values",
             "options",
             "registry",
             "summaries",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from chalicelib.aws.dead_letters import DeadLetters
     from chalicelib.aws.http import OutgoingHttp
     from chalicelib.aws.machines import Machines
+    from chalicelib.aws.option_keys import OptionKeys
     from chalicelib.aws.secrets import Secrets
     from chalicelib.aws.session_logs import SessionLogs
     from chalicelib.aws.stage_urls import StageUrls
@@ -80,6 +81,25 @@ class Services(Stores):
         from chalicelib.domain import agent_secrets
 
         return any(agent_secrets.is_minted(secret, key) for key in self.agent_keys.candidates())
+
+    @cached_property
+    def option_keys(self) -> "OptionKeys":
+        """The keys that secret option values are encrypted by, in Secrets Manager."""
+        from chalicelib.aws.option_keys import OptionKeys
+
+        return OptionKeys(self.client("secretsmanager"), self.settings, self.clock)
+
+    def seal(self, text: str, *, session_id: str, agent: str) -> bytes:
+        """Encrypt the option values of an agent by the deployment's current key."""
+        from chalicelib.domain import sealing
+
+        return sealing.seal(self.option_keys.current(), text, session_id=session_id, agent=agent)
+
+    def opened(self, sealed: bytes, *, session_id: str, agent: str) -> str:
+        """Return what `seal` encrypted for an agent by any of the deployment's keys; raise `Unreadable` otherwise."""
+        from chalicelib.domain import sealing
+
+        return sealing.opened(self.option_keys.candidates(), sealed, session_id=session_id, agent=agent)
 
     @cached_property
     def stage_urls(self) -> "StageUrls":

@@ -1,8 +1,8 @@
 """All that a request may use: the tables, the clock, the settings, each built when it is first used.
 
 Code that answers a request makes no AWS call but DynamoDB's (docs/architecture.md, "Layers"), and what `Stores.minted`
-needs: the deployment's key, once in a process. `Stores` has no other service, so mypy refuses one in `domain`, `api`
-and `mcp`; reactions take `Services`, which adds them.
+and `Stores.seal` need: the deployment's keys, once in a process, or in an hour of it. `Stores` has no other service, so
+mypy refuses one in `domain`, `api` and `mcp`; reactions take `Services`, which adds them.
 """
 
 from abc import ABC, abstractmethod
@@ -81,6 +81,14 @@ class Stores(ABC):
     @abstractmethod
     def minted(self, secret: str) -> bool:
         """Return whether an agent's secret was made by this deployment, which only its key can tell."""
+
+    @abstractmethod
+    def seal(self, text: str, *, session_id: str, agent: str) -> bytes:
+        """Encrypt the option values of an agent by the deployment's key."""
+
+    @abstractmethod
+    def opened(self, sealed: bytes, *, session_id: str, agent: str) -> str:
+        """Return what `seal` encrypted for an agent; raise `Unreadable` for anything else."""
 
     def watch(self, session_id: str, cares: Callable[[dict[str, Any]], bool] | None = None) -> Watch:
         """Return the pause between two polls of a session.

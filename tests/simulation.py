@@ -257,6 +257,14 @@ class Process(Stores):
         """No secret is used here."""
         raise NotImplementedError
 
+    def seal(self, text: str, *, session_id: str, agent: str) -> bytes:
+        """No option is used here."""
+        raise NotImplementedError
+
+    def opened(self, sealed: bytes, *, session_id: str, agent: str) -> str:
+        """No option is used here."""
+        raise NotImplementedError
+
     def start_wait(self, *_: Any, **__: Any) -> None:
         """Nobody looks."""
 

@@ -4,7 +4,7 @@ from chalice.app import Blueprint, Request, Response
 
 from chalicelib.api.credentials import bearer
 from chalicelib.api.routing import route
-from chalicelib.domain import actors, options
+from chalicelib.domain import actors, option_values, options
 from chalicelib.stores import current
 
 routes = Blueprint(__name__)
@@ -16,5 +16,6 @@ def get_agent_options(request: Request) -> Response:
     stores = current()
     actor = actors.by_secret(stores, bearer(request))
     stored = stores.agents.options_of(actor.session_id, actor.name)
-    resolved = options.ResolvedOptions.from_json(stored or "{}")
+    text = option_values.text_of(stores, stored, session_id=actor.session_id, agent=actor.name)
+    resolved = options.ResolvedOptions.from_json(text or "{}")
     return Response(body=options.archive(resolved), status_code=200, headers={"Content-Type": "text/plain"})

@@ -3,15 +3,19 @@
 A value shorter than `SHORTEST` characters is left: it would be found everywhere, and hiding it would tell it.
 """
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from chalicelib.domain import agent_secrets, options
+from chalicelib.domain import agent_secrets, option_values, options
+from chalicelib.domain.sealing import Unreadable
 from chalicelib.wire.logs import CUT, MAX_TEXT_CHARS
 
 if TYPE_CHECKING:
     from chalicelib.stores import Stores
+
+logger = logging.getLogger(__name__)
 
 #: What stands for a secret.
 HIDDEN = "***"
@@ -58,9 +62,9 @@ class Mask:
                         yield at, at + len(secret) if len(secret) <= KNOWN_BY else len(line)
 
 
-def of(option_values: str | None) -> Mask:
+def of(text: str | None) -> Mask:
     """Return what hides the secrets among an agent's option values (JSON text)."""
-    return Mask(options.secret_texts(options.ResolvedOptions.from_json(option_values)) if option_values else ())
+    return Mask(options.secret_texts(options.ResolvedOptions.from_json(text)) if text else ())
 
 
 def of_agent(stores: "Stores", session_id: str, name: str) -> Mask | None:
@@ -68,9 +72,13 @@ def of_agent(stores: "Stores", session_id: str, name: str) -> Mask | None:
 
     A session that is removed loses its items one by one: an agent whose values are gone is not one without values.
     """
-    option_values = stores.agents.options_of(session_id, name)
-    if option_values is None:
+    stored = stores.agents.options_of(session_id, name)
+    if stored is None:
         agent = stores.agents.find(session_id, name)
         if agent is None or agent.has_options:
             return None
-    return of(option_values)
+    try:
+        return of(option_values.text_of(stores, stored, session_id=session_id, agent=name))
+    except Unreadable as error:
+        logger.warning("secrets unknown", extra={"session": session_id, "agent": name, "reason": str(error)})
+        return None

@@ -86,6 +86,11 @@ class ResolvedOptions:
     def __len__(self) -> int:
         return len(self.by_name)
 
+    @property
+    def secret(self) -> bool:
+        """Whether one of them is secret: then all are encrypted where they are stored."""
+        return any(option.secret for option in self.by_name.values())
+
     def to_json(self) -> str:
         """Return what is stored of them."""
         return json.dumps(

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from chalicelib.domain import agent_environment, agents, graph, idempotency, namespaces, threads
+from chalicelib.domain import agent_environment, agents, graph, idempotency, namespaces, option_values, threads
 from chalicelib.domain.errors import BadRequest, NotFound, TooLarge
 from chalicelib.domain.idempotency import Claim
 from chalicelib.store.namespaces import NamespaceRecord
@@ -54,11 +54,12 @@ def create(stores: "Stores", request: "requests.SessionRequest", claim: Claim | 
     now_ms = stores.clock.now_ms()
     settings = request.execution.runtime_settings if isinstance(request.execution, requests.Immediate) else None
     # The agents of a deferred session must outlive whatever settings it is executed with.
-    records, option_values = plan.records(
+    records, texts = plan.records(
         name, session_id, created_at_ms=now_ms, expires_at=longest_life_s(stores, now_ms, settings)
     )
     for agent in records:
-        agent_environment.check_size(stores, agent, option_values.get(agent.name))
+        agent_environment.check_size(stores, agent, texts.get(agent.name))
+    stored = option_values.to_store(stores, session_id, texts, plan.options)
     while namespace is None or namespace.forced:
         namespace = _namespace_for(stores, name, namespace, wanted)
 
@@ -79,7 +80,7 @@ def create(stores: "Stores", request: "requests.SessionRequest", claim: Claim | 
         runtime_settings=settings.to_wire() if settings else None,
     )
     created = SessionIdentifier(namespace=name, session_id=session_id)
-    stores.agents.create_all(records, option_values)
+    stores.agents.create_all(records, stored)
     if claim is None:
         stores.sessions.create(record)
     elif not stores.claims.create_with(claim.record(stores, created), record):

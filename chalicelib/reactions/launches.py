@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib import telemetry
 from chalicelib.aws.tasks import TaskRefused, log_stream
-from chalicelib.domain import agent_environment, agent_secrets
+from chalicelib.domain import agent_environment, agent_secrets, option_values
+from chalicelib.domain.sealing import Unreadable
 from chalicelib.reactions import task_definitions
-from chalicelib.store.agents import AgentRecord
+from chalicelib.store.agents import AgentRecord, StoredOptions
 from chalicelib.store.sessions import SessionRecord
 from chalicelib.wire.base import iso_from_ms
 
@@ -36,21 +37,25 @@ def of_task(services: "Services", started_by: str) -> AgentRecord | None:
     return next((agent for agent in found if str(agent.position) == position), None)
 
 
-def launch(services: "Services", session: SessionRecord, agent: AgentRecord, option_values: str | None) -> None:
+def launch(
+    services: "Services", session: SessionRecord, agent: AgentRecord, stored_options: StoredOptions | None
+) -> None:
     """Start a waiting agent's task. It may run twice: the second time ECS answers with the same task.
 
-    An agent that can never be started is stopped with the reason. Raises what ECS raises when it may work later.
+    An agent that can never be started is stopped with the reason, one whose option values cannot be opened too. Raises
+    what ECS raises when it may work later.
     """
     secret = agent_secrets.mint(services.secrets.get("agent-key"), session.namespace, session.session_id, agent.name)
     if not services.agents.admit(session.session_id, agent.name, secret_hash=agent_secrets.hash_of(secret)):
         return
     try:
         definition = task_definitions.arn_of(services, agent.registry_agent_identifier, agent.runtime)
-        environment, options_environment = agent_environment.of(agent, secret, option_values, services.stage_urls.get())
+        text = option_values.text_of(services, stored_options, session_id=agent.session_id, agent=agent.name)
+        environment, options_environment = agent_environment.of(agent, secret, text, services.stage_urls.get())
         task_arn = services.tasks.run(
             definition, environment, started_by=started_by(agent), options_environment=options_environment
         )
-    except (TaskRefused, task_definitions.CannotRun) as error:
+    except (TaskRefused, task_definitions.CannotRun, Unreadable) as error:
         telemetry.count("LaunchesFailed")
         logger.warning("agent refused", extra={**_about(agent), "reason": str(error)})
         stopped(services, agent, reason=str(error), at_ms=services.clock.now_ms())

@@ -42,12 +42,12 @@ def run_agents(services: "Services", namespace: str, session_id: str, task_token
     if end_ms is not None and end_ms <= now_ms:  # the machine counts each attempt to start the agents anew
         services.sessions.close(namespace, session_id, now_ms=now_ms, reason="ttl")
         return
-    option_values = services.agents.options_of_session(session_id)
+    stored_options = services.agents.options_of_session(session_id)
     failures: list[Exception] = []
     for agent in services.agents.of_session(session_id):
         if agent.status == "waiting":
             try:
-                launches.launch(services, session, agent, option_values.get(agent.name))
+                launches.launch(services, session, agent, stored_options.get(agent.name))
             except Exception as error:
                 if is_aws_error(error) or isinstance(error, NoCapacity):
                     failures.append(error)  # one agent that has to wait must not hold up the others

@@ -1,7 +1,7 @@
 """``AGENT#`` and ``OPTIONS#`` of the session-items table: the agents, and apart from them their option values."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from chalicelib.store.items import Item, Key, size_of
@@ -11,6 +11,10 @@ from chalicelib.store.table import Table
 _PREFIX = "AGENT#"
 _OPTIONS_PREFIX = "OPTIONS#"
 
+
+#: Option values of an agent as JSON text; encrypted (`Stores.seal`) where an option is secret. Those that an earlier
+#: version has stored are all text.
+StoredOptions = str | bytes
 
 #: ``waiting`` for its task, ``running`` in it, ``stopped`` for good.
 AgentStatus = Literal["waiting", "running", "stopped"]
@@ -83,8 +87,8 @@ class Agents:
     def __init__(self, table: Table) -> None:
         self._table = table
 
-    def create_all(self, agents: Sequence[AgentRecord], options: dict[str, str]) -> None:
-        """Write a new session's agents, and for each its option values (JSON text) in an item of their own."""
+    def create_all(self, agents: Sequence[AgentRecord], options: Mapping[str, StoredOptions]) -> None:
+        """Write a new session's agents, and for each its option values in an item of their own."""
         items: list[Item] = [agent.to_item() for agent in agents]
         for agent in agents:
             if agent.name in options:
@@ -107,13 +111,13 @@ class Agents:
         behind = key_of(session_id, start) if start else None
         return map(AgentRecord.from_item, self._under(session_id, _PREFIX, start=behind, limit=limit))
 
-    def options_of_session(self, session_id: str) -> dict[str, str]:
-        """Read the option values (JSON text) of a session's agents, by the agent's name."""
+    def options_of_session(self, session_id: str) -> dict[str, StoredOptions]:
+        """Read the option values of a session's agents, by the agent's name."""
         found = self._under(session_id, _OPTIONS_PREFIX)
         return {item["item"].removeprefix(_OPTIONS_PREFIX): item["options"] for item in found}
 
-    def options_of(self, session_id: str, name: str) -> str | None:
-        """Read the option values (JSON text) of one agent."""
+    def options_of(self, session_id: str, name: str) -> StoredOptions | None:
+        """Read the option values of one agent."""
         item = self._table.get({"sessionId": session_id, "item": _OPTIONS_PREFIX + name})
         return item["options"] if item else None
 

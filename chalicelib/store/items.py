@@ -58,6 +58,8 @@ def size_of(value: Any) -> int:
     """Return the bytes that a value takes in an item (Developer Guide, "DynamoDB item sizes and formats")."""
     if isinstance(value, str):
         return len(value.encode())
+    if isinstance(value, bytes):
+        return len(value)
     if isinstance(value, Mapping):
         return 3 + sum(len(name.encode()) + size_of(part) + 1 for name, part in value.items())
     if isinstance(value, (list, set, tuple)):
@@ -82,6 +84,8 @@ def _tagged(value: Any) -> dict[str, Any]:
             tag, content = "M", encode(value)
         case list() | tuple():
             tag, content = "L", [_tagged(part) for part in value]
+        case bytes():
+            tag = "B"
         case set() | frozenset() if value and all(isinstance(part, str) for part in value):
             tag, content = "SS", sorted(value)
         case _:

@@ -21,7 +21,7 @@ from chalicelib.store import sign_ins
 from infra.deploy import description
 from infra.local.stack import LocalStack
 from tests import permissions
-from tests.agents import CRASHER, MISSING, SLEEPER
+from tests.agents import CRASHER, MISSING, PRINTER, SLEEPER
 from tests.client import Client, agent, eventually, session, sleeper
 from tests.faults import test_reconciler
 from tests.faults.platform import Emulator, World
@@ -65,7 +65,7 @@ def receiver() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def uses(receiver: str) -> set[permissions.Use]:
     """The AWS actions that the functions used while a user did everything that the API offers."""
-    with permissions.recorded() as found, LocalStack(agents=[SLEEPER, CRASHER, MISSING]) as stack:
+    with permissions.recorded() as found, LocalStack(agents=[SLEEPER, CRASHER, MISSING, PRINTER]) as stack:
         everything(Somebody(stack, receiver))
     return found | repairs()
 
@@ -246,7 +246,10 @@ def logs(somebody: Somebody) -> None:
     services = somebody.stack.services
     client = services.client("logs")
     client.create_log_group(logGroupName="/atoll/local/agents")
-    path = somebody.client.create(session(sleeper(), namespace="logs"))
+    secret = agent("a", "printer", SCRIPT=("string", "sleep 60"), TOKEN=("string", "hunter22"))
+    path = somebody.client.create(session(secret, namespace="logs", defer=True))
+    services.option_keys.known = (0, [])  # each function reads the key that encrypts option values by itself
+    somebody.must("POST", path, {})
     somebody.running(path)
 
     def missing(**_: Any) -> None:

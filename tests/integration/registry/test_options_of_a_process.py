@@ -14,7 +14,9 @@ import pytest
 
 from chalicelib.aws.task_definitions import definition_of
 from chalicelib.aws.task_overrides import OPTIONS_DIRECTORY
+from chalicelib.domain import masks
 from infra.local.stack import LocalStack
+from infra.option_keys import Keys
 from tests.agents import HERE
 from tests.client import Client, agent, eventually, session
 
@@ -101,6 +103,43 @@ def test_options_are_never_returned(client: Client, report: Path) -> None:
     ):
         assert "hunter" not in str(client.call("GET", shown).body)
     client.call("DELETE", path)
+
+
+def test_values_of_an_agent_with_a_secret_are_stored_encrypted(stack: LocalStack, client: Client, report: Path) -> None:
+    asked = reporter(report, GREETING=("string", "hunter2"), WAIT=("bool", True))
+    path = client.create(session(asked, namespace="options"))
+    assert found(report)["environment"]["GREETING"] == "hunter2"
+    items = stack.services.client("dynamodb").query(
+        TableName=stack.services.settings.table("session-items"),
+        KeyConditionExpression="sessionId = :session",
+        ExpressionAttributeValues={":session": {"S": path.rpartition("/")[2]}},
+    )["Items"]
+    [stored] = [item for item in items if item["item"]["S"] == "OPTIONS#worker"]
+    assert isinstance(stored["options"]["B"], bytes)
+    assert "hunter2" not in str(items)
+    client.call("DELETE", path)
+
+
+def test_an_agent_whose_values_cannot_be_opened_is_stopped_and_shows_nothing(
+    stack: LocalStack, client: Client, report: Path
+) -> None:
+    hold = {"mode": "hold_after_exit", "duration": 60_000}
+    asked = session(reporter(report), namespace="options", defer=True)
+    path = client.create(asked)
+    keys = Keys(stack.services.client("secretsmanager"), "local")
+    known, stack.services.option_keys.known = stack.services.option_keys.known, (0, [])
+    keys.rotate(forget_earlier=True)
+    client.call("POST", path, {"persistenceMode": hold})
+    session_id = path.rpartition("/")[2]
+
+    def why() -> str | None:
+        agent = stack.services.agents.find(session_id, "worker")
+        return agent.stopped_reason if agent else None
+
+    assert "is not among those of this deployment" in str(eventually(why))
+    assert masks.of_agent(stack.services, session_id, "worker") is None
+    assert not report.exists()
+    stack.services.option_keys.known = known
 
 
 def test_files_need_the_secret_of_a_session_that_has_not_ended(stack: LocalStack, client: Client, report: Path) -> None:
