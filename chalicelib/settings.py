@@ -123,8 +123,12 @@ class Settings(BaseModel):
 
     @property
     def bodies_bucket(self) -> str:
-        """The bucket of what is too large for items: webhook bodies, and the history of sessions."""
+        """The bucket of what is too large for items (webhook bodies, the history of sessions), and of environments."""
         return f"{self.prefix}-bodies-{self.account}-{self.region}"
+
+    def body_arn(self, key: str) -> str:
+        """Return the ARN of an object in that bucket."""
+        return f"arn:{self.partition}:s3:::{self.bodies_bucket}/{key}"
 
     def state_machine_arn(self, name: str) -> str:
         """Return the ARN of a state machine: ``session-lifecycle`` is ``…:atoll-dev-session-lifecycle``."""

@@ -1,4 +1,4 @@
-"""S3, where webhook bodies are kept that are too large for an item of DynamoDB, and the history of sessions."""
+"""S3, where webhook bodies are kept that are too large for an item of DynamoDB, histories, and environment files."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

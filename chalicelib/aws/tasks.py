@@ -2,17 +2,18 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, cast
 
 from botocore.exceptions import ClientError
 
-from chalicelib.aws.task_overrides import CONTAINER, overrides
+from chalicelib.aws.task_overrides import CONTAINER
 from chalicelib.settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_ecs import ECSClient
+    from mypy_boto3_ecs.type_defs import TaskOverrideTypeDef
 
 #: Most tasks of one DescribeTasks (ECS API reference).
 DESCRIBED_AT_ONCE = 100
@@ -97,10 +98,9 @@ class Tasks:
     def run(
         self,
         task_definition: str,
-        environment: Mapping[str, str],
+        overrides: "TaskOverrideTypeDef",
         *,
         started_by: str,
-        options_environment: Mapping[str, str] | None = None,
     ) -> str:
         """Start a task and return its ARN; a repeated call for the same ``started_by`` returns the same task.
 
@@ -126,7 +126,7 @@ class Tasks:
                         "assignPublicIp": "ENABLED" if self._settings.assign_public_ip else "DISABLED",
                     }
                 },
-                overrides=overrides(environment, options_environment),
+                overrides=overrides,
             )
         except ClientError as error:
             if error.response["Error"]["Code"] == "ConflictException" and (there := _existing(error)):

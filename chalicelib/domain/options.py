@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import TypeAdapter
 
-from chalicelib.aws.task_overrides import MAX_OVERRIDES_BYTES, OPTIONS_DIRECTORY, overrides
+from chalicelib.aws.task_overrides import MAX_LINE_BYTES, MAX_OVERRIDES_BYTES, OPTIONS_DIRECTORY, fault_of_line
 from chalicelib.domain.errors import BadRequest, TooLarge
 from chalicelib.wire.options import (
     BlobAgentOptionValidation,
@@ -28,6 +28,8 @@ from chalicelib.wire.options import (
 )
 
 if TYPE_CHECKING:
+    from mypy_boto3_ecs.type_defs import TaskOverrideTypeDef
+
     from chalicelib.wire.registry import RegistryAgent
 
 #: Largest option values of one agent as they are stored: an item of DynamoDB has at most 400 KB.
@@ -323,21 +325,31 @@ def archive(options: ResolvedOptions) -> str:
     return base64.b64encode(content.getvalue()).decode()
 
 
-def check_overrides_size(
-    agent_name: str, environment: Mapping[str, str], options_environment: Mapping[str, str] | None = None
-) -> None:
+def check_overrides_size(agent_name: str, whole: "TaskOverrideTypeDef") -> None:
     """Raise `BadRequest`, with the size, the limit and the biggest entries, for more than ECS takes."""
-    whole = overrides(environment, options_environment)
     size = len(json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode())
     if size <= MAX_OVERRIDES_BYTES:
         return
-    sizes = {name: len(value.encode()) for name, value in environment.items()}
+    shown = whole["containerOverrides"][0]["environment"]
+    sizes = {variable["name"]: len(variable["value"].encode()) for variable in shown}
     biggest = sorted(sizes, key=lambda name: sizes[name], reverse=True)[:5]
     raise BadRequest(
         f"the environment of the agent {agent_name!r} takes {size} bytes, ECS allows {MAX_OVERRIDES_BYTES}; "
         f"the biggest: {', '.join(f'{name} ({sizes[name]} bytes)' for name in biggest)}. "
-        "The transport fs takes an option out of the environment"
+        f"A value without line breaks of up to {MAX_LINE_BYTES} bytes does not count, and the transport fs takes an "
+        "option out of the environment"
     )
+
+
+def check_secrets_travel(agent_name: str, options: ResolvedOptions, variables: Mapping[str, str]) -> None:
+    """Raise `BadRequest` for a secret option that an environment file does not carry, as everybody would see it."""
+    for name, option in options.by_name.items():
+        fault = fault_of_line(name, variables[name])
+        if option.secret and option.transport == "env" and variables[name] and fault:
+            raise BadRequest(
+                f"the option {name!r} of the agent {agent_name!r} is secret and {fault}, so it cannot travel to a "
+                "container in its environment: declare it with the transport fs, or with base64 = true against breaks"
+            )
 
 
 def _paths(name: str, option: ResolvedOption) -> Sequence[str]:

@@ -58,7 +58,7 @@ def create(stores: "Stores", request: "requests.SessionRequest", claim: Claim | 
         name, session_id, created_at_ms=now_ms, expires_at=longest_life_s(stores, now_ms, settings)
     )
     for agent in records:
-        agent_environment.check_size(stores, agent, texts.get(agent.name))
+        agent_environment.check(stores, agent, texts.get(agent.name))
     stored = option_values.to_store(stores, session_id, texts, plan.options)
     while namespace is None or namespace.forced:
         namespace = _namespace_for(stores, name, namespace, wanted)

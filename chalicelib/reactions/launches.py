@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from chalicelib import telemetry
@@ -51,14 +52,16 @@ def launch(
     try:
         definition = task_definitions.arn_of(services, agent.registry_agent_identifier, agent.runtime)
         text = option_values.text_of(services, stored_options, session_id=agent.session_id, agent=agent.name)
-        environment, options_environment = agent_environment.of(agent, secret, text, services.stage_urls.get())
-        task_arn = services.tasks.run(
-            definition, environment, started_by=started_by(agent), options_environment=options_environment
-        )
+        environment = agent_environment.of(agent, secret, text, services.stage_urls.get())
+        for key, content in environment.files():  # before the task, which ECS may start at once
+            services.bodies.put(key, content, content_type="text/plain; charset=utf-8")
+        overrides = environment.overrides(services.settings)
+        task_arn = services.tasks.run(definition, overrides, started_by=started_by(agent))
     except (TaskRefused, task_definitions.CannotRun, Unreadable) as error:
         telemetry.count("LaunchesFailed")
         logger.warning("agent refused", extra={**_about(agent), "reason": str(error)})
         stopped(services, agent, reason=str(error), at_ms=services.clock.now_ms())
+        forget_environments(services, [agent])
         return
     now_ms = services.clock.now_ms()
     _append(services, agent, "runtime_started", at_ms=now_ms, name=agent.name)
@@ -70,6 +73,12 @@ def launch(
     else:
         # It has stopped already, or its session was closed while ECS was asked: then no other code knows of the task.
         services.tasks.stop(task_arn, reason="the session is closed")
+        forget_environments(services, [agent])
+
+
+def forget_environments(services: "Services", agents: Sequence[AgentRecord]) -> None:
+    """Delete the environment files of agents, which ECS reads once, before a task's containers start."""
+    services.bodies.delete([key for agent in agents for key in agent_environment.keys_of(agent)])
 
 
 def ran(services: "Services", agent: AgentRecord, *, since_ms: int) -> None:

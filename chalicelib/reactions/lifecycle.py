@@ -85,8 +85,10 @@ def close_session(services: "Services", namespace: str, session_id: str, error: 
         and reason == "failed"
     ):
         logger.error("session failed", extra={"namespace": namespace, "session": session_id, "error": error})
-    for agent in services.agents.of_session(session_id):
+    agents = services.agents.of_session(session_id)
+    for agent in agents:
         launches.end(services, agent, reason="the session is closed")
+    launches.forget_environments(services, agents)
     session = services.sessions.find(namespace, session_id)
     if session is None or session.status != "closing":
         return services.clock.now_ms()  # taken back, or removed with its namespace
@@ -142,6 +144,7 @@ def task_runs(services: "Services", started_by: str, *, task_arn: str, started_a
     agent = launches.of_task(services, started_by)
     if agent is not None:
         launches.contained(services, agent, task_arn=task_arn, since_ms=started_at_ms)
+        launches.forget_environments(services, [agent])
 
 
 def task_stopped(

@@ -25,6 +25,7 @@ from infra.local.dynamodb.streams import Pump
 from infra.local.dynamodb.tables import Tables
 from infra.local.ecs.containers import Processes
 from infra.local.ecs.definitions import MotoDefinitions
+from infra.local.ecs.environment_files import S3EnvironmentFiles
 from infra.local.ecs.tasks import Tasks
 from infra.local.environment import ACCOUNT, REGION
 from infra.local.event_bridge.bus import EventBridge
@@ -94,6 +95,7 @@ class Aws:
             background,
             containers=self._processes,
             definitions=MotoDefinitions(lambda: client("ecs")),
+            environment_files=S3EnvironmentFiles(lambda: client("s3")),
             put_event=self._put_event,
         )
         self._shortcut = Shortcut(self.tables, ACCOUNT, REGION)

@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+from infra.local.ecs.environment_files import S3EnvironmentFiles
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -24,6 +26,7 @@ class Containers:
     def __init__(self, client: Callable[[str], Any], cluster: str, reachable: dict[str, str]) -> None:
         """``reachable`` says where what a real container would call by name is found on this machine."""
         self._ecs, self._events, self._functions = client("ecs"), client("events"), client("lambda")
+        self._environment_files = S3EnvironmentFiles(lambda: client("s3"))
         self._cluster = cluster
         self._reachable = reachable
         self._log = tempfile.TemporaryFile()  # noqa: SIM115, closed with the processes that write to it
@@ -61,7 +64,10 @@ class Containers:
     def _start(self, task: dict[str, Any]) -> None:
         self.tasks[task["startedBy"]] = task
         override = next(each for each in task["overrides"]["containerOverrides"] if each["name"] == "agent")
-        environment = {each["name"]: self._here(each["value"]) for each in override["environment"]}
+        variables = {each["name"]: each["value"] for each in override["environment"]}
+        for file in override.get("environmentFiles", []):
+            variables = self._environment_files.variables(file["value"]) | variables
+        environment = {name: self._here(value) for name, value in variables.items()}
         image = next(each["image"] for each in task["containers"] if each["name"] == "agent")
         agent = image.split("/")[-1].split(":")[0]
         self._running[task["taskArn"]] = subprocess.Popen(

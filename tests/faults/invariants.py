@@ -9,7 +9,7 @@ from pydantic.alias_generators import to_camel
 from chalicelib.aws.bus import NotPublished
 from chalicelib.aws.task_overrides import EXECUTABLE
 from chalicelib.aws.tasks import NoCapacity
-from chalicelib.domain import actors
+from chalicelib.domain import actors, agent_secrets
 from chalicelib.domain.errors import Unauthorized
 from chalicelib.reactions import archive
 from chalicelib.store import log
@@ -205,12 +205,16 @@ class Witness:
 
     def _secrets(self) -> list[str]:
         found = []
-        for task in self.world.ecs.tasks.values():
+        key = self.world.services.secrets.get("agent-key")
+        agents = [item for items in self.last_items.values() for item in items if item["item"].startswith("AGENT#")]
+        for agent in agents:
             try:
-                actors.by_secret(self.world.services, variables(task)["CORAL_AGENT_SECRET"])
+                secret = agent_secrets.mint(key, agent["namespace"], agent["sessionId"], agent["name"])
+                actors.by_secret(self.world.services, secret)
             except Unauthorized:
                 continue
-            found.append(f"the secret of {task.started_by} still works")
+            found.append(f"the secret of {agent['name']} of {agent['sessionId']} still works")
+        found += [f"{key} is left in the bucket" for key in self.world.objects("environments/")]
         for session_id, items in self.last_items.items():
             found += [f"{item['item']} of {session_id} kept its secret" for item in items if "secretHash" in item]
         return found

@@ -683,6 +683,11 @@ class World:
         rows = dynamodb_backends[ACCOUNT][REGION].tables[f"atoll-local-{table}"].all_items()
         return [decode(row.to_json()["Attributes"]) for row in rows]
 
+    def objects(self, prefix: str) -> list[str]:
+        """Return the keys of what is in the stage's bucket."""
+        bucket = s3_backends[ACCOUNT]["aws"].buckets[self.services.settings.bodies_bucket]
+        return [key for key in bucket.keys if key.startswith(prefix)]
+
     def expire(self) -> None:
         """Delete what has expired, as DynamoDB's TTL does."""
         self._emulator.tables.delete_expired(self.now_ms / 1000)

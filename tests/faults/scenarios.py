@@ -11,10 +11,11 @@ from chalicelib.domain import api_keys
 from chalicelib.domain.registry import register_local
 from chalicelib.reactions import archive
 from chalicelib.store.log import INTERNAL
-from tests.agents import BOXED, CRASHER, SLEEPER
+from tests.agents import BOXED, CRASHER, REPORTER, SLEEPER
 from tests.client import agent, boxed, session, sleeper
 from tests.faults.invariants import Witness
 from tests.faults.platform import KEY, Call, Emulator, Fault, World
+from tests.faults.services import variables
 
 Scenario = Callable[[World, Witness], None]
 
@@ -274,7 +275,8 @@ def archived(world: World, witness: Witness) -> None:
         world.run()
     [row] = [item for item in world.items("history") if "parts" in item]
     assert len(row["parts"]) == row["lastPosition"] > 8
-    assert world.count_of("PutObject") > row["lastPosition"]
+    put = [call for call in world.calls if (call.function, call.operation) == ("remove_session", "PutObject")]
+    assert len(put) > row["lastPosition"]
 
 
 def agent_registered(world: World, witness: Witness) -> None:
@@ -346,6 +348,30 @@ def session_followed(world: World, witness: Witness) -> None:
     assert set(world.sockets.closed) >= set(world.sockets.sent), "a connection is open though its session is gone"
 
 
+def secret_given(world: World, witness: Witness) -> None:
+    """An agent in a container is given a secret option, and another one as a file."""
+    world.in_window = False
+    witness.undisturbed, witness.reasons = True, {"agents_exited"}
+    world.outside(lambda: register_local(world.services, REPORTER))
+    world.run()
+    world.ecs.lives_ms = {"a": 2_000}
+    about = {"GetSecretValue", "PutObject", "RunTask", "DeleteObjects"}
+
+    def told(call: Call) -> None:
+        world.in_window = call.operation in about
+
+    world.before_call.insert(0, told)
+    options = {"REPORT_TO": ("string", "/report"), "GREETING": ("string", "hunter22")}
+    asked = {**agent("a", "reporter", **options), "provider": {"type": "local", "runtime": "docker"}}
+    create(world, witness, session(asked, webhooks=WEBHOOKS))
+    world.run_for(300_000)
+    world.before_call.remove(told)
+    world.in_window = False
+    assert {variables(task)["GREETING"] for task in world.ecs.tasks.values()} == {"hunter22"}
+    shown = [call for call in world.calls if call.operation != "PutObject" and "hunter22" in str(call.parameters)]
+    assert not shown, f"a secret is in {shown}"
+
+
 SCENARIOS: list[Scenario] = [
     agents_exit,
     created_with_key,
@@ -365,6 +391,7 @@ SCENARIOS: list[Scenario] = [
     agent_registered,
     containers_come_and_go,
     session_followed,
+    secret_given,
 ]
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from infra.local.ecs.definitions import MotoDefinitions
+from infra.local.ecs.environment_files import S3EnvironmentFiles
 from infra.local.ecs.tasks import Container, Task, Tasks
 from infra.local.environment import ACCOUNT, REGION
 
@@ -97,6 +98,7 @@ class Ecs(Tasks):
             WorldScheduler(world),
             containers=self,
             definitions=_Definitions(world, definitions),
+            environment_files=_EnvironmentFiles(world),
             put_event=self._report,
         )
         self._world = world
@@ -171,6 +173,17 @@ class _Definitions:
 
     def task_definition(self, name: str) -> dict[str, Any]:
         return dict(self._world.outside(lambda: self._definitions.task_definition(name)))
+
+
+class _EnvironmentFiles:
+    """moto's S3, read by ECS itself: no call of a handler."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self._files = S3EnvironmentFiles(lambda: world.services.client("s3"))
+
+    def variables(self, arn: str) -> dict[str, str]:
+        return dict(self._world.outside(lambda: self._files.variables(arn)))
 
 
 def variables(task: Task) -> dict[str, str]:

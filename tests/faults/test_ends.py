@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 from moto.dynamodb.models import dynamodb_backends
 
+from chalicelib.domain.registry import register_local
 from chalicelib.reactions import lifecycle
 from chalicelib.store.items import encode
 from infra.local.environment import ACCOUNT, REGION
-from tests.client import session, sleeper
+from tests.agents import BOXED
+from tests.client import boxed, session, sleeper
 from tests.faults.platform import Emulator, World
 from tests.faults.scenarios import DAY_MS, HOLD, NAMESPACES, begin, create, two_agents
 from tests.faults.services import variables
@@ -198,4 +200,20 @@ def test_a_session_ends_with_the_last_agent_that_was_taken_back(emulator: Emulat
     assert world.ask("DELETE", f"{path.replace('/local/session/', '/puppet/')}/a")[0] == 200
     world.run_for(20_000)
     assert (world.items("sessions"), world.ecs.running()) == ([], [])
+    assert not witness.broken()
+
+
+def test_an_environment_file_is_gone_as_soon_as_its_task_runs(emulator: Emulator) -> None:
+    world, witness = begin(emulator)
+    world.outside(lambda: register_local(world.services, BOXED))
+    world.run()
+    witness.reasons = {"closed_by_user"}
+    path = create(world, witness, session(boxed("a"), persistenceMode=HOLD))
+    world.run_for(40)
+    [key] = world.objects("environments/")
+    assert key == f"environments/{path.rpartition('/')[2]}/0-agent.env"
+    world.run_for(5_000)
+    assert len(world.ecs.running()) == 1
+    assert not world.objects("environments/")
+    assert world.ask("DELETE", path)[0] == 200
     assert not witness.broken()

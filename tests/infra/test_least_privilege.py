@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 from websockets.sync.client import connect
 
 from chalicelib.api.credentials import COOKIE
+from chalicelib.aws.task_overrides import overrides
 from chalicelib.domain import agent_secrets
 from chalicelib.reactions import reconciler, task_definitions
 from chalicelib.services import Services
@@ -31,8 +32,8 @@ pytestmark = pytest.mark.xdist_group("least-privilege")
 
 HOLD = {"mode": "hold_after_exit", "duration": 60_000}
 
-#: The options of a sleeper that lives for a while.
-LIVES = {"SECONDS_TO_LIVE": "60"}
+#: The overrides of a sleeper that lives for a while.
+LIVES = overrides({"agent": {"SECONDS_TO_LIVE": "60"}}, {})
 
 
 #: Paths of what was pushed to connections, as API Gateway's management of them has it.
@@ -289,8 +290,8 @@ def races(somebody: Somebody) -> None:
     # A session is closed while ECS is asked to run its agent.
     run_task = tasks.run
 
-    def closing(definition: str, environment: Any, *, started_by: str, **options: Any) -> str:
-        arn = run_task(definition, environment, started_by=started_by, **options)
+    def closing(definition: str, overrides: Any, *, started_by: str) -> str:
+        arn = run_task(definition, overrides, started_by=started_by)
         stack.services.agents.stop(started_by.split("/", maxsplit=1)[0], "a", now_ms=0, reason="closed")
         return arn
 
@@ -319,6 +320,14 @@ def races(somebody: Somebody) -> None:
         path = somebody.client.create(session(sleeper(), namespace="anew"))
         somebody.running(path)
     somebody.must("DELETE", path)
+
+    # An agent runs in a container, of which ECS tells.
+    path = somebody.client.create(session(sleeper(), namespace="boxed"))
+    somebody.running(path)
+    told = {"startedBy": f"{path.rpartition('/')[2]}/0", "taskArn": "task/a", "lastStatus": "RUNNING"}
+    stack.functions.invoke("atoll-local-on_task_change", {"detail": {**told, "startedAt": "2027-01-15T08:00:00Z"}})
+    somebody.must("DELETE", path)
+    somebody.gone(path)
 
     # A stage on AWS learns its URLs at run time.
     urls = json.dumps({"api": stack.url, "mcp": stack.url})
@@ -382,8 +391,8 @@ def following(somebody: Somebody) -> None:
             del stack.services.__dict__["connections"]
     with patch.object(stack.services, "settings", stack.services.settings.model_copy(update={"session_events": True})):
         session_event()  # both are gone
+        eventually(lambda: not stack.services.session_followers.of_session(session_id).followers)
     manager_event()
-    eventually(lambda: not stack.services.session_followers.of_session(session_id).followers)
     eventually(lambda: not stack.services.followers.of_topic("manager"))
     somebody.must("DELETE", path)
 

@@ -42,6 +42,8 @@ class Container:
     command: list[str]
     environment: dict[str, str]
     directory: str | None
+    #: ARNs of its environment files.
+    environment_files: list[str] = field(default_factory=list)
     status: str = "PENDING"
     exit_code: int | None = None
     reason: str | None = None
@@ -102,6 +104,13 @@ class Containers(Protocol):
         """Remove what was prepared for a task."""
 
 
+class EnvironmentFiles(Protocol):
+    """Where environment files are."""
+
+    def variables(self, arn: str) -> dict[str, str]:
+        """Return what a file says; raise ``OSError`` when it cannot be read."""
+
+
 class Definitions(Protocol):
     """What tasks are made of."""
 
@@ -123,6 +132,7 @@ class Tasks:
         *,
         containers: Containers,
         definitions: Definitions,
+        environment_files: EnvironmentFiles,
         put_event: Callable[[dict[str, Any]], None],
     ) -> None:
         """
@@ -136,6 +146,7 @@ class Tasks:
         self._scheduler = scheduler
         self._containers = containers
         self._definitions = definitions
+        self._environment_files = environment_files
         self._put_event = put_event
         self._lock = threading.RLock()
         self._tasks: dict[str, Task] = {}
@@ -253,6 +264,8 @@ class Tasks:
 
     def _start(self, task: Task) -> None:
         try:
+            for container in task.containers:
+                self._read_environment(container)
             self._containers.prepare(task)
         except CannotStart as error:
             self._failed_to_start(task, error)
@@ -273,6 +286,15 @@ class Tasks:
             task.started_ms = self._scheduler.now_ms
             task.last_status = "RUNNING"
             self._changed(task)
+
+    def _read_environment(self, container: Container) -> None:
+        for arn in container.environment_files:
+            try:
+                variables = self._environment_files.variables(arn)
+            except OSError as error:
+                reason = f"ResourceInitializationError: failed to download env files: {error}"
+                raise CannotStart(container, reason) from error
+            container.environment = variables | container.environment
 
     def _failed_to_start(self, task: Task, error: CannotStart) -> None:
         with self._lock:
@@ -398,6 +420,7 @@ def _containers(definitions: list[dict[str, Any]], overrides: dict[str, Any]) ->
                 command=[*definition.get("entryPoint", []), *(change.get("command") or definition.get("command", []))],
                 environment={variable["name"]: variable["value"] for variable in variables},
                 directory=definition.get("workingDirectory"),
+                environment_files=[file["value"] for file in change.get("environmentFiles", [])],
             )
         )
     return containers

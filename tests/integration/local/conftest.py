@@ -90,13 +90,13 @@ class StandIns:
     def run(self, definition: str, environment: dict[str, str] | None = None, **request: Any) -> str:
         """Run a task and return its ARN."""
         variables = [{"name": name, "value": value} for name, value in (environment or {}).items()]
+        whole = {"overrides": {"containerOverrides": [{"name": "agent", "environment": variables}]}, **request}
         answer = self.client("ecs").run_task(
             cluster="atoll-local",
             taskDefinition=definition,
             launchType="FARGATE",
             networkConfiguration={"awsvpcConfiguration": {"subnets": [], "securityGroups": []}},
-            overrides={"containerOverrides": [{"name": "agent", "environment": variables}]},
-            **request,
+            **whole,
         )
         return str(answer["tasks"][0]["taskArn"])
 

@@ -73,6 +73,18 @@ def test_a_missing_program_stops_the_task_with_the_reason(stand_ins: StandIns) -
     assert "startedAt" not in stopped
 
 
+def test_a_missing_environment_file_stops_the_task_with_the_reason(stand_ins: StandIns) -> None:
+    file = {"type": "s3", "value": "arn:aws:s3:::atoll-local-bodies-123456789012-us-east-1/environments/s/0-agent.env"}
+    override = {"name": "agent", "environmentFiles": [file]}
+    definition = stand_ins.define(command=["true"])
+
+    task = stand_ins.run(definition, overrides={"containerOverrides": [override]})
+
+    assert stand_ins.stopped(task)["stoppedReason"] == (
+        "ResourceInitializationError: failed to download env files: environments/s/0-agent.env: NoSuchKey"
+    )
+
+
 def test_a_missing_directory_is_named(stand_ins: StandIns) -> None:
     task = stand_ins.run(stand_ins.define(command=["true"], workingDirectory="/no/such/place"))
 

@@ -154,22 +154,74 @@ def test_files_need_the_secret_of_a_session_that_has_not_ended(stack: LocalStack
 
 @pytest.mark.parametrize("letter", ["x", "é"])
 def test_more_than_ecs_takes_is_refused_before_anything_is_made(client: Client, report: Path, letter: str) -> None:
-    def ask(count: int) -> Any:
+    """What has line breaks is in the overrides of a task, of which ECS takes 8,192 bytes; other values are not."""
+
+    def ask(value: str) -> Any:
         return client.call(
             "POST",
             "/api/v1/local/session",
-            session(reporter(report, HUGE=("string", letter * count)), namespace=f"large-{ord(letter)}"),
+            session(reporter(report, HUGE=("string", value)), namespace=f"large-{ord(letter)}"),
         )
 
-    refused = ask(8_192)
+    refused = ask(letter * 8_191 + "\n")
     assert refused.status == 400
     message = refused.body["message"]
     assert "'worker'" in message
     assert "ECS allows 8192" in message
-    assert f"the biggest: HUGE ({8_192 * len(letter.encode())} bytes)" in message
+    assert f"the biggest: HUGE ({8_191 * len(letter.encode()) + 1} bytes)" in message
     assert letter * 10 not in message
     assert client.call("GET", f"/api/v1/local/namespace/large-{ord(letter)}").status == 404
-    assert ask(6_000 // len(letter.encode())).status == 200
+    whole = letter * (32_000 // len(letter.encode()))
+    assert ask(whole).status == 200
+    assert found(report)["environment"]["HUGE"] == whole
+    assert ask(letter * 7_000 + "\n").status == (200 if letter == "x" else 400)
+
+
+def test_a_secret_that_cannot_travel_to_a_container_is_refused(client: Client, report: Path) -> None:
+    asked = reporter(report, GREETING=("string", "hunter22\n"))
+    refused = client.call("POST", "/api/v1/local/session", session({**asked, "provider": DOCKER}, namespace="breaks"))
+    assert refused.status == 400
+    assert "the option 'GREETING' of the agent 'worker' is secret and has a line break" in refused.body["message"]
+    assert "hunter" not in refused.body["message"]
+    # To a process of this machine it travels: nobody sees the overrides of its task.
+    client.create(session(asked, namespace="breaks"))
+    assert found(report)["environment"]["GREETING"] == "hunter22\n"
+
+
+DOCKER = {"type": "local", "runtime": "docker"}
+
+
+def test_what_ecs_is_told_has_no_value_and_no_secret_and_nothing_is_left(
+    stack: LocalStack, client: Client, report: Path
+) -> None:
+    asked: list[dict[str, Any]] = []
+    events = stack.services.client("ecs").meta.events
+    events.register("provide-client-params.ecs.RunTask", lambda params, **_: asked.append(params), "seen")
+    options = {
+        "GREETING": ("string", "hunter2"),
+        "HUGE": ("string", "hunter3 #'\"$x"),
+        "PAGES": ("list[string]", ["hunter4"]),
+    }
+    request = session(reporter(report, WAIT=("bool", True), **options) | {"systemPrompt": "hunter5"}, namespace="told")
+    path = client.create(request)
+    seen = found(report)["environment"]
+    events.unregister("provide-client-params.ecs.RunTask", unique_id="seen")
+    assert [seen[name] for name in ("GREETING", "HUGE", "CORAL_PROMPT_SYSTEM")] == [
+        "hunter2",
+        "hunter3 #'\"$x",
+        "hunter5",
+    ]
+    [params] = asked
+    assert "hunter" not in str(params)
+    assert seen["CORAL_AGENT_SECRET"] not in str(params)
+
+    def objects() -> list[str]:
+        listed = stack.services.client("s3").list_objects_v2(Bucket=stack.services.settings.bodies_bucket)
+        return [each["Key"] for each in listed.get("Contents", []) if path.rpartition("/")[2] in each["Key"]]
+
+    assert {key.rpartition("/")[2] for key in objects()} == {"0-agent.env", "0-options.env"}
+    client.call("DELETE", path)
+    eventually(lambda: not [key for key in objects() if key.startswith("environments/")], what="the files are gone")
 
 
 def test_large_files_travel_whole(client: Client, report: Path) -> None:

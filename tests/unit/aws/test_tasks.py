@@ -8,6 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 from botocore.stub import ANY, Stubber
 
+from chalicelib.aws.task_overrides import overrides
 from chalicelib.aws.tasks import NoCapacity, TaskRefused, Tasks
 from chalicelib.settings import Settings
 
@@ -23,7 +24,7 @@ def ecs() -> Iterator[Stubber]:
 
 def run(ecs: Stubber) -> str:
     client: Any = ecs.client
-    return Tasks(client, Settings()).run("echo:2", {"A": "b"}, started_by="s/0")
+    return Tasks(client, Settings()).run("echo:2", overrides({"agent": {"A": "b"}}, {}), started_by="s/0")
 
 
 def test_a_repeated_launch_of_an_agent_registered_anew_is_the_task_that_runs(ecs: Stubber) -> None:
