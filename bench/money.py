@@ -16,6 +16,7 @@ from bench.scene import scene
 from bench.timers import SLEEPER
 from chalicelib.mcp import endpoint
 from chalicelib.wire.threads import MAX_WAIT_MS
+from infra.deploy import description
 from infra.local.cloudformation.templates import load
 from infra.local.stack import LocalStack
 
@@ -37,7 +38,7 @@ MB_OF_ONE_VCPU = 1769
 #: Our own CPU for one AWS call and all around it (what `bench.handlers` measures, rounded up), and how long AWS takes.
 CPU_MS_OF_CALL, NETWORK_MS_OF_CALL = 1.0, 6.0
 CPU_MS_OF_REQUEST = 0.5
-#: What a request writes to its log, in bytes.
+#: What a request writes to its log, in bytes: nearly all of it is Lambda's own lines.
 LOG_BYTES = 600
 
 
@@ -186,10 +187,11 @@ def _run(stack: LocalStack) -> str:
 
 @dataclass(frozen=True)
 class Lambda:
-    """A function's memory and architecture."""
+    """A function's memory and architecture, and what one of its requests writes to its log."""
 
     memory_mb: int
     architecture: str
+    log_bytes: int = LOG_BYTES
 
     def duration(self, seconds: float, price: dict[str, float]) -> float:
         """Return what so many seconds cost."""
@@ -203,7 +205,7 @@ class Lambda:
             self.duration((cpu_ms + NETWORK_MS_OF_CALL * calls) / 1000, price)
             + price["lambda_request"]
             + units(counted, price)
-            + LOG_BYTES / 1e9 * price["log_gb"]
+            + self.log_bytes / 1e9 * price["log_gb"]
         )
 
 
@@ -221,7 +223,9 @@ def deployed(function: str) -> Lambda:
     """Return a function as it is deployed."""
     config = json.loads((ROOT / ".chalice" / "config.json").read_text())
     memory_mb = config["lambda_functions"][function].get("lambda_memory_size", config["lambda_memory_size"])
-    return Lambda(memory_mb, "x86")
+    # Where Lambda logs no success, nothing is written of one.
+    quiet = description.LOGGING.get(function, {}).get("SystemLogLevel") == "WARN"
+    return Lambda(memory_mb, "x86", log_bytes=0 if quiet else LOG_BYTES)
 
 
 #: The REST API's function, and the MCP endpoint's.

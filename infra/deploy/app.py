@@ -124,6 +124,17 @@ def run_chalice(command: str, stage: str, project: Path, session: boto3.Session,
     chalice(command, "--stage", stage, project=project, environment=environment)
 
 
+def set_logging(session: boto3.Session, stage: str) -> None:
+    """Have functions log as is described. Chalice has no such setting, and leaves it as it is.
+
+    It waits until each function can be changed again.
+    """
+    client = session.client("lambda")
+    for function, logging in description.LOGGING.items():
+        name = description.function_name(stage, function)
+        client.update_function_configuration(FunctionName=name, LoggingConfig=logging)
+
+
 def chalice(*arguments: str, project: Path, environment: Mapping[str, str]) -> None:
     """Run Chalice on a project, with additional variables; raises `Failed` with what it wrote."""
     script = "import sys; from chalice.cli import main; sys.exit(main())"

@@ -34,6 +34,12 @@ ENVIRONMENT = {
     "ATOLL_HISTORY_DAYS": "HistoryDays",
 }
 
+#: How functions log, where that differs from what Lambda does by itself (its Developer Guide, "Log-level filtering").
+#: `on_entry` runs for each entry of each session's log, mostly to find that nobody follows: Lambda's own lines about a
+#: success (START, END, REPORT, which are INFO) would cost as much as all else. What it and Lambda say of a failure, and
+#: its metrics, which count as INFO, are written as ever. DEBUG would have libraries log what is in sessions.
+LOGGING = {"on_entry": {"LogFormat": "JSON", "ApplicationLogLevel": "INFO", "SystemLogLevel": "WARN"}}
+
 #: What a function may do besides when X-Ray traces it. Neither action knows resources.
 TRACING = {
     "Sid": "Trace",

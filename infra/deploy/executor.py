@@ -32,6 +32,7 @@ class Executor:
             case DeployApp():
                 if not dry_run:
                     self._chalice("deploy", step)
+                    app.set_logging(self._session, self._stage)
                 return step.changes()
             case EndRunning() if not dry_run:
                 Running(self._session, self._found, self._stage).end()

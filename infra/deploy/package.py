@@ -119,6 +119,8 @@ def _properties(stage: str, function: str, outputs: dict[str, Any]) -> dict[str,
         "Environment": {"Variables": environment},
         "Tracing": {"Fn::If": ["Traces", "Active", "PassThrough"]},
     }
+    if function in description.LOGGING:
+        properties["LoggingConfig"] = description.LOGGING[function]
     if function in description.reserved(stage):
         name = _logical_id(function)
         limit = {"Fn::If": [f"Limits{name}", {"Ref": f"{name}Concurrency"}, {"Ref": "AWS::NoValue"}]}

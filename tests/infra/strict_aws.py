@@ -61,6 +61,8 @@ class StrictAws:
         #: The names of the functions that there are, and the ids of REST APIs by the functions that they call.
         self.functions: set[str] = set()
         self.apis: dict[str, str] = {}
+        #: How functions log, by their names; as Lambda does it by itself when they have none.
+        self.logging: dict[str, dict[str, str]] = {}
         #: The functions that have the tag of Chalice, for the stage dev.
         self.tagged: set[str] = set()
         #: Logical ID of a resource that cannot be created.
@@ -147,6 +149,11 @@ class StrictAws:
         ]
         page = _page("Functions", functions, Marker)
         return {"NextMarker" if key == "nextToken" else key: value for key, value in page.items()}
+
+    def update_function_configuration(self, FunctionName: str, LoggingConfig: dict[str, str]) -> None:
+        if FunctionName not in self.functions:
+            raise Refused("ResourceNotFoundException", FunctionName)
+        self.logging[FunctionName] = LoggingConfig
 
     def list_tags(self, Resource: str) -> dict[str, Any]:
         return {"Tags": {"aws-chalice": "version=1.34.0:stage=dev:app=atoll"} if _name(Resource) in self.tagged else {}}

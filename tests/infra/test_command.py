@@ -95,6 +95,13 @@ def test_a_busy_stage_is_destroyed_and_made_again_with_its_data(aws: StrictAws) 
     assert "imports" not in again.output
 
 
+def test_functions_log_as_is_described(aws: StrictAws) -> None:
+    assert run("--dry-run").exit_code == 0
+    assert aws.logging == {}
+    assert run().exit_code == 0
+    assert aws.logging == {f"atoll-dev-{name}": logging for name, logging in description.LOGGING.items()}
+
+
 def test_an_address_is_made_when_it_is_asked_for_and_kept_until_the_end(aws: StrictAws) -> None:
     certificate = f"arn:aws:acm:us-east-1:{ACCOUNT}:certificate/1"
     domain = ("--domain", "agents.example.com", "--certificate", certificate)

@@ -214,6 +214,13 @@ def test_the_package_gives_functions_the_same_environment_as_the_deployment_in_s
     assert "${RestAPI}" in json.dumps(resources["StageUrls"]["Properties"]["Value"])
 
 
+@pytest.mark.xdist_group("package")
+def test_lambda_itself_logs_of_new_entries_only_what_fails() -> None:
+    function = packaged.template()["Resources"]["OnEntry"]["Properties"]
+    quiet = {"LogFormat": "JSON", "ApplicationLogLevel": "INFO", "SystemLogLevel": "WARN"}
+    assert function["LoggingConfig"] == quiet
+
+
 def _pinned(requirements: Path) -> list[str]:
     return [line for line in requirements.read_text().splitlines() if "==" in line]
 
