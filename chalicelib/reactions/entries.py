@@ -6,7 +6,7 @@ before, position by position, as every reader reads it. What comes twice is not 
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from chalicelib.domain import events
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 LARGEST_ON_BUS = 200_000
 
 
-def to_entries(services: "Services", session_id: str, entries: Sequence[LogEntry]) -> None:
-    """React to entries that were written to a session's log, in whatever order."""
+def to_entries(services: "Services", session_id: str, entries: Iterable[LogEntry]) -> None:
+    """React to entries that were written to a session's log, in whatever order; they are taken only when needed."""
     if services.settings.session_events:
+        entries = list(entries)
         _publish(services, session_id, entries)
     followed = services.session_followers.of_session(session_id)
     if not followed.caught_up:
@@ -69,7 +70,7 @@ def _publish(services: "Services", session_id: str, entries: Sequence[LogEntry])
 
 
 def _pages(
-    services: "Services", session_id: str, position: int, entries: Sequence[LogEntry]
+    services: "Services", session_id: str, position: int, entries: Iterable[LogEntry]
 ) -> Iterator[Sequence[LogEntry]]:
     """Return the log from behind a position on; without a read, when that is what the records have."""
     news = sorted((entry for entry in entries if entry.position > position), key=lambda entry: entry.position)

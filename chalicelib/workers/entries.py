@@ -34,7 +34,7 @@ def _react(records: Sequence[streams.Record]) -> None:
     services = current()
     session_id = records[0]["dynamodb"]["Keys"]["sessionId"]["S"]
     if changes.is_entry(records[0]):
-        reactions.to_entries(services, session_id, [changes.entry_of(record) for record in records])
+        reactions.to_entries(services, session_id, map(changes.entry_of, records))
         return
     for record in records:
         connection_id, follows = changes.follower_change(record)

@@ -42,6 +42,10 @@ log = logging.getLogger(__name__)
 #: How often what is over is deleted, in s.
 HOUSEKEEPING_S = 60.0
 
+#: How long records of streams are gathered for functions, in s (Lambda looks into a stream four times a second). Nobody
+#: but who looks on waits for `on_entry`, and each of its calls takes time from those who send.
+GATHER_S = {"on_entry": 0.1}
+
 Event = dict[str, Any]
 
 
@@ -68,6 +72,7 @@ class Aws:
         output
             Takes what the containers write.
         """
+        self._prefix = prefix
         self._client = client
         self._undo = contextlib.ExitStack()
         self._background = background = Background("background")
@@ -152,6 +157,7 @@ class Aws:
                 StreamMapping.of(properties),
                 invoke=self.functions.invoke,
                 give_up=functools.partial(self._give_up, properties),
+                gather_s=GATHER_S.get(properties["FunctionName"].removeprefix(f"{self._prefix}-"), 0.0),
             )
             self.pumps.setdefault(table, []).append(pump)
         for table in self.pumps:

@@ -80,6 +80,7 @@ class Pump:
         *,
         invoke: Callable[[str, Any], Any],
         give_up: Callable[[Record], None],
+        gather_s: float = 0.0,
     ) -> None:
         """
         Parameters
@@ -88,8 +89,11 @@ class Pump:
             Calls a function with an event; whatever it raises makes the batch be tried again.
         give_up
             Takes the message about a batch that was tried for too long (its destination on failure).
+        gather_s
+            How long a batch that is not full waits for more records.
         """
         self.mapping = mapping
+        self._gather_s = gather_s
         self._invoke = invoke
         self._give_up = give_up
         self._waiting: deque[Record] = deque()
@@ -102,7 +106,8 @@ class Pump:
         """Take the next record of the table."""
         with self._arrived:
             self._waiting.append(record)
-            self._arrived.notify()
+            if len(self._waiting) in (1, self.mapping.batch_size):  # in between nobody waits for it
+                self._arrived.notify()
 
     def stop(self) -> None:
         """End after the invocation that is running; what was not carried yet is lost with the table."""
@@ -114,11 +119,14 @@ class Pump:
     def _run(self) -> None:
         while not self._stopped.is_set():
             with self._arrived:
-                while not self._waiting and not self._stopped.is_set():
-                    self._arrived.wait()
+                self._arrived.wait_for(lambda: self._waiting or self._stopped.is_set())
+                self._arrived.wait_for(self._is_enough, self._gather_s)
                 batch = [self._waiting.popleft() for _ in range(min(self.mapping.batch_size, len(self._waiting)))]
             if batch:
                 self._carry(batch)
+
+    def _is_enough(self) -> bool:
+        return len(self._waiting) >= self.mapping.batch_size or self._stopped.is_set()
 
     def _carry(self, batch: list[Record]) -> None:
         """Carry a batch until it has arrived, is too old, was tried too often, or all is over."""
