@@ -160,6 +160,32 @@ def following() -> Section:
     return rows, {"followed": [asdict(one) for one in found], "sending": asdict(sending)}
 
 
+def archiving() -> Section:
+    """Archiving a long session."""
+    from bench import archiving
+
+    found, (timeout_s, memory_mb) = archiving.measure(), archiving.limits()
+    slices, longest_s = len(found.slices_s), max(found.slices_s)
+    whole = found.messages == archiving.ENTRIES
+    seen = f"{sum(found.slices_s):.1f} s in {slices} slices, {found.parts} parts; {found.messages:,} messages read back"
+    rows = [
+        Row(f"archiving {found.entries:,} entries of {archiving.CHARS} characters", seen, "none lost, slices", whole),
+        Row(
+            f"    the longest slice, begun to be {archiving.SLICE_MS / 1000:g} s",
+            f"{longest_s:.1f} s",
+            f"≤ {timeout_s} s",
+            longest_s <= timeout_s,
+        ),
+        Row(
+            "    memory, with what moto keeps of it",
+            f"{found.memory_mib:.0f} MiB more",
+            f"≤ {memory_mb} MB",
+            found.memory_mib <= memory_mb,
+        ),
+    ]
+    return rows, asdict(found)
+
+
 def throughput() -> Section:
     """Throughput of the local stack."""
     from bench import throughput
@@ -246,6 +272,7 @@ SECTIONS: list[Callable[[], Section]] = [
     growth,
     timers,
     following,
+    archiving,
     throughput,
     money,
     scale,
