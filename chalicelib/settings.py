@@ -68,6 +68,8 @@ class Settings(BaseModel):
     pending_session_s: int = Field(DAY_S, ge=1)
     #: How long items outlive the longest life of their session: it bounds what a crash leaves behind.
     retention_s: int = Field(2 * DAY_S, ge=0)
+    #: How large an extended end report may be; above it the base one is sent, which says where the history is.
+    extended_report_bytes: int = Field(50_000_000, ge=0)
     #: How long a webhook delivery is kept.
     delivery_retention_s: int = Field(30 * DAY_S, ge=1)
     #: For how many days the history of a session is kept after its end; 0 keeps none.

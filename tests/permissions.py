@@ -110,7 +110,10 @@ def _asked(service: str, operation: str, parameters: Mapping[str, Any]) -> Itera
     elif service == "S3":
         keys = [each["Key"] for each in parameters.get("Delete", {}).get("Objects", [])] or [parameters["Key"]]
         for key in keys:
-            yield f"s3:{operation.replace('Objects', 'Object')}", f"arn:aws:s3:::{parameters['Bucket']}/{key}"
+            # Making an upload, adding to it and ending it are PutObject (S3 User Guide, "Multipart upload API").
+            put = operation in ("CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload")
+            action = "PutObject" if put else operation.replace("Objects", "Object")
+            yield f"s3:{action}", f"arn:aws:s3:::{parameters['Bucket']}/{key}"
     elif service == "Secrets Manager":
         yield f"secretsmanager:{operation}", f"arn:aws:secretsmanager:{place}:secret:{parameters['SecretId']}-AbCdEf"
     elif service == "EventBridge":

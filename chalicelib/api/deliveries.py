@@ -41,6 +41,8 @@ def _delivery(record: DeliveryRecord) -> Delivery:
         state=record.state,
         round=record.round,
         body_bytes=record.body_bytes,
+        reduced=record.reduced,
+        history_path=record.history_path,
         created_at=record.created_at_ms,
         expires_at=record.expires_at * 1000,
         next_attempt_at=record.next_attempt_at_ms,

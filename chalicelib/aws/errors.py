@@ -5,8 +5,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.aws.bus import NotPublished
 from chalicelib.store.items import Unprocessed
 
-#: Throttles and conflicts that say neither "Throttl" nor 5xx.
+#: Throttles and conflicts that say neither "Throttl" nor 5xx; and what S3 says to an SDK that completes an upload once
+#: more because an answer was lost: the next try is an upload of its own.
 _TRANSIENT_CODES = {
+    "NoSuchUpload",
     "ProvisionedThroughputExceededException",
     "RequestLimitExceeded",
     "TransactionCanceledException",

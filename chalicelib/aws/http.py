@@ -106,7 +106,7 @@ class OutgoingHttp:
         return self._given_tls or ssl.create_default_context()
 
     def post(
-        self, url: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float, max_answer_bytes: int
+        self, url: str, body: bytes | memoryview, headers: Mapping[str, str], *, timeout_s: float, max_answer_bytes: int
     ) -> Answer:
         """POST a body and return the answer, whatever its status.
 
@@ -184,7 +184,9 @@ def _unconnected(url: UrlParts, timeout_s: float) -> http.client.HTTPConnection:
     return connection
 
 
-def _send(connection: http.client.HTTPConnection, path: str, body: bytes, headers: Mapping[str, str]) -> None:
+def _send(
+    connection: http.client.HTTPConnection, path: str, body: bytes | memoryview, headers: Mapping[str, str]
+) -> None:
     # A receiver may answer (410, 413) and hang up before it has read everything: its answer counts.
     with suppress(BrokenPipeError, ConnectionResetError):
         try:

@@ -1,13 +1,14 @@
 """Sessions for clients: creating, executing, closing and reading them."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from chalicelib.domain import agent_environment, agents, graph, idempotency, namespaces, option_values, threads
 from chalicelib.domain.errors import BadRequest, NotFound, TooLarge
 from chalicelib.domain.idempotency import Claim
+from chalicelib.store.agents import AgentRecord
 from chalicelib.store.namespaces import NamespaceRecord
 from chalicelib.store.sessions import CloseReason, SessionRecord
 from chalicelib.wire import requests
@@ -184,6 +185,19 @@ def extended_state_of(
         agents=[agents.state_of(agent, now_ms) for agent in stores.agents.of_session(record.session_id)],
         threads=threads.views(stores, record.session_id, live=threads.is_live(record), at_most_bytes=at_most_bytes),
     )
+
+
+def state_without_messages(
+    stores: "Stores", record: SessionRecord, of_agents: Sequence[AgentRecord]
+) -> tuple[SessionStateExtended, bool]:
+    """Return a session's state without messages, and whether it has no threads because they are too large."""
+    now_ms, found = stores.clock.now_ms(), threads.bounded(stores, record.session_id)
+    state = SessionStateExtended(
+        base=state_of(record),
+        agents=[agents.state_of(agent, now_ms) for agent in of_agents],
+        threads=list(map(threads.view, found or ())),
+    )
+    return state, found is None
 
 
 def state_of(record: SessionRecord) -> SessionStateBase:

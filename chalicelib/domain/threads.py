@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: The most bytes of a session's threads, without messages, that are read together: more, no answer could hold.
+MOST_BYTES = 5_000_000
 #: How many entries are counted anew each time rather than kept.
 COUNTED_ANEW = 500
 
@@ -165,6 +167,17 @@ def views(
         return [view(record) for record in records]
     entries = stores.log.read(session_id, live=live)
     return with_messages(records, entries if at_most_bytes is None else _bounded(entries, records, at_most_bytes))
+
+
+def bounded(stores: "Stores", session_id: str) -> list[ThreadRecord] | None:
+    """Read the threads of a session, oldest first; ``None`` when they have more than `MOST_BYTES`."""
+    found, size = [], 0
+    for record in stores.threads.page(session_id, start=None, limit=None):
+        size += record.item_bytes
+        if size > MOST_BYTES:
+            return None
+        found.append(record)
+    return sorted(found, key=lambda record: (record.created_at_ms, record.thread_id))
 
 
 def is_live(session: SessionRecord) -> bool:

@@ -17,18 +17,15 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from chalicelib.domain import agents, events, sessions, summaries, threads
+from chalicelib.domain import events, sessions, summaries
 from chalicelib.domain.errors import NotFound
 from chalicelib.reactions import reports
 from chalicelib.settings import DAY_S
-from chalicelib.store.agents import AgentRecord
 from chalicelib.store.history import ArchiveProgress, HistoryRecord, place_of
 from chalicelib.store.log import LogEntry
 from chalicelib.store.sessions import SessionRecord
-from chalicelib.store.threads import ThreadRecord
 from chalicelib.wire.events import ThreadMessageSent
 from chalicelib.wire.history import Archive
-from chalicelib.wire.sessions import SessionStateExtended
 from chalicelib.wire.threads import OpenThread
 
 if TYPE_CHECKING:
@@ -41,8 +38,6 @@ logger = logging.getLogger(__name__)
 SLICE_MS = 60_000
 #: How many bytes of JSON a part of a log has before it is compressed; its last entry may exceed it.
 PART_BYTES = 4_000_000
-#: The most bytes of threads that a state is archived with; one that is larger no answer could hold.
-STATE_BYTES = 5_000_000
 #: Sessions whose history is deleted together.
 FORGOTTEN_AT_ONCE = 100
 
@@ -135,9 +130,9 @@ def _row(
     """Write the state of a session, and return its row."""
     closing_ms = session.closing_at_ms or reached.begun_at_ms
     records = services.agents.of_session(session.session_id)
-    state, threads_omitted = _state(services, session, records)
+    state, threads_omitted = sessions.state_without_messages(services, session, records)
     kept = Archive(
-        report=reports.end_report(services, session, records, extended=False),
+        report=reports.end_report(services, session, records),
         state=state,
         threads_omitted=threads_omitted,
     )
@@ -165,27 +160,6 @@ def _row(
         state=_put(services, session.session_id, "state", compressed.getvalue()),
         parts=reached.parts,
     )
-
-
-def _state(
-    services: "Services", session: SessionRecord, records: list[AgentRecord]
-) -> tuple[SessionStateExtended, bool]:
-    """Return a session's state without messages, and whether it has no threads because they are too large."""
-    now_ms, size = services.clock.now_ms(), 0
-    found: list[ThreadRecord] = []
-    for record in services.threads.page(session.session_id, start=None, limit=None):
-        size += record.item_bytes
-        if size > STATE_BYTES:
-            found = []
-            break
-        found.append(record)
-    found.sort(key=lambda record: (record.created_at_ms, record.thread_id))
-    state = SessionStateExtended(
-        base=sessions.state_of(session),
-        agents=[agents.state_of(record, now_ms) for record in records],
-        threads=[threads.view(record) for record in found],
-    )
-    return state, size > STATE_BYTES
 
 
 def _gzip_file(to: io.BytesIO) -> gzip.GzipFile:

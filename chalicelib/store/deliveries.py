@@ -51,6 +51,9 @@ class DeliveryRecord(Record):
     body_bytes: int
     body: str | None = None
     body_key: str | None = None
+    #: Why it is the base report though the extended one was asked for, and the path of the session's history.
+    reduced: str | None = None
+    history_path: str | None = None
     state: DeliveryState = "pending"
     #: Grows by one each time it is sent again: the fact that the stream turns into a new execution.
     round: int = 1

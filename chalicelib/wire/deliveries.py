@@ -28,6 +28,10 @@ class Delivery(WireModel):
     #: Grows by one each time it is sent again.
     round: int
     body_bytes: int
+    #: Why the body is the base report though the extended one was asked for.
+    reduced: str | None = None
+    #: Where all of the session is once its hold is over; there with ``reduced``.
+    history_path: str | None = None
     created_at: Timestamp
     #: When Atoll forgets it.
     expires_at: Timestamp

@@ -154,7 +154,8 @@ class Witness:
             if len(own) != 1:
                 found.append(f"the session {session_id} has {len(own)} frozen reports")
                 continue
-            body = own[0]["body"]
+            key = own[0].get("bodyKey")
+            body = self.world.services.bodies.get(key).decode() if key else own[0]["body"]
             sent = [text.decode() for name, text in self.world.receiver.received if name == own[0]["deliveryId"]]
             if own[0]["state"] != "delivered" or not sent:
                 found.append(f"the report of {session_id} is {own[0]['state']}, received {len(sent)} times")

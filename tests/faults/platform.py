@@ -156,7 +156,7 @@ class Receiver:
 
     def post(self, url: str, body: bytes, headers: Any, *, timeout_s: float, max_answer_bytes: int) -> Answer:
         def take() -> Answer:
-            self.received.append((headers["webhook-id"], body))
+            self.received.append((headers["webhook-id"], bytes(body)))
             return Answer(self.statuses.popleft() if self.statuses else 200, {}, b"")
 
         return self._world.call("PostWebhook", take)  # type: ignore[no-any-return]

@@ -7,9 +7,10 @@ from datetime import datetime
 from typing import Any
 from unittest.mock import patch
 
+from chalicelib.aws import bodies
 from chalicelib.domain import api_keys
 from chalicelib.domain.registry import register_local
-from chalicelib.reactions import archive
+from chalicelib.reactions import archive, deliveries
 from chalicelib.store.log import INTERNAL
 from tests.agents import BOXED, CRASHER, REPORTER, SLEEPER
 from tests.client import agent, boxed, session, sleeper
@@ -279,6 +280,31 @@ def archived(world: World, witness: Witness) -> None:
     assert len(put) > row["lastPosition"]
 
 
+def report_uploaded(world: World, witness: Witness) -> None:
+    """A session ends with an extended report that is uploaded in several parts, and delivered."""
+    world.in_window = False
+    _talking(world, witness, "a", "b", extendedEndReport=True)
+    thread = world.tool("a", "coral_create_thread", threadName="t", participantNames=["b"])["thread"]
+    world.tool("b", "coral_send_message", threadId=thread["id"], content="Hello", mentions=["a"])
+    world.tool("a", "coral_close_session", reason="done")
+
+    def only_here(call: Call) -> None:
+        upload = call.function == "close_session" and ("Upload" in call.operation or call.operation == "PutItem")
+        world.in_window = upload or call.operation == "GetObject"
+
+    world.before_call.insert(0, only_here)
+    small_parts = patch.object(bodies, "PART_BYTES", 1_200), patch("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", 1)
+    with patch.object(deliveries, "MAX_ITEM_BODY_BYTES", 100), small_parts[0], small_parts[1]:
+        world.run()
+    world.before_call.remove(only_here)
+    world.in_window = False
+    [delivery] = world.items("deliveries")
+    report = json.loads(world.services.bodies.get(delivery["bodyKey"]))
+    [thread] = report["sessionState"]["state"]["threads"]
+    assert [message["text"] for message in thread["messages"]] == ["Hello"]
+    assert world.count_of("UploadPart") >= 2
+
+
 def agent_registered(world: World, witness: Witness) -> None:
     """An agent is registered; its task definition is there before a session uses the agent."""
     witness.undisturbed, witness.reasons = True, {"agents_exited"}
@@ -388,6 +414,7 @@ SCENARIOS: list[Scenario] = [
     agent_joined,
     closed_by_agent,
     archived,
+    report_uploaded,
     agent_registered,
     containers_come_and_go,
     session_followed,

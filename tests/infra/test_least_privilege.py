@@ -10,10 +10,11 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ReadTimeoutError
 from websockets.sync.client import connect
 
 from chalicelib.api.credentials import COOKIE
+from chalicelib.aws import bodies
 from chalicelib.aws.task_overrides import overrides
 from chalicelib.domain import agent_secrets
 from chalicelib.reactions import reconciler, task_definitions
@@ -229,7 +230,14 @@ def deliveries(somebody: Somebody) -> None:
     opened = somebody.must("POST", puppet, {"threadName": "t", "participantNames": []})["thread"]["id"]
     for _ in range(2):
         somebody.must("POST", f"{puppet}/message", {"threadId": opened, "content": "x" * 200_000, "mentions": []})
-    somebody.must("DELETE", path)
+    # Its upload is aborted at first.
+    timeout = ReadTimeoutError(endpoint_url="https://s3")
+    with (
+        patch.object(bodies, "PART_BYTES", 100_000),
+        patch.object(bodies.Bodies, "_upload", side_effect=timeout) as upload,
+    ):
+        somebody.must("DELETE", path)
+        eventually(lambda: upload.called)
     listing = "/api/v1/local/namespace/hooks/deliveries"
 
     def delivered() -> list[str]:

@@ -17,7 +17,6 @@ EXPENSIVE = {
     "chalicelib.wire.options",
     "chalicelib.wire.agent_file",
     "chalicelib.wire.events",
-    "standardwebhooks",
 }
 
 

@@ -6,7 +6,7 @@ import logging
 import random
 import threading
 from email.utils import formatdate
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from standardwebhooks.webhooks import Webhook
@@ -74,17 +74,26 @@ def test_the_loser_of_a_race_to_freeze_leaves_the_large_body_alone(
     services: Services, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = (letter * 400_000 for letter in (b"1", b"2"))
-    put = services.bodies.put
+    put = services.bodies.put_file
 
-    def overtaken(key: str, body: bytes) -> None:
+    def overtaken(key: str, body: IO[bytes]) -> None:
         monkeypatch.undo()
         assert freeze(services, receiver.url, body=first)
         put(key, body)
 
-    monkeypatch.setattr(services.bodies, "put", overtaken)
+    monkeypatch.setattr(services.bodies, "put_file", overtaken)
     assert not freeze(services, receiver.url, body=second)
     attempt(services)
     assert receiver.received[0].body == first
+
+
+def test_what_is_said_of_a_body_beside_it_is_in_headers(services: Services, receiver: Receiver) -> None:
+    about = {"delivery_id": "d1", "namespace": "demo", "session_id": "s", "url": receiver.url, "body": BODY}
+    deliveries.freeze(services, **about, reduced="too large", history_path="/the/history")  # type: ignore[arg-type]
+    attempt(services)
+    headers = receiver.received[0].headers
+    assert (headers["X-Atoll-Report-Reduced"], headers["X-Atoll-History"]) == ("too large", "/the/history")
+    assert receiver.received[0].body == BODY
 
 
 @pytest.mark.parametrize("size", [0, 1, 300_000, 300_001])
