@@ -125,7 +125,7 @@ def keep_for(stores: "Stores", name: str, recreate: Callable[[], NamespaceRecord
     """Make sure that a namespace outlives a session record that was just written into it.
 
     ``recreate`` gives the record to create again when the namespace has gone meanwhile; without it that is the end.
-    Returns ``False`` when the session must be taken back.
+    Returns ``False`` when the session is to be taken back, unless it runs already.
     """
     while True:
         record = stores.namespaces.find(name)

@@ -6,7 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from chalicelib.domain import agent_environment, agents, graph, idempotency, namespaces, option_values, threads
-from chalicelib.domain.errors import BadRequest, NotFound, TooLarge
+from chalicelib.domain.errors import BadRequest, NotFound, TooLarge, TryLater
 from chalicelib.domain.idempotency import Claim
 from chalicelib.store.agents import AgentRecord
 from chalicelib.store.namespaces import NamespaceRecord
@@ -35,10 +35,13 @@ if TYPE_CHECKING:
 MAX_SESSIONS_TOGETHER = 25_000
 
 
-def create(stores: "Stores", request: "requests.SessionRequest", claim: Claim | None = None) -> SessionIdentifier:
+def create(
+    stores: "Stores", request: "requests.SessionRequest", claim: Claim | None = None, *, tries: int = 3
+) -> SessionIdentifier:
     """Create a session, and execute it unless that is deferred; requests with the same claim create one session.
 
-    The record is the last thing written: a crash before it leaves items that no reader sees, and that expire.
+    The record is the last thing written: a crash before it leaves items that no reader sees, and that expire. A session
+    whose namespace was deleted meanwhile is taken back before it can run, and made anew where the namespace may be.
 
     Raises `BadRequest` for a graph that cannot be honoured, `NotFound` for a namespace that must exist and does not,
     `Conflict` for a claim that another request has made, `TooLarge` for what is too large to be stored, `TryLater`
@@ -87,14 +90,19 @@ def create(stores: "Stores", request: "requests.SessionRequest", claim: Claim | 
     elif not stores.claims.create_with(claim.record(stores, created), record):
         # Another request with this claim was quicker. No reader sees what was written for this one.
         stores.session_items.purge(session_id, at_most=2 * len(records) + 1)
-        return idempotency.created(stores, claim) or create(stores, request, claim)
+        return idempotency.created(stores, claim) or create(stores, request, claim, tries=tries)
     recreate = (lambda: namespaces.record_of(stores, wanted)) if wanted else None
-    if not namespaces.keep_for(stores, name, recreate):
-        if claim:
-            stores.claims.remove(claim.claim_id)
-        stores.sessions.remove(name, record.session_id, status=record.status)
+    # One that runs or is gone belongs to the namespace as it was before it was deleted, and ends with it.
+    if namespaces.keep_for(stores, name, recreate) or not stores.sessions.take_back(record):
+        return created
+    if claim:
+        stores.claims.remove(claim.claim_id)
+    if wanted is None:
         raise NotFound.of_namespace(name)
-    return created
+    if tries <= 1:
+        raise TryLater(f"the namespace {name!r} is deleted again and again", retry_after_s=5)
+    namespaces.wait_until_gone(stores, name)
+    return create(stores, request, claim, tries=tries - 1)
 
 
 def _namespace_for(

@@ -26,14 +26,24 @@ PURGE_SLICE = 2_500
 #: Reason of a session that ends with its namespace: it is not held.
 NAMESPACE_DELETED: CloseReason = "namespace_deleted"
 
+#: Longer than the creation of a session takes, to the last of its looks at its namespace.
+CREATION_MS = 60_000
+
+
+class NamespaceGoing(Exception):
+    """A session may not run yet: its namespace is not there, or is being deleted. It is tried again."""
+
+
 _REASONS: dict[str, CloseReason] = {"": "agents_exited", "States.Timeout": "ttl"}
 
 
 def run_agents(services: "Services", namespace: str, session_id: str, task_token: str) -> None:
     """Start every agent that is not started yet; the task token is answered when the session is to end.
 
-    The token is stored first, and only while the session is executed: code that closes it later finds the token.
+    The token is stored first, and only while the session is executed: code that closes it later finds the token, and
+    the session's creation cannot take it back any more. Raises `NamespaceGoing`.
     """
+    _check_namespace(services, namespace, session_id)
     session = services.sessions.keep_token(namespace, session_id, task_token)
     if session is None:
         services.machines.end_run(task_token)
@@ -57,6 +67,23 @@ def run_agents(services: "Services", namespace: str, session_id: str, task_token
     if failures:
         raise failures[0]
     close_when_exited(services, namespace, session_id)
+
+
+def _check_namespace(services: "Services", namespace: str, session_id: str) -> None:
+    """Let no session begin to run whose namespace is gone or going: its creation may be about to take it back.
+
+    Whoever deletes the namespace after this looks for sessions after that, and finds this one.
+    """
+    space = services.namespaces.find(namespace)
+    if space is not None and space.state == "active":
+        return
+    session = services.sessions.find(namespace, session_id)
+    if session is None or session.status != "executed" or session.task_token is not None:
+        return  # it is over, or runs
+    now_ms = services.clock.now_ms()
+    if (space is not None and not space.forced) or now_ms - (session.executed_at_ms or now_ms) < CREATION_MS:
+        raise NamespaceGoing(f"the namespace {namespace!r} is gone or going: {session_id!r} may not be created in it")
+    services.sessions.close(namespace, session_id, now_ms=now_ms, reason=NAMESPACE_DELETED)
 
 
 def ttl_end_ms(session: SessionRecord) -> int | None:

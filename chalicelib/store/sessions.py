@@ -205,6 +205,19 @@ class Sessions:
             values={":status": status},
         )
 
+    def take_back(self, record: SessionRecord) -> bool:
+        """Delete a session that was just created and never ran; ``False`` when it runs, or is gone or over already.
+
+        In a transaction, whose repetition by the SDK is known for the same: by itself it could not be told apart from a
+        deletion by others.
+        """
+        deleting = self._table.deleting(
+            key_of(record.namespace, record.session_id),
+            when="#status = :status AND attribute_not_exists(#taskToken)",
+            values={":status": record.status},
+        )
+        return self._table.write_with(deleting)
+
     def _items_of(self, namespace: str, *, start: str | None, limit: int | None) -> Iterator[Item]:
         return self._table.query(
             "#namespace = :namespace",

@@ -12,6 +12,7 @@ from chalicelib.aws.tasks import NoCapacity
 from chalicelib.domain import actors, agent_secrets
 from chalicelib.domain.errors import Unauthorized
 from chalicelib.reactions import archive
+from chalicelib.reactions.lifecycle import NamespaceGoing
 from chalicelib.store import log
 from chalicelib.store.history import HistoryRecord
 from chalicelib.store.items import decode
@@ -90,6 +91,15 @@ class Witness:
             *self._left_over(),
         ]
 
+    def refused_and_ran(self) -> list[str]:
+        """No session ran or reported whose creation was refused; one whose answer was lost may."""
+        if any(method == "POST" and status >= 500 and status != 503 for method, _, status, _ in self.world.answers):
+            return []
+        known = {path.rpartition("/")[2] for path in self.created}
+        ran = {task.started_by.split("/")[0] for task in self.world.ecs.tasks.values()} - known
+        reported = {delivery["sessionId"] for delivery in self.world.items("deliveries")} - known
+        return [f"the session {each} was refused, and ran or reported" for each in sorted(ran | reported)]
+
     def _answers(self) -> list[str]:
         found = []
         failed: set[tuple[str, str]] = set()
@@ -108,7 +118,7 @@ class Witness:
         return found
 
     def _errors(self) -> list[str]:
-        expected = (Died, ClientError, BotoCoreError, NotPublished, NoCapacity, FunctionError)
+        expected = (Died, ClientError, BotoCoreError, NotPublished, NoCapacity, NamespaceGoing, FunctionError)
         return [f"{name} raised {error!r}" for name, error in self.world.errors if not isinstance(error, expected)]
 
     def _changes(self, table: str) -> list[tuple[dict[str, Any] | None, dict[str, Any] | None]]:

@@ -45,7 +45,7 @@ def interleave(emulator: Emulator, prepare: Deed, first: Deed, second: Deed, aft
             second(world, witness)
         if after:
             after(world, witness)
-        broken = witness.broken()
+        broken = witness.broken() + witness.refused_and_ran()
         assert not broken, f"the second before call {number} of the first: {broken} {world.answers}"
         if over:
             assert number > 1
@@ -111,20 +111,26 @@ def hide_namespace(world: World, _: Witness) -> None:
     world.services.namespaces.force_deletion("tests", now_ms=world.now_ms)
 
 
+def hide_namespace_later(world: World, witness: Witness) -> None:
+    """As `hide_namespace`, once all that was written before has led to what it leads to."""
+    world.run_for(500)
+    hide_namespace(world, witness)
+
+
 def create_another(world: World, witness: Witness) -> None:
-    _create(world, witness, session(sleeper("a"), webhooks=WEBHOOKS))
+    _create(world, witness, session(sleeper("a"), webhooks=WEBHOOKS), (200, 503))
 
 
 def create_in_existing(world: World, witness: Witness) -> None:
     request = session(sleeper("a"), webhooks=WEBHOOKS)
     request["namespaceProvider"] = {"type": "use_existing", "name": "tests"}
-    _create(world, witness, request)
+    _create(world, witness, request, (200, 404, 503))
 
 
-def _create(world: World, witness: Witness, request: dict[str, Any]) -> None:
+def _create(world: World, witness: Witness, request: dict[str, Any], answers: tuple[int, ...]) -> None:
     world.ecs.lives_ms = {"a": 60_000}
     status, body, _ = world.request("POST", SESSIONS, request)
-    assert status in (200, 404, 503), (status, body)
+    assert status in answers, (status, body)
     if status == 200:
         witness.created.append(f"{SESSIONS}/tests/{body['sessionId']}")
 
@@ -170,6 +176,9 @@ PAIRS: list[tuple[str, Deed, Deed, Deed, Deed | None]] = [
     ("delete the namespace twice", held, delete_namespace, delete_namespace, None),
     ("create and delete the namespace", running, create_another, delete_namespace, is_listed_as_it_is_seen),
     ("create in an existing one and delete it", running, create_in_existing, delete_namespace, None),
+    ("create and hide the namespace", running, create_another, hide_namespace, is_listed_as_it_is_seen),
+    ("create and hide the namespace later", running, create_another, hide_namespace_later, None),
+    ("create in an existing one and hide it later", running, create_in_existing, hide_namespace_later, None),
     ("delete the namespace and create", running, delete_namespace, create_another, is_listed_as_it_is_seen),
     ("delete the namespace and create in it", running, delete_namespace, create_in_existing, is_listed_as_it_is_seen),
     ("the last session ends and delete the namespace", about_to_end, the_end, delete_namespace, None),
@@ -191,6 +200,29 @@ def test_two_things_at_once(
 def test_a_session_is_created_while_its_namespace_deletes_itself(emulator: Emulator, creating: Deed) -> None:
     interleave(emulator, about_to_end, the_end, creating, is_seen_as_long_as_it_lives)
     interleave(emulator, about_to_end, creating, the_end, is_seen_as_long_as_it_lives)
+
+
+@pytest.mark.parametrize(("creating", "status"), [(create_another, 200), (create_in_existing, 404)])
+def test_a_session_does_not_run_before_its_namespace_was_seen(emulator: Emulator, creating: Deed, status: int) -> None:
+    """The namespace goes just before the record is written, and two seconds pass before its creation looks again."""
+    world, witness = begin(emulator)
+    witness.reasons = {"agents_exited", "namespace_deleted"}
+    witness.right_refusals = ANY_REFUSAL
+    running(world, witness)
+    deeds = [("PutItem", delete_namespace), ("GetItem", lambda world, _: world.run_for(2_000))]
+
+    def cut_in(call: Call) -> None:
+        if deeds and (call.function, call.operation) == ("POST session", deeds[0][0]):
+            deeds.pop(0)[1](world, witness)
+
+    world.before_call.append(cut_in)
+    creating(world, witness)
+    assert not deeds
+    assert [answered for method, path, answered, _ in world.answers if (method, path) == ("POST", SESSIONS)][
+        -1
+    ] == status
+    broken = witness.broken() + witness.refused_and_ran()
+    assert not broken, broken
 
 
 def test_a_deletion_that_was_overtaken_does_not_take_what_came_since(emulator: Emulator) -> None:

@@ -292,7 +292,7 @@ def races(somebody: Somebody) -> None:
     stack = somebody.stack
     tasks = stack.services.tasks
     # A lifecycle starts when its session is gone already.
-    gone = {"namespace": "ends", "sessionId": "no-such-session", "taskToken": "of-nobody"}
+    gone = {"namespace": "nowhere", "sessionId": "no-such-session", "taskToken": "of-nobody"}
     stack.functions.invoke("atoll-local-run_agents", gone)
 
     # A session is closed while ECS is asked to run its agent.

@@ -92,7 +92,7 @@ def test_what_is_said_of_a_body_beside_it_is_in_headers(services: Services, rece
     deliveries.freeze(services, **about, reduced="too large", history_path="/the/history")  # type: ignore[arg-type]
     attempt(services)
     headers = receiver.received[0].headers
-    assert (headers["X-Atoll-Report-Reduced"], headers["X-Atoll-History"]) == ("too large", "/the/history")
+    assert (headers["x-atoll-report-reduced"], headers["x-atoll-history"]) == ("too large", "/the/history")
     assert receiver.received[0].body == BODY
 
 
