@@ -8,7 +8,7 @@ from chalice.app import Blueprint, Request
 from chalicelib import services
 from chalicelib.api.paging import MAX_ANSWER_BYTES, TIME_LIMIT_MS, LogPaging, Page, Paging, check_size
 from chalicelib.api.routing import Extras, route
-from chalicelib.domain import history, summaries
+from chalicelib.domain import history, summaries, threads
 from chalicelib.domain.errors import TooLarge
 from chalicelib.reactions import archive
 from chalicelib.store.sessions import CloseReason
@@ -71,7 +71,8 @@ def get_history(namespace: str, session_id: str) -> "wire.HistoricSession":
     record = history.find(here, namespace, session_id)
     kept = archive.state_of(here, record)
     entry = history.entry_of(here.settings, record)
-    if not kept.threads_omitted and record.message_bytes <= MAX_ANSWER_BYTES:
+    least_bytes = record.message_bytes + record.messages * threads.MESSAGE_BYTES
+    if not kept.threads_omitted and least_bytes <= MAX_ANSWER_BYTES:
         whole = archive.with_messages(here, record, kept, deadline_ms)
         if whole is not None and _fits(answer := _historic(entry, whole)):
             return answer

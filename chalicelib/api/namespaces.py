@@ -4,7 +4,7 @@ from chalice.app import Blueprint
 
 from chalicelib.api.paging import MAX_ANSWER_BYTES, Page, Paging
 from chalicelib.api.routing import Extras, route
-from chalicelib.domain import api_keys, namespaces, sessions
+from chalicelib.domain import api_keys, namespaces, sessions, threads
 from chalicelib.domain.errors import Forbidden, NotFound
 from chalicelib.store.api_keys import ApiKeyRecord
 from chalicelib.stores import current
@@ -41,7 +41,9 @@ def get_namespace_states_extended(caller: ApiKeyRecord, paging: Paging) -> Page[
     stores = current()
     return paging.page(
         namespaces.reached(stores, caller, start=paging.start),
-        lambda record: sessions.namespace_with_sessions(stores, record),
+        lambda record: sessions.namespace_with_sessions(
+            stores, record, threads.Bounds(MAX_ANSWER_BYTES, paging.deadline_ms)
+        ),
         position=lambda record: record.name,
         annotations=lambda record: record.annotations,
     )
@@ -64,7 +66,7 @@ def get_session_states_extended(namespace: str, paging: Paging) -> Page[SessionS
     stores = current()
     return paging.page(
         sessions.of_namespace(stores, namespace, start=paging.start, limit=paging.read_limit),
-        lambda record: sessions.extended_state_of(stores, record, at_most_bytes=MAX_ANSWER_BYTES),
+        lambda record: sessions.extended_state_of(stores, record, threads.Bounds(MAX_ANSWER_BYTES, paging.deadline_ms)),
         position=lambda record: record.session_id,
         annotations=lambda record: record.annotations,
     )

@@ -3,9 +3,9 @@
 from chalice.app import Blueprint, Request
 
 from chalicelib.api.body import bytes_of
-from chalicelib.api.paging import MAX_ANSWER_BYTES
+from chalicelib.api.paging import MAX_ANSWER_BYTES, TIME_LIMIT_MS
 from chalicelib.api.routing import Extras, route
-from chalicelib.domain import api_keys, sessions
+from chalicelib.domain import api_keys, sessions, threads
 from chalicelib.domain.errors import Conflict, Forbidden, NotFound, TooLarge
 from chalicelib.domain.idempotency import Claim
 from chalicelib.store.api_keys import ApiKeyRecord
@@ -87,4 +87,6 @@ def close_session(namespace: str, session_id: str) -> None:
 @route(routes, "GET", f"{_SESSION}/extended", raises=(TooLarge,))
 def get_session_state_extended(namespace: str, session_id: str) -> SessionStateExtended:
     """Return a session's state with its agents and threads."""
-    return sessions.extended_state(current(), namespace, session_id, at_most_bytes=MAX_ANSWER_BYTES)
+    stores = current()
+    bounds = threads.Bounds(MAX_ANSWER_BYTES, stores.clock.now_ms() + TIME_LIMIT_MS)
+    return sessions.extended_state(stores, namespace, session_id, bounds)

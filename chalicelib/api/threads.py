@@ -2,9 +2,10 @@
 
 from chalice.app import Blueprint
 
-from chalicelib.api.paging import Page, Paging
+from chalicelib.api.paging import TIME_LIMIT_MS, Page, Paging
 from chalicelib.api.routing import route
 from chalicelib.domain import agents, sessions, threads
+from chalicelib.domain.errors import TooLarge
 from chalicelib.stores import current
 from chalicelib.wire.agents import ListedAgentState
 from chalicelib.wire.threads import SessionThreadMessage, SessionThreadOverview
@@ -35,17 +36,19 @@ def list_threads(namespace: str, session_id: str, paging: Paging) -> Page[Sessio
     _, session = sessions.read(stores, namespace, session_id)
     return paging.page(
         stores.threads.page(session_id, start=paging.start, limit=paging.read_limit),
-        threads.overviews(stores, session),
+        # Counting leaves time for the page.
+        threads.overviews(stores, session, paging.deadline_ms - TIME_LIMIT_MS // 2),
         position=lambda thread: thread.thread_id,
     )
 
 
-@route(routes, "GET", f"{_SESSION}/thread/{{threadId}}")
+@route(routes, "GET", f"{_SESSION}/thread/{{threadId}}", raises=(TooLarge,))
 def get_thread(namespace: str, session_id: str, thread_id: str) -> SessionThreadOverview:
     """Return a thread of a session without its messages."""
     stores = current()
     _, session = sessions.read(stores, namespace, session_id)
-    return threads.overviews(stores, session)(threads.find(stores, session_id, thread_id))
+    shown = threads.overviews(stores, session, stores.clock.now_ms() + TIME_LIMIT_MS)
+    return shown(threads.find(stores, session_id, thread_id))
 
 
 @route(routes, "GET", f"{_SESSION}/thread/{{threadId}}/message", filtered=False)

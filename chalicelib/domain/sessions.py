@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from chalicelib.domain import agent_environment, agents, graph, idempotency, namespaces, option_values, threads
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
 
 #: Sessions of one namespace in one answer: a base state takes 200 bytes at least, an answer has 5 MB.
 MAX_SESSIONS_TOGETHER = 25_000
+#: What a base state takes at least in an answer.
+_STATE_BYTES = 200
 
 
 def create(
@@ -170,28 +171,24 @@ def state(stores: "Stores", namespace: str, session_id: str) -> SessionStateBase
     return state_of(read(stores, namespace, session_id)[1])
 
 
-def extended_state(
-    stores: "Stores", namespace: str, session_id: str, *, at_most_bytes: int | None = None
-) -> SessionStateExtended:
+def extended_state(stores: "Stores", namespace: str, session_id: str, bounds: "threads.Bounds") -> SessionStateExtended:
     """Return a session's state with its agents and threads.
 
-    Raises `NotFound` for an unknown session, `TooLarge` when its messages have more than ``at_most_bytes``.
+    Raises `NotFound` for an unknown session, `TooLarge` as `extended_state_of` does.
     """
-    return extended_state_of(stores, read(stores, namespace, session_id)[1], at_most_bytes=at_most_bytes)
+    return extended_state_of(stores, read(stores, namespace, session_id)[1], bounds)
 
 
-def extended_state_of(
-    stores: "Stores", record: SessionRecord, *, at_most_bytes: int | None = None
-) -> SessionStateExtended:
+def extended_state_of(stores: "Stores", record: SessionRecord, bounds: "threads.Bounds") -> SessionStateExtended:
     """Add the agents and the threads to a session's base state.
 
-    Raises `TooLarge` as soon as the texts of its messages have more than ``at_most_bytes``.
+    Raises `TooLarge` as soon as its threads and messages take more than the bounds.
     """
     now_ms = stores.clock.now_ms()
     return SessionStateExtended(
         base=state_of(record),
         agents=[agents.state_of(agent, now_ms) for agent in stores.agents.of_session(record.session_id)],
-        threads=threads.views(stores, record.session_id, live=threads.is_live(record), at_most_bytes=at_most_bytes),
+        threads=threads.views(stores, record.session_id, live=threads.is_live(record), bounds=bounds),
     )
 
 
@@ -245,15 +242,25 @@ def of_namespace(
     return found
 
 
-def namespace_with_sessions(stores: "Stores", record: NamespaceRecord) -> SessionNamespaceStateExtended:
+def namespace_with_sessions(
+    stores: "Stores", record: NamespaceRecord, bounds: "threads.Bounds"
+) -> SessionNamespaceStateExtended:
     """Return a namespace with the base states of its sessions.
 
-    Raises `TooLarge` when it has more than any answer holds.
+    Raises `TooLarge` when they are more than any answer holds, or take more than the bounds.
     """
-    found = list(islice(stores.sessions.of_namespace(record.name), MAX_SESSIONS_TOGETHER + 1))
-    if len(found) > MAX_SESSIONS_TOGETHER:
-        raise TooLarge(
-            f"the namespace {record.name!r} has more than {MAX_SESSIONS_TOGETHER} sessions: list them page by page, "
-            "with limit and cursor"
-        )
-    return SessionNamespaceStateExtended(base=namespaces.state_of(record), sessions=[state_of(each) for each in found])
+    found, size = list[SessionStateBase](), 0
+    for session in stores.sessions.of_namespace(record.name):
+        size += _STATE_BYTES + sum(len(key) + len(value) for key, value in session.annotations.items())
+        if len(found) == MAX_SESSIONS_TOGETHER:
+            raise _too_many(record, f"has more than {MAX_SESSIONS_TOGETHER} sessions")
+        if size > bounds.answer_bytes:
+            raise _too_many(record, f"has sessions of more than {bounds.answer_bytes} bytes")
+        if stores.clock.now_ms() > bounds.deadline_ms:
+            raise _too_many(record, "has sessions that take too long to be read")
+        found.append(state_of(session))
+    return SessionNamespaceStateExtended(base=namespaces.state_of(record), sessions=found)
+
+
+def _too_many(record: NamespaceRecord, why: str) -> TooLarge:
+    return TooLarge(f"the namespace {record.name!r} {why}: list them page by page, with limit and cursor")

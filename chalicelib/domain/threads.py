@@ -5,6 +5,7 @@ log, from which waiting agents learn of it. A crash between the two loses nothin
 entry of the log alone: whether it may be sent is judged on the thread as it was read for it.
 """
 
+import dataclasses
 import logging
 import uuid
 from collections import Counter
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from chalicelib.domain import actors
 from chalicelib.domain.actors import Actor
-from chalicelib.domain.errors import BadRequest, NotFound, TooLarge
+from chalicelib.domain.errors import BadRequest, NotFound, TooLarge, TryLater
 from chalicelib.store.log import LogEntry, Ticket
 from chalicelib.store.message_counts import Counted
 from chalicelib.store.sessions import SessionRecord
@@ -42,8 +43,20 @@ logger = logging.getLogger(__name__)
 
 #: The most bytes of a session's threads, without messages, that are read together: more, no answer could hold.
 MOST_BYTES = 5_000_000
+#: How much of a log is read for one answer, about as DynamoDB counts it: 50 MB are 12,000 read units.
+READ_BYTES = 50_000_000
+#: What an entry takes besides a text, about, and what a message takes at least in an answer.
+_ENTRY_BYTES, MESSAGE_BYTES = 300, 170
 #: How many entries are counted anew each time rather than kept.
 COUNTED_ANEW = 500
+
+
+@dataclasses.dataclass(frozen=True)
+class Bounds:
+    """What an answer may take to be built: its own bytes, and time (until a time, epoch ms)."""
+
+    answer_bytes: int
+    deadline_ms: int
 
 
 def create(stores: "Stores", actor: Actor, name: str, participants: Iterable[str]) -> SessionThread:
@@ -155,18 +168,20 @@ def _read_for(stores: "Stores", actor: Actor, thread_id: str) -> ThreadRecord | 
     return stores.threads.find(actor.session_id, thread_id)
 
 
-def views(
-    stores: "Stores", session_id: str, *, live: bool = True, at_most_bytes: int | None = None
-) -> list[SessionThread]:
+def views(stores: "Stores", session_id: str, *, live: bool = True, bounds: Bounds | None = None) -> list[SessionThread]:
     """Return all threads of a session, oldest first, each with its messages in the order of the log.
 
-    Raises `TooLarge` as soon as the messages have more than ``at_most_bytes``.
+    Raises `TooLarge` as soon as that takes more than the bounds, or there are more threads than any answer holds.
     """
-    records = stores.threads.of_session(session_id)
+    records = bounded(stores, session_id)
+    if records is None:
+        raise TooLarge(
+            f"the threads of the session have more than {MOST_BYTES} bytes: list them page by page, at /thread under it"
+        )
     if not any(record.state == "open" for record in records):
         return [view(record) for record in records]
     entries = stores.log.read(session_id, live=live)
-    return with_messages(records, entries if at_most_bytes is None else _bounded(entries, records, at_most_bytes))
+    return with_messages(records, entries if bounds is None else _bounded(stores, entries, records, bounds))
 
 
 def bounded(stores: "Stores", session_id: str) -> list[ThreadRecord] | None:
@@ -185,18 +200,28 @@ def is_live(session: SessionRecord) -> bool:
     return session.status != "closing"
 
 
-def _bounded(entries: Iterable[LogEntry], records: list[ThreadRecord], at_most_bytes: int) -> Iterator[LogEntry]:
+def _bounded(
+    stores: "Stores", entries: Iterable[LogEntry], records: list[ThreadRecord], bounds: Bounds
+) -> Iterator[LogEntry]:
     shown = {record.thread_id for record in records if record.state == "open"}
-    size = 0
+    answered = read = 0
     for entry in entries:
-        if entry.event["type"] == "thread_message_sent" and entry.event["message"]["threadId"] in shown:
-            size += len(entry.event["message"]["text"].encode())
-            if size > at_most_bytes:
-                raise TooLarge(
-                    f"the messages of the session have more than {at_most_bytes} bytes: read its threads "
-                    "page by page, at /thread and /thread/{threadId}/message under it"
-                )
+        message = entry.event["message"] if entry.event["type"] == "thread_message_sent" else None
+        text = len(message["text"].encode()) if message else 0
+        read += _ENTRY_BYTES + text
+        if message and message["threadId"] in shown:
+            answered += MESSAGE_BYTES + text + sum(map(len, message["mentionNames"]))
+        if answered > bounds.answer_bytes:
+            raise _too_large(f"the messages of the session have more than {bounds.answer_bytes} bytes")
+        if read > READ_BYTES:
+            raise _too_large(f"the log of the session has more than {READ_BYTES} bytes")
+        if stores.clock.now_ms() > bounds.deadline_ms:
+            raise _too_large("the log of the session takes too long to be read")
         yield entry
+
+
+def _too_large(why: str) -> TooLarge:
+    return TooLarge(f"{why}: read its threads page by page, at /thread and /thread/{{threadId}}/message under it")
 
 
 def find(stores: "Stores", session_id: str, thread_id: str) -> ThreadRecord:
@@ -234,22 +259,39 @@ def with_messages(records: list[ThreadRecord], entries: Iterable[LogEntry]) -> l
     return [view(record, found.get(record.thread_id, [])) for record in records]
 
 
-def message_counts(stores: "Stores", session: SessionRecord) -> dict[str, int]:
-    """Count the messages of each thread of a session, going on from where somebody counted last."""
+def message_counts(stores: "Stores", session: SessionRecord, deadline_ms: int) -> dict[str, int]:
+    """Count the messages of each thread of a session, going on from where somebody counted last.
+
+    Raises `TryLater` when it takes past a time (epoch ms), and the next one goes on from there; `TooLarge` for a
+    session that has ended, where it cannot.
+    """
     kept = stores.message_counts.find(session.session_id)
-    counts, position = Counter(kept.by_thread), kept.position
+    counts, position, late = Counter(kept.by_thread), kept.position, False
     for entry in stores.log.read(session.session_id, position + 1, live=is_live(session)):
         position = entry.position
         if entry.event["type"] == "thread_message_sent":
             counts[entry.event["message"]["threadId"]] += 1
-    if is_live(session) and position - kept.position > COUNTED_ANEW:
+        if late := stores.clock.now_ms() > deadline_ms:
+            break
+    if is_live(session) and (late or position - kept.position > COUNTED_ANEW):
         stores.message_counts.keep(session.session_id, Counted(position, counts), expires_at=session.expires_at)
+    if late and is_live(session):
+        raise TryLater("the messages of the session are still being counted")
+    if late:
+        raise TooLarge(
+            "the log of the session takes too long to be read: it is in the history once the session is gone"
+        )
     return counts
 
 
-def overviews(stores: "Stores", session: SessionRecord) -> Callable[[ThreadRecord], SessionThreadOverview]:
-    """Return what makes overviews of a session's threads; the messages are counted for the first open one."""
-    counts = cache(lambda: message_counts(stores, session))
+def overviews(
+    stores: "Stores", session: SessionRecord, deadline_ms: int
+) -> Callable[[ThreadRecord], SessionThreadOverview]:
+    """Return what makes overviews of a session's threads; the messages are counted for the first open one.
+
+    It raises as `message_counts`.
+    """
+    counts = cache(lambda: message_counts(stores, session, deadline_ms))
     return lambda record: _overview(record, counts().get(record.thread_id, 0) if record.state == "open" else 0)
 
 

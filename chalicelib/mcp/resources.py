@@ -9,6 +9,7 @@ from mcp_types import Resource
 
 from chalicelib.domain import agents, threads
 from chalicelib.domain.actors import Actor
+from chalicelib.domain.errors import TooLarge, TryLater
 from chalicelib.mcp import tools
 from chalicelib.store.agents import AgentRecord
 from chalicelib.store.log import LogEntry
@@ -31,6 +32,8 @@ STATE_THREADS = 100
 TEXT_BYTES = 20_000
 #: How much of the log is looked through for messages, in entries.
 _LOOKED_THROUGH = 5_000
+#: How long messages are counted for what is said of those that are left out.
+_COUNTING_MS = 5_000
 
 _ALWAYS = """\
 # Working with other agents
@@ -159,11 +162,21 @@ def _threads(
     found, whole = _latest_messages(entries, wanted) if wanted else ([], True)
     views = [_thread(view) for view in threads.with_messages(mine, reversed(found))]
     if not whole:
-        counts = threads.message_counts(stores, actor.session)
-        there = sum(counts.get(thread, 0) for thread in wanted)
-        if there > len(found):
+        there = _counted(stores, actor, wanted)
+        if there is None:
+            notes.append(f"Of more messages than can be counted now the {len(found)} latest are shown.")
+        elif there > len(found):
             notes.append(f"Of {there} messages the {len(found)} latest are shown.")
     return views, notes
+
+
+def _counted(stores: "Stores", actor: Actor, wanted: set[str]) -> int | None:
+    """Return how many messages some threads have; ``None`` when counting them takes too long for now."""
+    try:
+        counts = threads.message_counts(stores, actor.session, stores.clock.now_ms() + _COUNTING_MS)
+    except (TryLater, TooLarge):
+        return None
+    return sum(counts.get(thread, 0) for thread in wanted)
 
 
 def _latest_threads(mine: list[ThreadRecord]) -> list[ThreadRecord]:
