@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PYTEST := $(PY) -m pytest -n 2 --dist loadgroup
 
-.PHONY: run demo test unit clients coverage mutants lint typecheck fmt bench help clean
+.PHONY: run demo test unit clients coverage mutants lint typecheck fmt bench soak help clean
 .DEFAULT_GOAL := run
 
 $(VENV)/.installed: requirements.txt requirements-dev.txt
@@ -48,6 +48,9 @@ fmt: $(VENV)/.installed ## put all Python files into the project's format
 
 bench: $(VENV)/.installed ## measure everything; `make bench ONLY="calls money"` measures that
 	@exec $(PY) -m bench $(ONLY)
+
+soak: $(VENV)/.installed ## drive a local stack for 10 minutes and look for what it holds on to (MINUTES)
+	@exec $(PY) -m bench.soak
 
 help: ## list these commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{printf "make %-10s %s\n", $$1, $$2}'

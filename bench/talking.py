@@ -56,6 +56,10 @@ class Agent:
         self._path = url.path
         self._connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=90)
 
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
     def call(self, tool: str, **arguments: Any) -> Any:
         """Call a tool and return its structured answer."""
         params = {"name": tool, "arguments": arguments}
