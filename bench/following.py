@@ -79,7 +79,7 @@ def _stack() -> Iterator[Connection]:
 
 def _serve(pipe: Connection) -> None:
     """Run a stack and do what the other end of the pipe asks for: new sessions, the stream on and off."""
-    with LocalStack(agents=[ROOT / "tests/agents/sleeper"]) as stack:
+    with LocalStack(agents=[ROOT / "tests/agents/sleeper"], settings={"mcp_calls_per_s": 0}) as stack:
         pumps = stack.pumps.pop("atoll-local-session-items")
         while (asked := pipe.recv()) != "end":
             if asked == "stream":

@@ -23,6 +23,8 @@ ENVIRONMENT = {
     "AWS_CONFIG_FILE": "/dev/null",
     "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
     "ATOLL_STAGE": "bench",
+    # One agent's request is repeated as often as it can be.
+    "ATOLL_MCP_CALLS_PER_S": "1000000",
     # What only happens in a Lambda belongs to the measurement.
     "AWS_LAMBDA_FUNCTION_NAME": "atoll-bench",
 }

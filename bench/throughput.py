@@ -132,7 +132,7 @@ def serve() -> None:
     from infra.local.stack import LocalStack
 
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-    with LocalStack(agents=[ROOT / "tests" / "agents" / "sleeper"]) as stack:
+    with LocalStack(agents=[ROOT / "tests" / "agents" / "sleeper"], settings={"mcp_calls_per_s": 0}) as stack:
         reads, sends = [], []
         # Only the endpoints of these sessions are needed: without stream records no lifecycle runs beside the load.
         pumps = dict(stack.pumps)

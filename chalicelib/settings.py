@@ -93,6 +93,15 @@ class Settings(BaseModel):
     live_logs: bool = False
     #: Whether the events of sessions are published on the bus, too.
     session_events: bool = False
+    #: How many threads a session may have, and how many entries and bytes agents and users may put into its log. An
+    #: agent that does nothing but wait makes an entry a minute, 45,000 in 30 days.
+    session_threads: int = Field(1_000, ge=1)
+    session_log_entries: int = Field(1_000_000, ge=1)
+    session_log_bytes: int = Field(500_000_000, ge=1)
+    #: How many waits of one agent may be under way.
+    agent_waits: int = Field(4, ge=1, le=100)
+    #: How many MCP messages a second one agent may send to one process, after a burst of twice as many; 0 is no limit.
+    mcp_calls_per_s: int = Field(200, ge=0)
     #: Origins of web pages that may call the API (``https://console.example``), comma-separated; ``*`` is all.
     cors_origins: str = ""
     #: How long a deletion or a create may wait for a namespace to go, in ms (API Gateway's limit is 29 s).

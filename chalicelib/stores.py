@@ -14,7 +14,7 @@ from chalicelib.clock import Clock
 from chalicelib.settings import Settings
 from chalicelib.store.agents import Agents
 from chalicelib.store.api_keys import ApiKeyRecord, ApiKeys
-from chalicelib.store.log import Log
+from chalicelib.store.log import Log, Room
 from chalicelib.store.namespaces import Namespaces
 from chalicelib.store.reads import Reads
 from chalicelib.store.session_items import SessionItems
@@ -156,7 +156,9 @@ class Stores(ABC):
     @cached_property
     def log(self) -> Log:
         """Session logs."""
-        return Log(self.table("session-items"))
+        limits = self.settings
+        room = Room(limits.session_log_entries, limits.session_log_bytes, limits.session_threads)
+        return Log(self.table("session-items"), room)
 
     @cached_property
     def message_counts(self) -> "MessageCounts":

@@ -68,9 +68,14 @@ class World:
         groups: list[list[str]] | None = None,
         session_id: str = SESSION,
         namespace: str = NAMESPACE,
+        custom_tools: str = "{}",
         **agent: Any,
     ) -> None:
-        """Make an executed session of these agents; all are linked unless groups say who is."""
+        """Make an executed session of these agents; all are linked unless groups say who is.
+
+        All have the ``custom_tools``: a JSON object of them by name.
+        """
+        tools = {tool: json.dumps(described) for tool, described in json.loads(custom_tools).items()}
         now_ms = self.services.clock.now_ms()
         linked = groups if groups is not None else [list(names)]
         self.services.namespaces.create(NamespaceRecord(name=namespace, created_at_ms=now_ms))
@@ -100,11 +105,13 @@ class World:
                     status="running",
                     links=sorted({other for group in linked if name in group for other in group} - {name}),
                     secret_hash=agent_secrets.hash_of(self.secret(name, session_id, namespace)),
+                    custom_tool_names=list(tools),
                     **agent,
                 )
                 for position, name in enumerate(names)
             ],
             {},
+            tools,
         )
 
     def secret(self, name: str, session_id: str = SESSION, namespace: str = NAMESPACE) -> str:

@@ -6,6 +6,7 @@ What happens in which order follows from the times alone, so a run can be repeat
 import dataclasses
 import heapq
 import itertools
+import operator
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from chalicelib.clock import Clock
 from chalicelib.domain.actors import Actor
 from chalicelib.settings import Settings
 from chalicelib.store.agents import AgentRecord
-from chalicelib.store.log import Log
+from chalicelib.store.log import Log, Room
 from chalicelib.store.sessions import SessionRecord
 from chalicelib.store.threads import Change, ThreadRecord
 from chalicelib.stores import Stores
@@ -165,9 +166,8 @@ class MemoryTable:
             return False, old
         new = {**(old or key)}
         change, _, added = change.partition(" ADD ")
-        if added:
-            name, value = added.split(" ")
-            new[name.removeprefix("#")] = (old or {}).get(name.removeprefix("#"), 0) + values[value]
+        for name, value in re.findall(r"#(\w+) (:\w+)", added):
+            new[name] = (old or {}).get(name, 0) + values[value]
         for name, text in re.findall(r"#(\w+) = ((?:[^,(]|\([^)]*\))+)", change.removeprefix("SET ")):
             new[name] = sum(_value(part.strip(), old or {}, values) for part in text.split(" + "))
         self.items[key["item"]] = new
@@ -180,9 +180,12 @@ def _holds(when: str, item: dict[str, Any], values: dict[str, Any]) -> bool:
             return missing[1] not in item
         if there := re.fullmatch(r"attribute_exists\(#(\w+)\)", text):
             return there[1] in item
+        if text.startswith("NOT "):
+            return not one(text.removeprefix("NOT "))
         left, sign, right = text.split(" ")
         found = item.get(left.removeprefix("#"))
-        return found is not None and (found < values[right] if sign == "<" else found == values[right])
+        signs = {"<": operator.lt, ">=": operator.ge, "=": operator.eq}
+        return found is not None and bool(signs[sign](found, values[right]))
 
     return any(all(map(one, either.split(" AND "))) for either in when.split(" OR "))
 
@@ -249,7 +252,7 @@ class Process(Stores):
         self.own_clock, self.weather = WrongClock(simulation), Weather()
         super().__init__(Settings(mcp_wait_limit_ms=60_000), self.own_clock)
         table = MemoryTable(simulation, self.own_clock, items, self.weather)
-        self.log = Log(table)  # type: ignore[arg-type]
+        self.log = Log(table, Room(entries=1_000_000, size_bytes=500_000_000, threads=1_000))  # type: ignore[arg-type]
         self.threads = self.reads = MemoryThreads(table, threads)  # type: ignore[assignment]
         self.agents = self  # type: ignore[assignment]
 
@@ -265,8 +268,9 @@ class Process(Stores):
         """No option is used here."""
         raise NotImplementedError
 
-    def start_wait(self, *_: Any, **__: Any) -> None:
+    def start_wait(self, *_: Any, **__: Any) -> bool:
         """Nobody looks."""
+        return True
 
     def end_wait(self, *_: Any, **__: Any) -> None:
         """Nobody looks."""

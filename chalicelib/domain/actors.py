@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from chalicelib.domain import agent_secrets
 from chalicelib.domain.errors import BadRequest, Conflict, NotFound, Unauthorized
 from chalicelib.store.agents import AgentRecord
-from chalicelib.store.log import Sealed, Ticket
+from chalicelib.store.log import Full, Sealed, Ticket
 from chalicelib.store.sessions import SessionRecord
 from chalicelib.store.threads import ThreadRecord
 from chalicelib.wire.events import AgentConnected
@@ -74,11 +74,20 @@ def once_proved(stores: "Stores", secret: str, beside: Beside = ALONE) -> Actor 
     ``None`` when agent or session are gone. Raises `Unauthorized` for a secret that was not made here; nothing is read
     for that.
     """
+    identity = proved(stores, secret)
+    session, agent, thread, head = stores.reads.agent(*identity, beside.thread_id, head=beside.head)
+    return None if session is None or agent is None else Actor(session, agent, thread, head)
+
+
+def proved(stores: "Stores", secret: str) -> agent_secrets.AgentIdentity:
+    """Return the agent that a secret names, there or not; nothing is read for that.
+
+    Raises `Unauthorized` for a secret that was not made here.
+    """
     identity = agent_secrets.parse(secret)
     if identity is None or not stores.minted(secret):
         raise Unauthorized(_NOT_VALID)
-    session, agent, thread, head = stores.reads.agent(*identity, beside.thread_id, head=beside.head)
-    return None if session is None or agent is None else Actor(session, agent, thread, head)
+    return identity
 
 
 def may_act(actor: Actor, secret: str) -> bool:
@@ -105,11 +114,16 @@ def by_name(stores: "Stores", namespace: str, session_id: str, name: str, thread
 
 @contextmanager
 def writing(actor: Actor) -> Iterator[None]:
-    """Let what an actor writes into its session's log be refused with `NotFound` when the session is over meanwhile."""
+    """Let what an actor writes into its session's log be refused.
+
+    Raises `NotFound` when the session is over meanwhile, `BadRequest` when its log has no room left.
+    """
     try:
         yield
     except Sealed:
         raise NotFound.of_session(actor.session.namespace, actor.session_id) from None
+    except Full as error:
+        raise BadRequest(str(error)) from None
 
 
 def connect(stores: "Stores", actor: Actor) -> bool:

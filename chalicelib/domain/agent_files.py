@@ -2,7 +2,6 @@
 
 import base64
 import itertools
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from chalicelib.domain import errors
-from chalicelib.domain.options import fault_of_regex
+from chalicelib.domain.options import MAX_UNROLLED_TOGETHER, fault_of_regex, unrolled
+from chalicelib.wire import bounded_toml
 from chalicelib.wire.agent_file import AgentFile
 from chalicelib.wire.identifiers import LocalSource, RegistryAgentIdentifier
 from chalicelib.wire.limits import characters_of
@@ -28,8 +28,8 @@ FILE = "coral-agent.toml"
 #: Largest definition of one agent as it is stored: an item of DynamoDB has at most 400 KB, its key and names included.
 MAX_DEFINITION_BYTES = 380_000
 
-#: Longest ``coral-agent.toml`` that is read from a folder, in bytes: comments take no place where it is stored.
-MAX_FILE_BYTES = 1024 * 1024
+#: Longest ``coral-agent.toml``, in bytes; what is larger is referred to, and read from the agent's folder.
+MAX_FILE_BYTES = 256 * 1024
 
 #: How many of the files that it refers to are watched for changes.
 MOST_REFERRED = 1_000
@@ -76,8 +76,10 @@ def referred_files(toml_text: str, folder: Path) -> list[Path]:
 def parse(toml_text: str, folder: Path | None = None) -> RegistryAgent:
     """Read the text of a ``coral-agent.toml``; values kept in files are read from its folder.
 
-    Raises `BadRequest` naming the key, and the value's length and limit where that is the fault.
+    Raises `BadRequest` naming the key, and the value's length and limit where that is the fault, and `TooLarge`.
     """
+    if len(toml_text.encode()) > MAX_FILE_BYTES:
+        raise errors.TooLarge(f"{FILE} has {len(toml_text.encode())} bytes: at most {MAX_FILE_BYTES} are taken")
     document = _loaded(toml_text)
     try:
         file = AgentFile.model_validate(_resolved(document, folder))
@@ -85,9 +87,7 @@ def parse(toml_text: str, folder: Path | None = None) -> RegistryAgent:
         raise errors.BadRequest(f"{FILE}: {_describe(error)}") from error
     for name, option in file.options.items():
         _check_display(name, option.display)
-        pattern = getattr(getattr(option, "validation", None), "regex", None)
-        if pattern is not None and (fault := fault_of_regex(pattern)):
-            raise errors.BadRequest(f"{FILE}: options.{name}.validation.regex is no regular expression: {fault}")
+    _check_regexes(file)
     table = file.agent
     return RegistryAgent(
         edition=file.edition,
@@ -106,10 +106,24 @@ def parse(toml_text: str, folder: Path | None = None) -> RegistryAgent:
     )
 
 
+def _check_regexes(file: AgentFile) -> None:
+    steps = 0
+    for name, option in file.options.items():
+        pattern = getattr(getattr(option, "validation", None), "regex", None)
+        if pattern is None:
+            continue
+        where = f"{FILE}: options.{name}.validation.regex"
+        steps += unrolled(pattern)
+        if fault := fault_of_regex(pattern):
+            raise errors.BadRequest(f"{where} is no regular expression: {fault}")
+        if steps > MAX_UNROLLED_TOGETHER:
+            raise errors.BadRequest(f"{where}: all expressions unroll to more than {MAX_UNROLLED_TOGETHER} steps")
+
+
 def _loaded(toml_text: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(toml_text.removeprefix("\ufeff"))
-    except (ValueError, RecursionError) as error:
+        return bounded_toml.loads(toml_text.removeprefix("\ufeff"))
+    except ValueError as error:
         raise errors.BadRequest(f"{FILE} is not TOML: {error}") from error
 
 

@@ -42,6 +42,7 @@ def parse(secret: str) -> AgentIdentity | None:
         return None
     try:
         parts = json.loads(base64url.decoded(identity))
+        json.dumps(parts, ensure_ascii=False).encode()  # a lone surrogate is in no name, and no key can be made of it
     except (ValueError, RecursionError):
         return None
     if not (isinstance(parts, list) and len(parts) == 3 and all(isinstance(part, str) and part for part in parts)):

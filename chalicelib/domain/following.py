@@ -1,6 +1,5 @@
 """Following what happens: who may follow what, from where on, and which events of it."""
 
-import json
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -9,7 +8,7 @@ from chalicelib.domain import api_keys, sessions
 from chalicelib.domain.errors import BadRequest, NotConfigured, TryLater
 from chalicelib.store.api_keys import ApiKeyRecord
 from chalicelib.store.followers import MOST_FOLLOWERS, SessionFollower, Topic
-from chalicelib.wire import base64url
+from chalicelib.wire import base64url, strict_json
 
 if TYPE_CHECKING:
     from chalicelib.stores import Stores
@@ -72,7 +71,7 @@ def manager(
 
 def _annotations(text: str) -> dict[str, str]:
     try:
-        found = json.loads(base64url.decoded(text))
+        found = strict_json.loads(base64url.decoded(text))
     except ValueError:
         found = None
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):

@@ -1,6 +1,7 @@
 """The graph of agents that a session is made of: checked whole before anything is written."""
 
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -54,6 +55,19 @@ class Plan:
     options: Mapping[str, options.ResolvedOptions]
     descriptions: Mapping[str, str | None]
 
+    @functools.cached_property
+    def tools(self) -> Mapping[str, str]:
+        """The custom tools that its agents may call, by name, as JSON texts.
+
+        Raises `TooLarge` for one that no item can hold.
+        """
+        named = dict.fromkeys(name for agent in self.graph.agents for name in agent.custom_tool_access)
+        found = {name: json.dumps(self.graph.custom_tools[name].to_wire()) for name in named}
+        for name, tool in found.items():
+            if len(tool) > MAX_AGENT_BYTES:
+                raise TooLarge(f"the custom tool {name!r} has {len(tool)} bytes: at most {MAX_AGENT_BYTES} are stored")
+        return found
+
     def records(
         self, namespace: str, session_id: str, *, created_at_ms: int, expires_at: int
     ) -> tuple[list[AgentRecord], dict[str, str]]:
@@ -76,7 +90,7 @@ class Plan:
                 blocking=bool(agent.blocking),
                 links=self.links[agent.name],
                 annotations=agent.annotations,
-                custom_tools=self._tools_of(agent),
+                custom_tool_names=list(dict.fromkeys(agent.custom_tool_access)),
                 plugins=[plugin.type for plugin in agent.plugins],
                 has_options=True if self.options[agent.name] else None,
             )
@@ -86,10 +100,6 @@ class Plan:
         for record in records:
             _refuse_too_large(record, option_values.get(record.name, ""))
         return records, option_values
-
-    def _tools_of(self, agent: GraphAgentRequest) -> str | None:
-        tools = {name: self.graph.custom_tools[name].to_wire() for name in dict.fromkeys(agent.custom_tool_access)}
-        return json.dumps(tools) if tools else None
 
 
 def plan(stores: "Stores", graph: AgentGraphRequest, registered: Registered) -> Plan:

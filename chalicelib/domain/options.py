@@ -39,8 +39,9 @@ MAX_STORED_BYTES = 380_000
 #: the caller's, and the two may be made for each other. A full graph of 128 agents stays below API Gateway's 29 s.
 REGEX_TIMEOUT_S = 0.2
 
-#: What a regular expression may be compiled to: some 30 ms and 20 MB.
+#: What a regular expression may be compiled to: some 30 ms and 20 MB; and all of one agent together.
 MAX_UNROLLED = 20_000
+MAX_UNROLLED_TOGETHER = 100_000
 
 _COUNTED_REPEAT = re.compile(r"(.|\s)\{\s*([0-9]+)")
 
@@ -223,18 +224,29 @@ def fault_of_regex(pattern: str) -> str | None:
     """
     import regex
 
-    if _unrolled(pattern) > MAX_UNROLLED:
+    if unrolled(pattern) > MAX_UNROLLED:
         return f"its counted repeats unroll to more than {MAX_UNROLLED} steps"
     if _RECURSION.search(pattern):
         return "it calls itself"  # which Java's do not, and which takes memory faster than the time limit can see
     try:
-        regex.compile(pattern, regex.V1)
-    except (regex.error, RecursionError, OverflowError, MemoryError) as error:
+        _compiled(pattern)
+    except (regex.error, *_NOT_COMPILED) as error:
         return str(error)
     return None
 
 
-def _unrolled(pattern: str) -> int:
+#: What `regex` raises beside its own error: the last of them for flags that exclude each other.
+_NOT_COMPILED = (RecursionError, OverflowError, MemoryError, ValueError)
+
+
+def _compiled(pattern: str) -> Any:
+    """Compile a regular expression, which is not kept: `regex` keeps 500, and each may have megabytes."""
+    import regex
+
+    return regex.compile(pattern, regex.V1, cache_pattern=False)
+
+
+def unrolled(pattern: str) -> int:
     """Return at most how many steps an expression compiles to: a repeat of ``{m,n}`` is written out ``m`` times.
 
     A repeat of anything but a single character multiplies what is inside it: without parsing, that may be everything.
@@ -254,6 +266,8 @@ class _Matching:
 
     def __init__(self) -> None:
         self._left_s = REGEX_TIMEOUT_S
+        #: The last expression, compiled: the values of an option follow each other.
+        self._last: tuple[str, Any] | None = None
 
     def rules(self, pattern: str, text: str) -> Iterator[str]:
         """Yield the rule when a text breaks it, or when that cannot be found out in time."""
@@ -261,10 +275,14 @@ class _Matching:
 
         started_s = time.monotonic()
         try:
-            matched = regex.fullmatch(pattern, text, regex.V1, timeout=max(self._left_s, 0.001))
+            if self._left_s <= 0:
+                raise TimeoutError
+            if self._last is None or self._last[0] != pattern:
+                self._last = pattern, _compiled(pattern)
+            matched = self._last[1].fullmatch(text, timeout=self._left_s)
         except TimeoutError:
             yield f"match {pattern!r}: to find out took longer than {REGEX_TIMEOUT_S} s for the values of this agent"
-        except (regex.error, RecursionError, OverflowError, MemoryError):
+        except (regex.error, *_NOT_COMPILED):
             yield f"match {pattern!r}, which is no regular expression that can be matched"
         else:
             if matched is None:

@@ -62,6 +62,7 @@ def create(
     records, texts = plan.records(
         name, session_id, created_at_ms=now_ms, expires_at=longest_life_s(stores, now_ms, settings)
     )
+    tools = plan.tools
     for agent in records:
         agent_environment.check(stores, agent, texts.get(agent.name))
     stored = option_values.to_store(stores, session_id, texts, plan.options)
@@ -85,12 +86,12 @@ def create(
         runtime_settings=settings.to_wire() if settings else None,
     )
     created = SessionIdentifier(namespace=name, session_id=session_id)
-    stores.agents.create_all(records, stored)
+    stores.agents.create_all(records, stored, tools)
     if claim is None:
         stores.sessions.create(record)
     elif not stores.claims.create_with(claim.record(stores, created), record):
         # Another request with this claim was quicker. No reader sees what was written for this one.
-        stores.session_items.purge(session_id, at_most=2 * len(records) + 1)
+        stores.session_items.purge(session_id, at_most=2 * len(records) + len(tools) + 1)
         return idempotency.created(stores, claim) or create(stores, request, claim, tries=tries)
     recreate = (lambda: namespaces.record_of(stores, wanted)) if wanted else None
     # One that runs or is gone belongs to the namespace as it was before it was deleted, and ends with it.

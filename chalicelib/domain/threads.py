@@ -63,12 +63,14 @@ def create(stores: "Stores", actor: Actor, name: str, participants: Iterable[str
     """Open a thread with its creator and these agents in it.
 
     Raises `NotFound` that lists the names which are not in the session, `BadRequest` that lists those not linked to
-    the creator.
+    the creator, or says that the session has no room for another.
     """
     others = [other for other in participants if other != actor.name]
     _check_reachable(stores, actor, others)
+    # About what its entry takes, which has the stamp that is drawn here.
+    size = 500 + len(name.encode()) + sum(len(each.encode()) + 3 for each in [*others, actor.name])
     with actors.writing(actor):
-        ticket = stores.log.draw(actor.session_id, expires_at=actor.agent.expires_at)
+        ticket = stores.log.draw_for_thread(actor.session_id, size, expires_at=actor.agent.expires_at)
     record = ThreadRecord(
         session_id=actor.session_id,
         thread_id=str(uuid.uuid4()),
@@ -97,7 +99,12 @@ def close(stores: "Stores", actor: Actor, thread_id: str, summary: str) -> None:
     if not change.made:
         _check_open(thread)
         _raced(thread)
-    _append(stores, actor, lambda stamp_ms: ThreadClosed(timestamp=stamp_ms, thread_id=thread_id, summary=summary))
+    _append(
+        stores,
+        actor,
+        lambda stamp_ms: ThreadClosed(timestamp=stamp_ms, thread_id=thread_id, summary=summary),
+        reserve=True,
+    )
 
 
 def add_participant(stores: "Stores", actor: Actor, thread_id: str, name: str) -> None:
@@ -113,7 +120,12 @@ def add_participant(stores: "Stores", actor: Actor, thread_id: str, name: str) -
         if name in thread.participants:
             raise BadRequest(f"the agent {name!r} takes part in the thread {thread_id!r} already")
         _raced(thread)
-    _append(stores, actor, lambda stamp_ms: ThreadParticipantAdded(timestamp=stamp_ms, thread_id=thread_id, name=name))
+    _append(
+        stores,
+        actor,
+        lambda stamp_ms: ThreadParticipantAdded(timestamp=stamp_ms, thread_id=thread_id, name=name),
+        reserve=True,
+    )
 
 
 def remove_participant(stores: "Stores", actor: Actor, thread_id: str, name: str) -> None:
@@ -128,7 +140,10 @@ def remove_participant(stores: "Stores", actor: Actor, thread_id: str, name: str
         _check_takes_part(thread, name)
         _raced(thread)
     _append(
-        stores, actor, lambda stamp_ms: ThreadParticipantRemoved(timestamp=stamp_ms, thread_id=thread_id, name=name)
+        stores,
+        actor,
+        lambda stamp_ms: ThreadParticipantRemoved(timestamp=stamp_ms, thread_id=thread_id, name=name),
+        reserve=True,
     )
 
 
@@ -325,7 +340,12 @@ def view(record: ThreadRecord, messages: Iterable[SessionThreadMessage] = ()) ->
 
 
 def _append(
-    stores: "Stores", actor: Actor, event_at: Callable[[int], SessionEvent], ticket: Ticket | None = None
+    stores: "Stores",
+    actor: Actor,
+    event_at: Callable[[int], SessionEvent],
+    ticket: Ticket | None = None,
+    *,
+    reserve: bool = False,
 ) -> LogEntry:
     with actors.writing(actor):
         return stores.log.append(
@@ -333,6 +353,7 @@ def _append(
             lambda stamp_ms: event_at(stamp_ms).to_wire(),
             expires_at=actor.agent.expires_at,
             ticket=ticket,
+            reserve=reserve,
         )
 
 

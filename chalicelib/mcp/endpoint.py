@@ -15,7 +15,8 @@ from mcp_types import INVALID_REQUEST
 from chalicelib import telemetry
 from chalicelib.aws.errors import is_transient
 from chalicelib.domain import actors, errors, waits
-from chalicelib.mcp import busy, envelope, methods, protocol, resumption, tools
+from chalicelib.domain.agent_secrets import AgentIdentity
+from chalicelib.mcp import busy, envelope, methods, protocol, rates, resumption, tools
 from chalicelib.mcp.methods import SessionOver
 from chalicelib.mcp.protocol import Message, ProtocolError
 from chalicelib.wire.base import RouteException
@@ -56,7 +57,8 @@ def handle(stores: "Stores", request: Request) -> Response:
     """Serve one request of an agent. Nothing that a client sent makes it raise.
 
     A secret that was not made here is a 401; one that was, of a session that is over, is a 404. A temporary failure of
-    AWS is answered as `busy` says; in a batch only the message that failed has an error.
+    AWS is answered as `busy` says, and so is an agent that calls too often (`rates`); in a batch only the message that
+    failed has an error.
     """
     try:
         return _handle(stores, request)
@@ -72,6 +74,8 @@ def handle(stores: "Stores", request: Request) -> Response:
 
 
 def _handle(stores: "Stores", request: Request) -> Response:
+    if not rates.take(stores, actors.proved(stores, request.secret)):
+        return _busy(request, rates.text(stores), HTTPStatus.TOO_MANY_REQUESTS)
     actor = actors.once_proved(stores, request.secret, tools.read_beside(request.body))
     if actor is None:
         raise SessionOver
@@ -103,8 +107,8 @@ def _response(request: Request, status: HTTPStatus, answer: Any) -> Response:
     return Response(status, {"Content-Type": _JSON}, protocol.encoded(answer))
 
 
-def _busy(request: Request) -> Response:
-    """Return the answer to a request that cannot be served now."""
+def _busy(request: Request, text: str = busy.TEXT, status: HTTPStatus = HTTPStatus.SERVICE_UNAVAILABLE) -> Response:
+    """Return the answer to a request that cannot be served now: ``status`` where the answer may have one."""
     later = {"Retry-After": str(busy.RETRY_AFTER_S)}
     if _comes_back(request):
         try:
@@ -112,11 +116,12 @@ def _busy(request: Request) -> Response:
         except ValueError as error:
             return _refusal(HTTPStatus.BAD_REQUEST, str(error))
     if request.method != "POST":
-        return _refusal(HTTPStatus.SERVICE_UNAVAILABLE, busy.TEXT, later)
+        return _refusal(status, text, later)
     if refused := _refused(request):
         return refused
-    response = _response(request, *busy.answer_to_body(request.body, request.headers, at_most=MAX_BATCH))
-    if response.status != HTTPStatus.SERVICE_UNAVAILABLE:
+    answer = busy.answer_to_body(request.body, request.headers, at_most=MAX_BATCH, text=text, status=status)
+    response = _response(request, *answer)
+    if response.status != status:
         return response
     return dataclasses.replace(response, headers={**response.headers, **later})
 
@@ -177,6 +182,7 @@ class _Exchange:
 
     def __init__(self, stores: "Stores", actor: actors.Actor, headers: Mapping[str, str], *, closing: bool) -> None:
         self._stores = stores
+        self._agent = AgentIdentity(actor.session.namespace, actor.session_id, actor.name)
         self._headers = headers
         self._in_batch = False
         #: Of a single request.
@@ -211,6 +217,9 @@ class _Exchange:
             raise ProtocolError(INVALID_REQUEST, f"a batch holds 1 to {MAX_BATCH} messages, not {len(messages)}")
         if any(isinstance(message, dict) and message.get("method") == "initialize" for message in messages):
             raise ProtocolError(INVALID_REQUEST, "initialize must not be part of a batch")
+        if not rates.take(self._stores, self._agent, len(messages) - 1):  # the first was counted before it was read
+            answers = [busy.answer_to(message, rates.text(self._stores)) for message in messages]
+            return HTTPStatus.OK, [answer for answer in answers if answer is not None]
         self._in_batch = True  # its answer says what was done, so a message that fails is answered in its place
         answers = [answer for message in messages if (answer := self._one(message)) is not None]
         return (HTTPStatus.OK, answers) if answers else (HTTPStatus.ACCEPTED, None)

@@ -38,6 +38,7 @@ from chalicelib.mcp.protocol import (
 
 if TYPE_CHECKING:
     from chalicelib.stores import Stores
+    from chalicelib.wire.custom_tools import GraphAgentTool
 
 Params = Mapping[str, Any]
 
@@ -77,6 +78,8 @@ class Call:
         self.hold_ms: int | None = None
         #: The id of the request that is served.
         self.request_id: Id = None
+        #: The custom tool that is called, once it was read for its headers.
+        self._custom: GraphAgentTool | None = None
         self._closing = closing
         self._connected = closing or actor.agent.connected_at_ms is not None
 
@@ -111,7 +114,9 @@ class Call:
         self.connect()
         if self.era == "stateless" and method == "tools/call":
             name, arguments = _tool_call(params)
-            envelope.check_parameters(tools.custom_schema(self._actor.agent, name), arguments, self._headers)
+            self._custom = tools.custom(self._stores, self._actor.agent, name)
+            schema = self._custom.input_schema.to_wire() if self._custom else {}
+            envelope.check_parameters(schema, arguments, self._headers)
         return handler(self, params)
 
     def initialize(self, params: Params) -> Result:
@@ -158,7 +163,7 @@ class Call:
     def list_tools(self, params: Params) -> Result:
         """List what this agent may call."""
         _check_cursor(params)
-        return ListToolsResult(tools=tools.listed(self._actor.agent), ttl_ms=_LASTING_MS)
+        return ListToolsResult(tools=tools.listed(self._stores, self._actor.agent), ttl_ms=_LASTING_MS)
 
     def call_tool(self, params: Params) -> Result:
         """Call a tool. What is wrong with the call is an error in the result, so that a model can correct it.
@@ -176,6 +181,7 @@ class Call:
                 self._deadline_ms,
                 hold_ms=self.hold_ms,
                 request_id=self.request_id,
+                known=self._custom,
             )
         except tools.UnknownTool as error:
             if self.era == "stateless":

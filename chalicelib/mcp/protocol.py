@@ -103,8 +103,8 @@ def parse(body: bytes) -> Any:
     """Read a JSON body; raise `ProtocolError` for what is not JSON."""
     try:
         return strict_json.loads(body.decode("utf-8-sig"))
-    except ValueError:
-        raise ProtocolError(PARSE_ERROR, "the body is not JSON") from None
+    except ValueError as error:
+        raise ProtocolError(PARSE_ERROR, f"the body is not JSON: {error}") from None
 
 
 def method_of(message: Any) -> str:

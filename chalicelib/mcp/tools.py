@@ -231,11 +231,11 @@ def coral_tools_of(agent: AgentRecord) -> list[CoralTool]:
     return [tool for tool in CORAL_TOOLS if tool.plugin is None or tool.plugin in agent.plugins]
 
 
-def listed(agent: AgentRecord) -> list[Tool]:
+def listed(stores: "Stores", agent: AgentRecord) -> list[Tool]:
     """Return all tools of an agent as ``tools/list`` shows them; a custom tool cannot hide one of Coral's."""
     own = [tool.listed for tool in coral_tools_of(agent)]
     taken = {tool.name for tool in own}
-    custom = custom_tools.of(agent)
+    custom = custom_tools.of(stores, agent)
     return own + [_listed(name, tool) for name, tool in custom.items() if name not in taken]
 
 
@@ -250,10 +250,13 @@ def _listed(name: str, tool: GraphAgentTool) -> Tool:
     )
 
 
-def custom_schema(agent: AgentRecord, name: str) -> dict[str, Any]:
-    """Return the input schema of a custom tool; empty for any other name."""
-    tool = custom_tools.of(agent).get(name)
-    return tool.input_schema.to_wire() if tool else {}
+def custom(stores: "Stores", agent: AgentRecord, name: str) -> GraphAgentTool | None:
+    """Return a custom tool of an agent; ``None`` for any other name, Coral's among them."""
+    return None if any(tool.name == name for tool in coral_tools_of(agent)) else _custom(stores, agent, name)
+
+
+def _custom(stores: "Stores", agent: AgentRecord, name: str) -> GraphAgentTool | None:
+    return custom_tools.of(stores, agent, {name}).get(name)
 
 
 def call(
@@ -265,13 +268,17 @@ def call(
     *,
     hold_ms: int | None = None,
     request_id: protocol.Id = None,
+    known: GraphAgentTool | None = None,
 ) -> CallToolResult:
-    """Call a tool; raise `UnknownTool` when the agent has none of this name, `waits.Paused` with ``hold_ms`` only."""
+    """Call a tool; a custom one that was read already is ``known``.
+
+    Raises `UnknownTool` when the agent has none of this name, `waits.Paused` with ``hold_ms`` only.
+    """
     tool = next((tool for tool in coral_tools_of(actor.agent) if tool.name == name), None)
     if tool is not None:
         at = Invocation(stores, actor, deadline_ms, hold_ms, request_id)
         return _result_of(lambda: tool.run(at, tool.takes.model_validate(arguments, by_alias=True, by_name=False)))
-    custom = custom_tools.of(actor.agent).get(name)
+    custom = known or _custom(stores, actor.agent, name)
     if custom is None:
         raise UnknownTool(name)
     # Not at the top: most agents have no custom tool. The one call of an MCP request beside DynamoDB (rule 1).

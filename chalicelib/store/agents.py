@@ -1,4 +1,7 @@
-"""``AGENT#`` and ``OPTIONS#`` of the session-items table: the agents, and apart from them their option values."""
+"""``AGENT#``, ``OPTIONS#`` and ``TOOL#`` of the session-items table: the agents, their option values, their tools.
+
+A custom tool is an item of its session, however many agents may use it: each of these has its name alone.
+"""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +13,7 @@ from chalicelib.store.table import Table
 
 _PREFIX = "AGENT#"
 _OPTIONS_PREFIX = "OPTIONS#"
+_TOOL_PREFIX = "TOOL#"
 
 
 #: Option values of an agent as JSON text; encrypted (`Stores.seal`) where an option is secret. Those that an earlier
@@ -41,7 +45,9 @@ class AgentRecord(Record):
     blocking: bool = False
     links: list[str] = dataclasses.field(default_factory=list)
     annotations: dict[str, str] = dataclasses.field(default_factory=dict)
-    #: Custom tools it may use: name to `GraphAgentTool` in wire form, as JSON text.
+    #: Names of the custom tools that it may use.
+    custom_tool_names: list[str] = dataclasses.field(default_factory=list)
+    #: The same tools in sessions of earlier versions: name to `GraphAgentTool` in wire form, as JSON text.
     custom_tools: str | None = None
     #: Types of its plugins.
     plugins: list[str] = dataclasses.field(default_factory=list)
@@ -81,15 +87,36 @@ def key_of(session_id: str, name: str) -> Key:
     return {"sessionId": session_id, "item": _PREFIX + name}
 
 
+def tool_key_of(session_id: str, name: str) -> Key:
+    """Return the key of a custom tool."""
+    return {"sessionId": session_id, "item": _TOOL_PREFIX + name}
+
+
+def tool_of(item: Item) -> str:
+    """Read a custom tool: JSON text."""
+    return str(item["tool"])
+
+
 class Agents:
     """The agents among a session's items."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
 
-    def create_all(self, agents: Sequence[AgentRecord], options: Mapping[str, StoredOptions]) -> None:
-        """Write a new session's agents, and for each its option values in an item of their own."""
+    def create_all(
+        self,
+        agents: Sequence[AgentRecord],
+        options: Mapping[str, StoredOptions],
+        tools: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write a new session's agents, and for each its option values in an item of their own.
+
+        ``tools`` are the custom tools of them all (JSON texts), by name.
+        """
         items: list[Item] = [agent.to_item() for agent in agents]
+        for name, tool in (tools or {}).items():
+            about = {"tool": tool, "expiresAt": agents[0].expires_at}
+            items.append({**tool_key_of(agents[0].session_id, name), **about})
         for agent in agents:
             if agent.name in options:
                 items.append(
@@ -189,17 +216,21 @@ class Agents:
             values={":now": now_ms},
         )
 
-    def start_wait(self, agent: AgentRecord, wait_id: str, *, until_ms: int, now_ms: int) -> bool:
-        """Note a wait (its id a word) that is believed in until ``until_ms``, and forget those that crashed."""
+    def start_wait(self, agent: AgentRecord, wait_id: str, *, until_ms: int, now_ms: int, most: int) -> bool:
+        """Note a wait (its id a word) that is believed in until ``until_ms``, and forget those that crashed.
+
+        ``False`` when as many as ``most`` are under way. An agent that is gone waits unnoted.
+        """
         crashed = [f"#waits.#{name}" for name, believed_ms in agent.waits.items() if believed_ms < now_ms]
         forget = f" REMOVE {', '.join(crashed)}" if crashed else ""
-        return self._changed(
-            agent.session_id,
-            agent.name,
+        made, found = self._table.try_update(
+            key_of(agent.session_id, agent.name),
             f"SET #waits.#{wait_id} = :until{forget}",
-            when="attribute_exists(#waits)",
-            values={":until": until_ms},
+            when="size(#waits) < :most",
+            values={":until": until_ms, ":most": most + len(crashed)},
         )
+        # The SDK may have repeated the call after its answer was lost.
+        return made or found is None or "waits" not in found or wait_id in found["waits"]
 
     def end_wait(self, agent: AgentRecord, wait_id: str) -> bool:
         """Forget a wait."""

@@ -12,6 +12,9 @@ The slow writer's own put then fails, and it draws again. So
 
 The log of a session that is over is *sealed* before it is archived: nobody draws a position any more, but for the entry
 that ends waits. So what was acknowledged is in the archive, and what is in the archive never changes.
+
+What agents and users put into a log is bounded (`Room`). The head counts it in the write that hands out a position, so
+the bounds cost no call and nothing can drift. What Atoll itself appends (an agent's stop, the end) is never refused.
 """
 
 import contextlib
@@ -69,8 +72,31 @@ WAIT_CANCELLED = "wait_cancelled"
 INTERNAL = frozenset({SESSION_CLOSING, VOID, WAIT_CANCELLED})
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Room:
+    """How much agents and users may put into the log of one session: the last entry may go beyond the bytes."""
+
+    entries: int
+    size_bytes: int
+    threads: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Taken:
+    """What an agent's or a user's entries take of the room, beside their positions."""
+
+    size_bytes: int
+    threads: int = 0
+    #: Whether it says what is done already, which may use a tenth of the room that nothing else does.
+    reserve: bool = False
+
+
 class Sealed(Exception):
     """The log takes no entry any more: its session is over, and is being archived or was."""
+
+
+class Full(Exception):
+    """Agents and users have put into the log what they may; the message says of what there is too much."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -96,8 +122,9 @@ class LogEntry:
 class Log:
     """The log among a session's items."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, room: Room) -> None:
         self._table = table
+        self._room = room
         #: The last stamps that this process knows of: a head has that one, or a later one.
         self._latest: dict[str, int] = {}
 
@@ -117,32 +144,71 @@ class Log:
         """
         return self._draw(session_id, 1, expires_at, past_seal=past_seal)[0]
 
-    def _draw(self, session_id: str, count: int, expires_at: int, *, past_seal: bool = False) -> list[Ticket]:
+    def draw_for_thread(self, session_id: str, size_bytes: int, *, expires_at: int) -> Ticket:
+        """Draw the position of a new thread's entry, of about so many bytes; raise `Full` and `Sealed`."""
+        return self._draw(session_id, 1, expires_at, taken=_Taken(size_bytes, threads=1))[0]
+
+    def _draw(
+        self, session_id: str, count: int, expires_at: int, *, past_seal: bool = False, taken: _Taken | None = None
+    ) -> list[Ticket]:
         """Draw so many positions in a row by one call; their stamps are a millisecond apart."""
         key, now_ms = head_key_of(session_id), self._table.clock.now_ms()
-        open_ = "attribute_not_exists(#sealed)"
-        unsealed = "" if past_seal else f" AND {open_}"
+        open_ = [*([] if past_seal else ["attribute_not_exists(#sealed)"]), *self._room_left(taken)]
+        added, count_values = self._additions(count, taken)
         drawn, head = False, None
         if self._latest.get(session_id, -1) < now_ms:
-            later = "SET #stampMs = :last ADD #position :count"
-            values = {":now": now_ms, ":last": now_ms + count - 1, ":count": count}
-            drawn, head = self._table.try_update(key, later, when=f"#stampMs < :now{unsealed}", values=values)
+            later = f"SET #stampMs = :last ADD {added}"
+            values = {":now": now_ms, ":last": now_ms + count - 1, **count_values}
+            drawn, head = self._table.try_update(
+                key, later, when=" AND ".join(["#stampMs < :now", *open_]), values=values
+            )
         if not drawn and (head or session_id in self._latest):
-            next_to_it, values = "SET #stampMs = #stampMs + :count ADD #position :count", {":count": count}
-            there = f"attribute_exists(#stampMs){unsealed}"
-            drawn, head = self._table.try_update(key, next_to_it, when=there, values=values)
+            self._check_open(session_id, head, taken, past_seal=past_seal)
+            next_to_it = f"SET #stampMs = #stampMs + :count ADD {added}"
+            there = " AND ".join(["attribute_exists(#stampMs)", *open_])
+            drawn, head = self._table.try_update(key, next_to_it, when=there, values=count_values)
         if not drawn:
+            self._check_open(session_id, head, taken, past_seal=past_seal)
             head = self._table.update(
                 key,
                 "SET #stampMs = if_not_exists(#stampMs, :now) + :count, "
-                "#expiresAt = if_not_exists(#expiresAt, :expires) ADD #position :count",
-                when=None if past_seal else open_,
-                values={":now": now_ms - 1, ":count": count, ":expires": expires_at},
+                f"#expiresAt = if_not_exists(#expiresAt, :expires) ADD {added}",
+                when=" AND ".join(open_) or None,
+                values={":now": now_ms - 1, ":expires": expires_at, **count_values},
             )
         if head is None:
             raise Sealed(f"the log of the session {session_id} takes no entry any more")
         last = self._remembered(session_id, head)
         return [Ticket(last.position - before, last.stamp_ms - before) for before in reversed(range(count))]
+
+    def _bounds(self, taken: _Taken) -> Iterator[tuple[str, int, str]]:
+        """Yield what bounds such entries: an attribute of the head, the most that it may be, and what it counts."""
+        tenths = 11 if taken.reserve else 10
+        yield "position", self._room.entries * tenths // 10, "entries in its log"
+        yield "bytes", self._room.size_bytes * tenths // 10, "bytes in its log"
+        if taken.threads:
+            yield "threads", self._room.threads, "threads"
+
+    def _room_left(self, taken: _Taken | None) -> list[str]:
+        # True as well where a head has no such attribute yet.
+        return [f"NOT #{attribute} >= :most_{attribute}" for attribute, _, _ in self._bounds(taken)] if taken else []
+
+    def _additions(self, count: int, taken: _Taken | None) -> tuple[str, dict[str, int]]:
+        """Return what a draw adds to the head, and the values that this and `_room_left` name."""
+        if taken is None:
+            return "#position :count", {":count": count}
+        values = {f":most_{attribute}": most for attribute, most, _ in self._bounds(taken)}
+        values |= {":count": count, ":bytes": taken.size_bytes}
+        if not taken.threads:
+            return "#position :count, #bytes :bytes", values
+        return "#position :count, #bytes :bytes, #threads :threads", {**values, ":threads": taken.threads}
+
+    def _check_open(self, session_id: str, head: Item | None, taken: _Taken | None, *, past_seal: bool) -> None:
+        if head is not None and "sealed" in head and not past_seal:
+            raise Sealed(f"the log of the session {session_id} takes no entry any more")
+        for attribute, most, what in self._bounds(taken) if taken else ():
+            if head is not None and head.get(attribute, 0) >= most:
+                raise Full(f"the session {session_id!r} has {head[attribute]} {what}: at most {most} are taken")
 
     def _remembered(self, session_id: str, head: Item) -> Ticket:
         if len(self._latest) >= _MOST_REMEMBERED:
@@ -159,18 +225,18 @@ class Log:
         entry_id: str | None = None,
         ticket: Ticket | None = None,
         log_expires_at: int | None = None,
+        reserve: bool = False,
     ) -> LogEntry:
         """Append the event that ``event_at`` makes of the entry's stamp, at a ``ticket`` if one is drawn already.
 
         The log lives until ``log_expires_at`` where that is another time than the entry's. Raises `Unprocessed` when
-        writes are so slow that readers close each position before its entry comes, and `Sealed`, unless it is the entry
-        that ends waits.
+        writes are so slow that readers close each position before its entry comes, and, unless it is the entry that
+        ends waits, `Full` and `Sealed`. An entry that says what is done already may use the ``reserve``.
         """
+        ends_waits = entry_id == SESSION_CLOSING
+        taken = None if ends_waits or ticket else _Taken(size_of_event(event_at(0)), reserve=reserve)
         tickets = self._tickets(
-            session_id,
-            log_expires_at or expires_at,
-            [ticket] if ticket else [],
-            past_seal=entry_id == SESSION_CLOSING,
+            session_id, log_expires_at or expires_at, [ticket] if ticket else [], past_seal=ends_waits, taken=taken
         )
         return self._append(session_id, event_at, tickets, expires_at, entry_id)
 
@@ -179,7 +245,9 @@ class Log:
 
         Entries of others are between them only when a reader closes one of their positions.
         """
-        tickets = self._tickets(session_id, expires_at, self._draw(session_id, len(events_at), expires_at))
+        taken = _Taken(sum(size_of_event(event_at(0)) for event_at in events_at))
+        first = self._draw(session_id, len(events_at), expires_at, taken=taken)
+        tickets = self._tickets(session_id, expires_at, first, taken=taken)
         for event_at in events_at:  # they share the tickets: behind a closed position are all that follow
             self._append(session_id, event_at, tickets, expires_at)
 
@@ -229,12 +297,18 @@ class Log:
             free, values = "#position = :voided", {":voided": marker["position"]}
 
     def _tickets(
-        self, session_id: str, expires_at: int, first: Sequence[Ticket] = (), *, past_seal: bool = False
+        self,
+        session_id: str,
+        expires_at: int,
+        first: Sequence[Ticket] = (),
+        *,
+        past_seal: bool = False,
+        taken: _Taken | None = None,
     ) -> Iterator[Ticket]:
         until_ms = self._table.clock.now_ms() + _LONGEST_APPEND_MS
-        yield from first or self._draw(session_id, 1, expires_at, past_seal=past_seal)
+        yield from first or self._draw(session_id, 1, expires_at, past_seal=past_seal, taken=taken)
         while self._table.clock.now_ms() < until_ms:
-            yield self.draw(session_id, expires_at=expires_at, past_seal=past_seal)
+            yield self.draw(session_id, expires_at=expires_at, past_seal=past_seal)  # the room is taken already
         raise Unprocessed("each write of an entry of the log came too late for its position")
 
     def _put(self, session_id: str, entry: LogEntry) -> bool:
@@ -470,6 +544,11 @@ def _packed(event: Event) -> Item:
 
 def _json(event: Event) -> str:
     return json.dumps(event, separators=(",", ":"), ensure_ascii=False)
+
+
+def size_of_event(event: Event) -> int:
+    """Return about how many bytes an event takes in the log."""
+    return sum(len(part.encode("utf-8", "replace")) for part in _packed(event).values())
 
 
 def _item(session_id: str, entry: LogEntry) -> Item:

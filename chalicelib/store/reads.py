@@ -92,6 +92,11 @@ class Reads:
         found = self._read([(self._session_items, agents.key_of(session_id, name)) for name in names])
         return [_as(AgentRecord.from_item, item) for item in found]
 
+    def custom_tools(self, session_id: str, names: Sequence[str]) -> list[str | None]:
+        """Read some custom tools (JSON text) of a session, in the order of the names."""
+        found = self._read([(self._session_items, agents.tool_key_of(session_id, name)) for name in names])
+        return [_as(agents.tool_of, item) for item in found]
+
     def namespaces(self, names: Sequence[str]) -> list[NamespaceRecord | None]:
         """Read some namespaces, in the order of the names."""
         found = self._read([(self._namespaces, namespaces.key_of(name)) for name in names])

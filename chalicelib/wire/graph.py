@@ -16,6 +16,8 @@ MAX_AGENTS = 128
 MAX_GROUPS = 1_000
 MAX_PROMPT_BYTES = 8_192
 MAX_DESCRIPTION_BYTES = 1_024
+#: What MCP recommends; the name is part of a key.
+MAX_TOOL_NAME_BYTES = 128
 
 
 class LocalProvider(WireModel):
@@ -89,4 +91,4 @@ class AgentGraphRequest(WireModel):
     groups: Annotated[list[Annotated[list[str], Field(max_length=MAX_AGENTS)]], Field(max_length=MAX_GROUPS)] = Field(
         default_factory=list
     )
-    custom_tools: dict[str, GraphAgentTool] = Field(default_factory=dict)
+    custom_tools: dict[Annotated[str, at_most_bytes(MAX_TOOL_NAME_BYTES)], GraphAgentTool] = Field(default_factory=dict)

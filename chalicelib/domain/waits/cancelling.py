@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from chalicelib.domain.actors import Actor
-from chalicelib.store.log import WAIT_CANCELLED, Sealed
+from chalicelib.store.log import WAIT_CANCELLED, Full, Sealed
 
 if TYPE_CHECKING:
     from chalicelib.stores import Stores
@@ -35,7 +35,8 @@ def cancel(stores: "Stores", actor: Actor, request_id: RequestId) -> None:
     def cancelled_at(stamp_ms: int) -> dict[str, object]:
         return {"type": WAIT_CANCELLED, "timestamp": stamp_ms, "name": actor.name, "wait": prefix}
 
-    with suppress(Sealed):  # the session is over, and so are its waits
+    # The session is over, and so are its waits; or its log is full, and they go on to their times.
+    with suppress(Sealed, Full):
         stores.log.append(actor.session_id, cancelled_at, expires_at=actor.agent.expires_at)
     for wait_id in actor.agent.waits:  # nobody holds one that is paused, and its client need not come back
         if wait_id.startswith(prefix):

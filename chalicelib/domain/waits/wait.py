@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING
 
 from chalicelib import telemetry
 from chalicelib.domain.actors import Actor
+from chalicelib.domain.errors import Conflict
 from chalicelib.domain.waits.cancelling import RequestId, new_wait_id
 from chalicelib.domain.waits.hearing import Filter, Hearing
 from chalicelib.store.items import BATCH_GET_ITEMS
-from chalicelib.store.log import Event, Follower, LogEntry, Sealed, Ticket
+from chalicelib.store.log import Event, Follower, Full, LogEntry, Sealed, Ticket
 from chalicelib.wire.events import AgentWaitStart, AgentWaitStop, FromFilter, MentionsFilter
 from chalicelib.wire.threads import MAX_WAIT_MS, SessionThreadMessage
 from chalicelib.wire.waits import PausedWait
@@ -194,7 +195,12 @@ class _Wait:
     def _note(self) -> None:
         """Say that the agent waits, in its state and in the log."""
         self._noted, now_ms, until_ms = True, self._stores.clock.now_ms(), self._wait.deadline_ms + BELIEVED_MS
-        self._stores.agents.start_wait(self._actor.agent, self._wait.id, until_ms=until_ms, now_ms=now_ms)
+        most = self._stores.settings.agent_waits
+        if not self._stores.agents.start_wait(
+            self._actor.agent, self._wait.id, until_ms=until_ms, now_ms=now_ms, most=most
+        ):
+            self._noted = False
+            raise Conflict(f"the agent {self._actor.name!r} has {most} waits under way, as many as it may have at once")
         self._append(self._started)
 
     def _tell(self, message: SessionThreadMessage | None) -> None:
@@ -218,5 +224,6 @@ class _Wait:
     def _append(self, *events_at: Callable[[int], Event]) -> None:
         if events_at:
             expires_at = self._actor.agent.expires_at
-            with suppress(Sealed):  # the session is over, and what ends the wait is in its log or on the way
+            # The session is over, and what ends the wait is in its log or on the way; or the log has no room for more.
+            with suppress(Sealed, Full):
                 self._stores.log.append_in_a_row(self._actor.session_id, events_at, expires_at=expires_at)

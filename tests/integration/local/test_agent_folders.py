@@ -272,7 +272,7 @@ def test_a_broken_file_is_told_of_once_and_the_last_good_version_stays(registry:
     [
         (b'edition = 4\n[agent]\nname = "A b"\nversion = "1"\n[runtimes.executable]\npath = "x"\n', "agent.name must"),
         (b"\xff\xfe", "coral-agent.toml is not UTF-8"),
-        (b"# " + b"x" * 1024 * 1024, "coral-agent.toml has more than 1048576 bytes"),
+        (b"# " + b"x" * 256 * 1024, "coral-agent.toml has more than 262144 bytes"),
         (b"", "edition"),
     ],
 )

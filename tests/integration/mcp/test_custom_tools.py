@@ -1,5 +1,6 @@
 """Custom tools of a graph, called at a receiver that checks its requests."""
 
+import dataclasses
 import hashlib
 import hmac
 import json
@@ -229,3 +230,25 @@ def test_arguments_that_are_no_json_are_not_sent_on(here: World, url: str, numbe
     _, answer = call(here, url, arguments=f'{{"n": [{number}]}}')
     assert answer["error"]["code"] == PARSE_ERROR
     assert Tool.got == []
+
+
+def test_only_who_lists_or_calls_a_custom_tool_reads_it(here: World, url: str) -> None:
+    tool = {"transport": {"type": "http", "url": url}, "inputSchema": SCHEMA}
+    here.session("ann", session_id=OTHER, custom_tools=json.dumps({"weather": tool}))
+    secret = here.secret("ann", OTHER)
+    rpc(here, "ann", secret, '{"method": "ping"}')
+    thread = '{"method": "tools/call", "params": {"name": "coral_create_thread", "arguments": {"threadName": "x"}}}'
+    for message, reads in (('{"method": "ping"}', 1), ('{"method": "tools/list"}', 2), (thread, 1)):
+        with here.counting() as calls:
+            rpc(here, "ann", secret, message)
+        assert calls.count("BatchGetItem") == reads, message
+
+
+def test_the_tools_of_a_session_from_an_earlier_version_work(here: World, url: str) -> None:
+    tool = {"transport": {"type": "http", "url": url}, "inputSchema": SCHEMA}
+    here.session("ann", session_id=OTHER)
+    agent = here.services.agents.find(OTHER, "ann")
+    assert agent is not None
+    here.services.agents.create_all([dataclasses.replace(agent, custom_tools=json.dumps({"weather": tool}))], {})
+    listed = rpc(here, "ann", here.secret("ann", OTHER), '{"method": "tools/list"}')["result"]["tools"]
+    assert [found["inputSchema"] for found in listed if found["name"] == "weather"] == [SCHEMA]

@@ -10,7 +10,7 @@ import pytest
 
 from chalicelib.store import log as module
 from chalicelib.store.items import Unprocessed
-from chalicelib.store.log import HOLE_MS, SESSION_CLOSING, VOID, Log, LogEntry, Sealed
+from chalicelib.store.log import HOLE_MS, SESSION_CLOSING, VOID, Log, LogEntry, Room, Sealed
 from tests.mcp_world import NEVER_S, SESSION, TestClock, World
 
 KIND = "runtime_started"
@@ -25,6 +25,11 @@ def clock(here: World) -> TestClock:
 def there(here: World, clock: TestClock) -> Iterator[World]:
     with here.on(clock):
         yield here
+
+
+def beside(there: World) -> Log:
+    """The log as another process has it."""
+    return Log(there.services.table("session-items"), Room(entries=1_000, size_bytes=1_000_000, threads=10))
 
 
 def event_at(name: str, stamp_ms: int) -> dict[str, Any]:
@@ -89,7 +94,7 @@ def test_entries_in_a_row_keep_their_order_when_readers_close_a_position(
     def cut_in(name: str, params: dict[str, Any]) -> None:
         if name == "PutItem" and next(seen) == put:
             there.before_call = lambda *_: None
-            append(Log(there.services.table("session-items")), "beside")
+            append(beside(there), "beside")
             assert "beside" in names(log)
 
     there.before_call = cut_in
@@ -102,7 +107,7 @@ def test_entries_in_a_row_keep_their_order_when_readers_close_a_position(
 
 def test_a_writer_whose_clock_is_behind_learns_it_once(there: World, clock: TestClock) -> None:
     append(there.services.log, "ahead")
-    behind = Log(there.services.table("session-items"))
+    behind = beside(there)
     clock.pass_ms(-3_600_000)
     clock._now_ms -= 3_600_000
     costs = []
@@ -160,7 +165,7 @@ def test_writer_and_reader_meet_at_every_call(there: World, clock: TestClock, at
     def cut_in(_name: str, _params: dict[str, Any]) -> None:
         if clock.now_ms() - clock.start_ms >= HOLE_MS and next(seen) == at:
             there.before_call = lambda *_: None
-            other.extend(names(Log(there.services.table("session-items"))))
+            other.extend(names(beside(there)))
             slow.append(
                 log.append(SESSION, lambda _: {"type": KIND, "name": "slow"}, expires_at=NEVER_S, ticket=ticket)
             )
@@ -288,7 +293,7 @@ def test_a_sealed_log_takes_no_entry_but_the_one_that_ends_waits(there: World, c
     append(log, "one")
     last = log.seal(SESSION, expires_at=NEVER_S)
     assert log.seal(SESSION, expires_at=NEVER_S) == last == 2
-    for writer in (log, Log(there.services.table("session-items"))):  # whether it knows the log or not
+    for writer in (log, beside(there)):  # whether it knows the log or not
         with pytest.raises(Sealed):
             append(writer, "late")
     log.append_once(SESSION, {"type": KIND, "name": "late"}, entry_id="late", expires_at=NEVER_S)

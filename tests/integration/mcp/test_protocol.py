@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from chalicelib.mcp.endpoint import MAX_BODY_BYTES, Request, handle
+from chalicelib.wire import base64url
 from tests.mcp_world import World
 
 V2026 = "2026-07-28"
@@ -259,6 +260,25 @@ def test_a_wrong_secret_is_401(here: World, secret: str) -> None:
         assert "message" in json.loads(answer.body)
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["ns", "s", "a" * 1_100],
+        ["n" * 1_400, "s", "a"],
+        ["ns", "\ud800", "a"],
+        ["ns", "s", "a\0b"],
+        ["ns", "s", ["a"]],
+        ["ns", "s", 10**400],
+    ],
+    ids=lambda names: str(names)[:20],
+)
+def test_a_forged_secret_is_401_and_nothing_is_read_for_it(here: World, names: list[Any]) -> None:
+    forged = f"{base64url.encoded(json.dumps(names).encode())}.{'0' * 64}"
+    with here.counting() as calls:
+        assert handle(here.services, Request("POST", forged, body=json.dumps(request("ping")).encode())).status == 401
+    assert calls == []
+
+
 def test_a_secret_of_another_session_opens_nothing_here(here: World) -> None:
     other = "22222222-2222-4333-8444-555555555555"
     here.session("ann", session_id=other)
@@ -281,3 +301,51 @@ def test_internal_errors_are_not_disclosed(here: World, caplog: pytest.LogCaptur
     assert (status, answer["error"]) == (200, {"code": -32603, "message": "internal error"})
     assert here.secret("ann") not in caplog.text
     assert "pst" not in caplog.text
+
+
+def call_of(arguments: str) -> bytes:
+    return (
+        b'{"jsonrpc": "2.0", "id": 1, "method": "tools/call", '
+        b'"params": {"name": "coral_send_message", "arguments": ' + arguments.encode() + b"}}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ('{"a": ' * 99 + "1" + "}" * 99, "deeper than 100 levels"),
+        ('{"a": ' * 900 + "1" + "}" * 900, "deeper than 100 levels"),
+        ("[" * 1_900_000, "deeper than 100 levels"),
+        ('{"content": "a", "content": "b"}', "comes twice"),
+        ('{"content": NaN}', "NaN is not a JSON number"),
+        ('{"content": 1e999}', "1e999 is out of range"),
+        ('{"content": ' + "9" * 5_000 + "}", "digits"),
+    ],
+    ids=["101 levels", "902 levels", "unclosed", "twice", "NaN", "1e999", "5,000 digits"],
+)
+def test_json_that_is_not_taken_is_refused_with_the_reason(here: World, arguments: str, why: str) -> None:
+    answer = here.post("ann", call_of(arguments))
+    error = json.loads(answer.body)["error"]
+    assert (answer.status, error["code"]) == (400, -32700)
+    assert why in error["message"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        '{"a": ' * 98 + "1" + "}" * 98,
+        "[" * 98 + "]" * 98,
+        '{"content": ' + "9" * 4_000 + "}",
+        '{"threadId": "\\ud800", "content": "\\udfff", "mentions": ["\\ud800"]}',
+        '{"threadId": "' + "t" * 2_000 + '", "content": ""}',
+        '{"mentions": "' + "[" * 5_000 + '"}',
+        '{"mentions": [' + "[]," * 500_000 + "0]}",
+        '{"\\u0000": 1, "__proto__": {}}',
+    ],
+    ids=["objects", "arrays", "4,000 digits", "surrogates", "long id", "JSON in a text", "wide", "odd keys"],
+)
+def test_any_json_that_is_taken_is_answered(here: World, arguments: str) -> None:
+    answer = here.post("ann", call_of(arguments))
+    body = json.loads(answer.body)
+    assert answer.status == 200
+    assert "result" in body or body["error"]["code"] == -32602, body

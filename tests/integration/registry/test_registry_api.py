@@ -3,11 +3,12 @@
 import functools
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from chalicelib.domain import agent_files, api_keys, registry
-from chalicelib.domain.errors import BadRequest
+from chalicelib.domain.errors import BadRequest, TooLarge
 from chalicelib.reactions import task_definitions
 from chalicelib.services import Services
 from infra.local.stack import LocalStack
@@ -169,12 +170,19 @@ def test_what_breaks_a_rule_is_refused(client: Client, path: str, body: bytes, m
     assert versions(client, "name") == []
 
 
-def test_a_definition_has_at_most_380_kb(client: Client, name: str) -> None:
-    more = f'[options.A]\ntype = "string"\ndefault = "{"x" * 380_000}"'
+def test_a_file_has_at_most_256_kib(client: Client, name: str) -> None:
+    more = f'[options.A]\ntype = "string"\ndefault = "{"x" * 262_144}"'
     answer = client.call("PUT", f"{REGISTRY}/local/{name}/1.0.0", toml(name, more=more), TOML)
     assert answer.status == 413
-    assert "380000" in answer.body["message"]
+    assert "262144" in answer.body["message"]
     assert client.call("PUT", f"{REGISTRY}/local/{name}/1.0.0", b"#" * 1_000_001, TOML).status == 413
+
+
+def test_a_definition_has_at_most_380_kb(stack: LocalStack, name: str, tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("x" * 200_000)
+    more = "\n".join(f'[options.{x}]\ntype = "string"\ndefault = {{type = "file", path = "x"}}' for x in "AB")
+    with pytest.raises(TooLarge, match="380000"):
+        registry.put(stack.services, toml(name, more=more).decode(), name, "1.0.0", base_path=str(tmp_path))
 
 
 def test_the_default_of_a_secret_option_is_used_and_not_shown(client: Client, name: str) -> None:

@@ -1,9 +1,12 @@
 """Agent secrets: the names in them, and that no other text is accepted."""
 
+import json
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.domain import agent_secrets
+from chalicelib.wire import base64url
 
 NAMES = st.text(min_size=1, max_size=64).filter(
     lambda text: text.encode("utf-8", "ignore") == text.encode("utf-8", "replace")
@@ -44,3 +47,9 @@ def test_any_other_text_is_no_secret(text: str) -> None:
 def test_text_that_is_nearly_a_secret_is_refused() -> None:
     for text in ("", ".", "e30.x", "WyJhIl0.x", "WzEsMiwzXQ.x", "WyIiLCIiLCIiXQ.x", "a" * 5000 + ".x", "é.x"):
         assert agent_secrets.parse(text) is None
+
+
+def test_names_that_no_text_can_hold_are_no_secret() -> None:
+    identity = base64url.encoded(json.dumps(["ns", "\ud800", "a"]).encode())
+    assert agent_secrets.parse(f"{identity}.{'0' * 64}") is None
+    assert not agent_secrets.is_minted(f"{identity}.{'0' * 64}", "key")

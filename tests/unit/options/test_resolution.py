@@ -1,5 +1,6 @@
 """Matching a request's values with the options of an agent's definition."""
 
+import importlib
 import json
 import time
 
@@ -151,6 +152,25 @@ def test_a_regex_that_grows_beyond_measure_is_refused_when_the_agent_is_register
     with pytest.raises(BadRequest, match="unroll to more than 20000 steps"):
         agent(f"type = 'string'\nvalidation.regex = {json.dumps(pattern)}")
     assert time.monotonic() - started < 5
+
+
+def test_regexes_that_grow_beyond_measure_together_are_refused_when_the_agent_is_registered() -> None:
+    more = "\n".join(f"[options.X{n}]\ntype = 'string'\nvalidation.regex = 'x{{{19_000 + n}}}'" for n in range(6))
+    with pytest.raises(BadRequest, match=r"options\.X5\.validation\.regex: all .* more than 100000 steps"):
+        agent("type = 'bool'", more)
+
+
+@pytest.mark.parametrize("pattern", ["(?V0)a", "(?a)(?u)a"])
+def test_a_regex_of_flags_that_exclude_each_other_is_refused_when_the_agent_is_registered(pattern: str) -> None:
+    with pytest.raises(BadRequest, match=r"is no regular expression: .* mutually incompatible"):
+        agent(f"type = 'string'\nvalidation.regex = '{pattern}'")
+
+
+def test_no_regex_is_kept_once_its_values_are_matched() -> None:
+    module = importlib.import_module("regex._main")
+    module.purge()
+    assert resolved("type = 'string'\nvalidation.regex = 'x{2}'", read("string", "xx"))
+    assert not module._cache
 
 
 @pytest.mark.parametrize("pattern", ["(?R)a", "(a(?1))", "(?<n>a(?&n))", "(?P<n>a(?P>n))", "(a)(?-1)"])

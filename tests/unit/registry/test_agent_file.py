@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from chalicelib.domain import agent_files
 from chalicelib.domain.errors import BadRequest, TooLarge
 from chalicelib.wire.registry import RegistryAgent
+from tests.memory import tracing
 
 MINIMAL = {
     "": "edition = 4",
@@ -310,7 +311,7 @@ MARKETPLACES = [
     f'identities.erc8004.wallet = "{"1" * 24}"',
     f'identities.erc8004.wallet = "{"1" * 33}"',
     f'identities.erc8004.wallet = "{"0" * 32}"',
-    f'identities.erc8004.wallet = "{"z" * 500_000}"',
+    f'identities.erc8004.wallet = "{"z" * 200_000}"',
     f'identities.erc8004 = {{ wallet = "{WALLET}", endpoints = [{{ name = "1", endpoint = "https://a" }}] }}',
     f'identities.erc8004 = {{ wallet = "{WALLET}", endpoints = [{{ name = "a", endpoint = "http://a" }}] }}',
     f'identities.erc8004 = {{ wallet = "{WALLET}", endpoints = [{{ name = "a", endpoint = "https:" }}] }}',
@@ -456,3 +457,25 @@ class TestFiles:
         (folder / "large").write_bytes(b"x" * 380_001)
         with pytest.raises(TooLarge, match="380000"):
             agent_files.parse(toml(options__S='type = "string"\ndefault = { type = "file", path = "large" }'), folder)
+
+
+def test_a_file_has_at_most_256_kib() -> None:
+    padding = agent_files.MAX_FILE_BYTES - len(toml().encode()) - 2
+    agent_files.parse(f"{toml()}\n#{'é' * (padding // 2)}{'x' * (padding % 2)}")
+    with pytest.raises(TooLarge, match=f"has {agent_files.MAX_FILE_BYTES + 1} bytes: at most 262144"):
+        agent_files.parse(f"{toml()}\n#{'é' * (padding // 2)}{'x' * (padding % 2)}x")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (f"{'.'.join('a' * 4_000)} = 1", "line 1 is nested deeper than 32 levels"),
+        ("\n".join(f"a{number} = 1" for number in range(10_001)), "it has more than 10000 keys"),
+    ],
+    ids=["deep", "wide"],
+)
+def test_what_would_take_gigabytes_is_refused_before_it_is_parsed(text: str, why: str) -> None:
+    with tracing() as peak_bytes:
+        assert refusal(text) == f"coral-agent.toml is not TOML: {why}"
+        assert agent_files.referred_files(text, Path()) == []
+    assert peak_bytes() < 10_000_000
