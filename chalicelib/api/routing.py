@@ -15,7 +15,8 @@ from chalicelib.api import body
 from chalicelib.api.credentials import caller_of
 from chalicelib.api.errors import mapping_errors
 from chalicelib.api.paging import CURSOR_HEADER, Page, Paging, check_size
-from chalicelib.domain import api_keys, errors
+from chalicelib.api.roles import needed as needed_roles
+from chalicelib.domain import api_keys, errors, quotas, roles
 from chalicelib.stores import current
 from chalicelib.telemetry import about
 
@@ -127,15 +128,17 @@ def route(
             extras or Extras(),
         )
         ROUTES.append(registered)
-        wanted = registered.wanted
+        wanted, needed = registered.wanted, needed_roles(f"{method} {path}")
 
         def view(**path_parameters: str) -> Response:
             request: Request = blueprint.current_request
             arguments: dict[str, Any] = {to_snake(name): unquote(value) for name, value in path_parameters.items()}
             if authenticated:
-                caller = caller_of(current(), request)
+                caller = caller_of(current(), request, for_change=method != "GET")
+                roles.check(caller, needed, f"{method} {path}")
                 if "namespace" in arguments:
                     api_keys.check_reach(caller, arguments["namespace"])
+                quotas.count_request(current(), quotas.of(current(), caller, arguments.get("namespace")))
                 _check_path_parts(arguments)
                 if "caller" in wanted:
                     arguments["caller"] = caller

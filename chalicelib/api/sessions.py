@@ -5,7 +5,7 @@ from chalice.app import Blueprint, Request
 from chalicelib.api.body import bytes_of
 from chalicelib.api.paging import MAX_ANSWER_BYTES
 from chalicelib.api.routing import Extras, route
-from chalicelib.domain import api_keys, sessions
+from chalicelib.domain import api_keys, quotas, sessions
 from chalicelib.domain.errors import Conflict, Forbidden, NotFound, TooLarge
 from chalicelib.domain.idempotency import Claim
 from chalicelib.store.api_keys import ApiKeyRecord
@@ -61,9 +61,11 @@ def create_session(body: "requests.SessionRequest", caller: ApiKeyRecord, reques
     provider = body.namespace_provider
     name = provider.namespace_request.name if isinstance(provider, requests.CreateIfNotExists) else provider.name
     api_keys.check_reach(caller, name)
+    of_namespace = quotas.of_namespace(current(), name)
+    quotas.count_request(current(), [of_namespace] if of_namespace else [])
     key = request.headers.get("idempotency-key")
     claim = None if key is None else Claim.of(caller.key_hash, str(key), bytes_of(request))
-    return sessions.create(current(), body, claim)
+    return sessions.create(current(), body, claim, quotas.of(current(), caller, name))
 
 
 @route(routes, "GET", _SESSION)

@@ -1,11 +1,20 @@
 """Sessions for clients: creating, executing, closing and reading them."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from chalicelib.domain import agent_environment, agents, graph, idempotency, namespaces, option_values, threads
+from chalicelib.domain import (
+    agent_environment,
+    agents,
+    graph,
+    idempotency,
+    namespaces,
+    option_values,
+    quotas,
+    threads,
+)
 from chalicelib.domain.errors import BadRequest, NotFound, TooLarge
 from chalicelib.domain.idempotency import Claim
 from chalicelib.store.namespaces import NamespaceRecord
@@ -34,14 +43,21 @@ if TYPE_CHECKING:
 MAX_SESSIONS_TOGETHER = 25_000
 
 
-def create(stores: "Stores", request: "requests.SessionRequest", claim: Claim | None = None) -> SessionIdentifier:
+def create(
+    stores: "Stores",
+    request: "requests.SessionRequest",
+    claim: Claim | None = None,
+    meters: Sequence[quotas.Meter] = (),
+) -> SessionIdentifier:
     """Create a session, and execute it unless that is deferred; requests with the same claim create one session.
+
+    It is taken from the quotas of ``meters`` before anything is written.
 
     The record is the last thing written: a crash before it leaves items that no reader sees, and that expire.
 
     Raises `BadRequest` for a graph that cannot be honoured, `NotFound` for a namespace that must exist and does not,
     `Conflict` for a claim that another request has made, `TooLarge` for what is too large to be stored, `TryLater`
-    while a namespace of that name is being deleted.
+    while a namespace of that name is being deleted, `TooManyRequests` for a quota that is used up.
     """
     if claim and (earlier := idempotency.created(stores, claim)):
         return earlier
@@ -60,8 +76,11 @@ def create(stores: "Stores", request: "requests.SessionRequest", claim: Claim | 
     for agent in records:
         agent_environment.check(stores, agent, texts.get(agent.name))
     stored = option_values.to_store(stores, session_id, texts, plan.options)
-    while namespace is None or namespace.forced:
-        namespace = _namespace_for(stores, name, namespace, wanted)
+    with quotas.admitted(
+        stores, meters, name, session_id, agents=len(records), runs=settings is not None
+    ) as metered_by:
+        while namespace is None or namespace.forced:
+            namespace = _namespace_for(stores, name, namespace, wanted)
 
     now_ms = stores.clock.now_ms()
     record = SessionRecord(
@@ -78,6 +97,7 @@ def create(stores: "Stores", request: "requests.SessionRequest", claim: Claim | 
         groups=request.agent_graph_request.groups,
         registry_agents=sorted({f"{agent.id.name} {agent.id.version}" for agent in request.agent_graph_request.agents}),
         runtime_settings=settings.to_wire() if settings else None,
+        metered_by=metered_by or None,
     )
     created = SessionIdentifier(namespace=name, session_id=session_id)
     stores.agents.create_all(records, stored)
@@ -86,12 +106,14 @@ def create(stores: "Stores", request: "requests.SessionRequest", claim: Claim | 
     elif not stores.claims.create_with(claim.record(stores, created), record):
         # Another request with this claim was quicker. No reader sees what was written for this one.
         stores.session_items.purge(session_id, at_most=2 * len(records) + 1)
-        return idempotency.created(stores, claim) or create(stores, request, claim)
+        quotas.give_back(stores, metered_by, session_id)
+        return idempotency.created(stores, claim) or create(stores, request, claim, meters)
     recreate = (lambda: namespaces.record_of(stores, wanted)) if wanted else None
     if not namespaces.keep_for(stores, name, recreate):
         if claim:
             stores.claims.remove(claim.claim_id)
         stores.sessions.remove(name, record.session_id, status=record.status)
+        quotas.give_back(stores, metered_by, session_id)
         raise NotFound.of_namespace(name)
     return created
 

@@ -23,7 +23,7 @@ def begin(stores: "Stores", key: str) -> str:
 
     Raises `Unauthorized` for a key that is not valid.
     """
-    record = api_keys.authenticate(stores, key)
+    record = api_keys.authenticate(stores, key, for_change=True)
     sign_in = secrets.token_urlsafe(32)
     now_ms = stores.clock.now_ms()
     stores.sign_ins.save(
@@ -42,9 +42,13 @@ def authenticate(stores: "Stores", sign_in: str) -> ApiKeyRecord:
 
     Both are read each time: signing out and revoking the key end it at once, in every process.
     """
-    found = stores.sign_ins.find(api_keys.hash_of(sign_in))
-    key = stores.api_keys.find(found.api_key_hash) if found else None
+    sign_in_hash = api_keys.hash_of(sign_in)
+    key = None
+    if not api_keys.is_known_as_wrong(stores, sign_in_hash):
+        found = stores.sign_ins.find(sign_in_hash)
+        key = api_keys.read(stores, found.api_key_hash) if found else None
     if key is None:
+        api_keys.remember_as_wrong(stores, sign_in_hash)
         raise Unauthorized("the sign-in has ended: sign in again")
     return key
 
