@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from chalicelib.stores import Stores
 
 
+DAY_MS = 24 * 3_600_000
+
 #: Sessions of one namespace in one answer: a base state takes 200 bytes at least, an answer has 5 MB.
 MAX_SESSIONS_TOGETHER = 25_000
 
@@ -66,9 +68,10 @@ def create(
     name = wanted.name if wanted else provider.name  # type: ignore[union-attr]
     namespace, registered = graph.read(stores, name, request.agent_graph_request)
     plan = graph.plan(stores, request.agent_graph_request, registered)
+    settings = request.execution.runtime_settings if isinstance(request.execution, requests.Immediate) else None
+    _check_ttl(stores, settings)
     session_id = str(uuid.uuid4())
     now_ms = stores.clock.now_ms()
-    settings = request.execution.runtime_settings if isinstance(request.execution, requests.Immediate) else None
     # The agents of a deferred session must outlive whatever settings it is executed with.
     records, texts = plan.records(
         name, session_id, created_at_ms=now_ms, expires_at=longest_life_s(stores, now_ms, settings)
@@ -129,14 +132,20 @@ def _namespace_for(
     return record if stores.namespaces.create(record) else stores.namespaces.find(name)
 
 
+def _check_ttl(stores: "Stores", settings: SessionRuntimeSettings | None) -> None:
+    days = stores.settings.max_session_days
+    if settings is not None and settings.ttl is not None and settings.ttl > days * DAY_MS:
+        raise BadRequest(f"runtimeSettings.ttl: {settings.ttl} ms is more than the {days} days that a session may live")
+
+
 def longest_life_s(stores: "Stores", now_ms: int, settings: SessionRuntimeSettings | None) -> int:
     """Return when (epoch s) the items of a session may be collected even if every reaction to it was lost."""
     limits = stores.settings
     if settings is None:  # pending: any settings may follow
         longest_s = MAX_DURATION_MS // 1000
-        run_s = max(limits.max_session_s, longest_s)
+        run_s = max(limits.session_s, longest_s)
         return now_ms // 1000 + limits.pending_session_s + run_s + longest_s + limits.retention_s
-    run_s = -(-settings.ttl // 1000) if settings.ttl is not None else limits.max_session_s
+    run_s = -(-settings.ttl // 1000) if settings.ttl is not None else limits.session_s
     mode = settings.persistence_mode
     hold_ms = mode.duration if isinstance(mode, HoldAfterExit) else mode.time if isinstance(mode, MinimumTime) else 0
     return now_ms // 1000 + run_s + -(-hold_ms // 1000) + limits.retention_s
@@ -153,7 +162,11 @@ def read(stores: "Stores", namespace: str, session_id: str) -> tuple[NamespaceRe
 
 
 def execute(stores: "Stores", namespace: str, session_id: str, settings: SessionRuntimeSettings) -> None:
-    """Execute a deferred session; raise `BadRequest` when it is not pending, `NotFound` when it does not exist."""
+    """Execute a deferred session.
+
+    Raises `BadRequest` when it is not pending or is to live too long, `NotFound` when it does not exist.
+    """
+    _check_ttl(stores, settings)
     read(stores, namespace, session_id)
     now_ms = stores.clock.now_ms()
     executed = stores.sessions.execute(

@@ -43,9 +43,7 @@ def to_session(services: "Services", old: SessionRecord | None, new: SessionReco
 def start(services: "Services", session: SessionRecord, *, restart: int = 0) -> bool:
     """Start the lifecycle of a session; the TTL counts from its execution. ``False`` when it was started before."""
     end_ms = lifecycle.ttl_end_ms(session)
-    ttl_s = (
-        services.settings.max_session_s if end_ms is None else max(1, -(-(end_ms - services.clock.now_ms()) // 1000))
-    )
+    ttl_s = services.settings.session_s if end_ms is None else max(1, -(-(end_ms - services.clock.now_ms()) // 1000))
     return services.machines.start_lifecycle(session.namespace, session.session_id, ttl_s=ttl_s, restart=restart)
 
 

@@ -32,6 +32,8 @@ ENVIRONMENT = {
     "ATOLL_AGENT_EXECUTION_ROLE": "AgentExecutionRole",
     "ATOLL_AGENT_TASK_ROLE": "AgentTaskRole",
     "ATOLL_HISTORY_DAYS": "HistoryDays",
+    "ATOLL_SESSION_DAYS": "SessionDays",
+    "ATOLL_MAX_SESSION_DAYS": "MaxSessionDays",
 }
 
 #: How functions log, where that differs from what Lambda does by itself (its Developer Guide, "Log-level filtering").

@@ -19,6 +19,7 @@ from chalicelib.aws.task_overrides import overrides
 from chalicelib.domain import agent_secrets
 from chalicelib.domain.api_keys import hash_of
 from chalicelib.domain.api_keys import put as make_key
+from chalicelib.domain.sign_ins import begin as begin_sign_in
 from chalicelib.reactions import reconciler, task_definitions
 from chalicelib.services import Services
 from chalicelib.store import api_keys, sign_ins
@@ -412,18 +413,19 @@ def quotas_of_a_key(somebody: Somebody) -> None:
     eventually(lambda: limited.client.call("GET", path).status == 200)
     for _ in range(2):  # the second in the same second: the bucket takes its other form
         limited.client.call("GET", path)
-    sockets = f"{stack.url.replace('http', 'ws', 1)}/ws/v1/events/limited"
-    eventually(lambda: _connects(f"{sockets}/lsm"))
+    sockets = f"{stack.url.replace('http', 'ws', 1)}/ws/v1/events"
+    cookie = {"Cookie": f"{COOKIE}={begin_sign_in(stack.services, 'limited')}"}
+    eventually(lambda: _connects(f"{sockets}/lsm", cookie))
     stack.services.known_keys.clear()
     stack.services.api_keys._table.delete({"keyHash": f"{api_keys.USE}last#{hash_of('limited')}"})
-    eventually(lambda: _connects(f"{sockets}/lsm"))
+    eventually(lambda: _connects(f"{sockets}/limited/lsm"))
     somebody.must("DELETE", path)
     eventually(lambda: somebody.client.status(path) is None)
 
 
-def _connects(url: str) -> bool:
+def _connects(url: str, headers: dict[str, str] | None = None) -> bool:
     try:
-        with connect(url):
+        with connect(url, additional_headers=headers):
             return True
     except InvalidStatus:
         return False

@@ -3,10 +3,10 @@
 from typing import get_args
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from chalicelib.domain import api_keys
+from chalicelib.store.api_keys import Role
 from infra import keys
 from infra.local.stack import LocalStack
 from tests.client import Client
@@ -163,7 +163,7 @@ def test_a_limit_that_no_namespace_fits_is_refused(operator: Operator, namespace
 
 
 def test_keys_are_managed_only_with_the_stacks_key(operator: Operator, stack: LocalStack) -> None:
-    for role in get_args(api_keys.Role):
+    for role in get_args(Role):
         api_keys.put(stack.services, f"of {role}", role, role=role)
         assert "another API key" in operator("list", key=f"of {role}", succeeds=False)
     assert "another API key" in operator("list", key="wrong", succeeds=False)
