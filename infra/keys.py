@@ -4,6 +4,7 @@ A key is shown once, when it is made: only its hash is stored. With ``--stage lo
 at ``--url``, whose own key (``ATOLL_API_KEY``, or ``dev``) signs the calls.
 """
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -74,7 +75,20 @@ def make(
         key, record = api_keys.make(
             services, name, namespace or [], lifetime_s=lifetime_s, role=_role(role), limits=limits
         )
-    _show(key, record)
+        _show(key, record)  # first: it is there, whatever becomes of the line
+        _audit(services, stage, "make_key", record)
+
+
+def _audit(services: Services, stage: str, action: str, record: ApiKeyRecord | None, **what: Any) -> None:
+    """Write to the audit log who changed a key or a namespace's quotas; the local stack writes it itself."""
+    if stage == "local":
+        return
+    by = services.client("sts").get_caller_identity()["Arn"]
+    if record is not None:
+        what |= {"ofKey": api_keys.id_of(record), "ofName": record.name}
+        what |= {"ofRole": record.role, "namespaces": record.namespaces, "limits": record.limits or {}}
+    line = {"audit": action, "outcome": "done", "by": by, **what}
+    services.audit_log.write([(services.clock.now_ms(), json.dumps(line))])
 
 
 def _role(text: str) -> Role:
@@ -133,8 +147,9 @@ def rotate(
     """Make a key in place of another, with its reach, role, limits and end, and print it, this once."""
     with _of_stage(stage, url, region, profile) as services:
         new, record = api_keys.rotate(services, key, overlap_s=overlap_hours * 3600)
-    err.print(Text(f"The old key of {record.name!r} is valid for {overlap_hours} h more.", style="dim"))
-    _show(new, record)
+        err.print(Text(f"The old key of {record.name!r} is valid for {overlap_hours} h more.", style="dim"))
+        _show(new, record)
+        _audit(services, stage, "rotate_key", record, overlapHours=overlap_hours)
 
 
 @app.command()
@@ -149,7 +164,9 @@ def limit(
 ) -> None:
     """Set the quotas of a namespace. They hold within a minute."""
     with _of_stage(stage, url, region, profile) as services:
-        quotas.limit_namespace(services, namespace, quotas.parsed(limits or []))
+        wanted = quotas.parsed(limits or [])
+        quotas.limit_namespace(services, namespace, wanted)
+        _audit(services, stage, "limit_namespace", None, namespace=namespace, limits=wanted)
 
 
 @app.command()
@@ -163,6 +180,7 @@ def revoke(
     """Revoke a key. It changes nothing after 5 s; functions that have cached it let it read for a minute more."""
     with _of_stage(stage, url, region, profile) as services:
         record = api_keys.revoke(services, key)
+        _audit(services, stage, "revoke_key", record)
     err.print(
         Text(
             f"Revoked key {api_keys.id_of(record)} of {record.name!r}: it changes things for at most "

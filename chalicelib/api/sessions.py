@@ -10,6 +10,7 @@ from chalicelib.domain.errors import Conflict, Forbidden, NotFound, TooLarge
 from chalicelib.domain.idempotency import Claim
 from chalicelib.store.api_keys import ApiKeyRecord
 from chalicelib.stores import current
+from chalicelib.telemetry import note
 from chalicelib.wire import requests
 from chalicelib.wire.sessions import (
     SessionIdentifier,
@@ -65,7 +66,10 @@ def create_session(body: "requests.SessionRequest", caller: ApiKeyRecord, reques
     quotas.count_request(current(), [of_namespace] if of_namespace else [])
     key = request.headers.get("idempotency-key")
     claim = None if key is None else Claim.of(caller.key_hash, str(key), bytes_of(request))
-    return sessions.create(current(), body, claim, quotas.of(current(), caller, name))
+    note(namespace=name)
+    created = sessions.create(current(), body, claim, quotas.of(current(), caller, name))
+    note(session=created.session_id)
+    return created
 
 
 @route(routes, "GET", _SESSION)

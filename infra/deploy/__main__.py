@@ -37,6 +37,7 @@ def main(
     ] = None,
     alarm_email: Annotated[str, typer.Option(help="Address that alarms are mailed to.")] = "",
     log_days: Annotated[int, typer.Option(help="How long logs are kept; 30 when new.")] = 0,
+    audit_days: Annotated[int, typer.Option(help="How long the audit log is kept; 365 when new.")] = 0,
     history_days: Annotated[
         int | None, typer.Option(help="How long the history of sessions is kept, 0 keeps none; 30 when new.")
     ] = None,
@@ -73,6 +74,7 @@ def main(
             "AssignPublicIp": "" if public_ip is None else str(public_ip).lower(),
             "AlarmEmail": alarm_email,
             "LogRetentionDays": str(log_days) if log_days else "",
+            "AuditRetentionDays": str(audit_days) if audit_days else "",
             "HistoryDays": "" if history_days is None else str(history_days),
             "SessionDays": str(session_days) if session_days else "",
             "MaxSessionDays": str(max_session_days) if max_session_days else "",
