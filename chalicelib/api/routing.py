@@ -151,11 +151,13 @@ def route(
             request: Request = blueprint.current_request
             arguments: dict[str, Any] = {to_snake(name): unquote(value) for name, value in path_parameters.items()}
             if caller is not None:
+                quotas.count_request(current(), quotas.of_key(caller))
                 roles.check(caller, needed, f"{method} {path}")
                 if "namespace" in arguments:
                     api_keys.check_reach(caller, arguments["namespace"])
-                quotas.count_request(current(), quotas.of(current(), caller, arguments.get("namespace")))
                 _check_path_parts(arguments)
+                if "namespace" in arguments:
+                    quotas.count_request(current(), quotas.of_namespace(current(), arguments["namespace"]))
                 if "caller" in wanted:
                     arguments["caller"] = caller
                 if "paging" in wanted:

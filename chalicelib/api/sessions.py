@@ -61,13 +61,13 @@ def create_session(body: "requests.SessionRequest", caller: ApiKeyRecord, reques
     """
     provider = body.namespace_provider
     name = provider.namespace_request.name if isinstance(provider, requests.CreateIfNotExists) else provider.name
+    note(namespace=name)
     api_keys.check_reach(caller, name)
     of_namespace = quotas.of_namespace(current(), name)
-    quotas.count_request(current(), [of_namespace] if of_namespace else [])
+    quotas.count_request(current(), of_namespace)
     key = request.headers.get("idempotency-key")
     claim = None if key is None else Claim.of(caller.key_hash, str(key), bytes_of(request))
-    note(namespace=name)
-    created = sessions.create(current(), body, claim, quotas.of(current(), caller, name))
+    created = sessions.create(current(), body, claim, [*quotas.of_key(caller), *of_namespace])
     note(session=created.session_id)
     return created
 

@@ -98,24 +98,21 @@ def limit_namespace(stores: "Stores", namespace: str, limits: Limits) -> None:
     stores.api_keys.save_namespace_limits(known)
 
 
-def of(stores: "Stores", key: ApiKeyRecord, namespace: str | None) -> list[Meter]:
-    """Return the meters of what a key does, in a namespace if in one; none where no quotas are set."""
-    found = [_of_key(key)] if key.limits else []
-    meter = None if namespace is None else of_namespace(stores, namespace)
-    return [*found, meter] if meter else found
+def of_key(key: ApiKeyRecord) -> list[Meter]:
+    """Return the meter of a key, if it has quotas."""
+    return [Meter(f"key#{api_keys.usage_id_of(key)}", "this API key", key.limits)] if key.limits else []
 
 
-def _of_key(key: ApiKeyRecord) -> Meter:
-    return Meter(f"key#{api_keys.usage_id_of(key)}", "this API key", key.limits or {})
+def of_namespace(stores: "Stores", namespace: str) -> list[Meter]:
+    """Return the meter of a namespace, if it has quotas: its own, or those of the longest prefix that it begins with.
 
-
-def of_namespace(stores: "Stores", namespace: str) -> Meter | None:
-    """Return the meter of a namespace: its own quotas, or those of the longest prefix that it begins with."""
+    Use of it counts, so that whose key does not reach the namespace must be refused before.
+    """
     fitting = [name for name in stores.namespace_limits if api_keys.is_within([name], namespace)]
     if not fitting:
-        return None
+        return []
     closest = max(fitting, key=lambda name: (name == namespace, len(name)))
-    return Meter(f"namespace#{namespace}", f"the namespace {namespace!r}", stores.namespace_limits[closest])
+    return [Meter(f"namespace#{namespace}", f"the namespace {namespace!r}", stores.namespace_limits[closest])]
 
 
 def count_request(stores: "Stores", meters: Sequence[Meter]) -> None:

@@ -6,7 +6,7 @@ A browser keeps its cookies on disk. One that leaks is worth what is left of `LI
 import secrets
 from typing import TYPE_CHECKING
 
-from chalicelib.domain import api_keys
+from chalicelib.domain import api_keys, quotas
 from chalicelib.domain.errors import Unauthorized
 from chalicelib.store.api_keys import ApiKeyRecord
 from chalicelib.store.sign_ins import SignInRecord
@@ -21,9 +21,10 @@ LIFETIME_S = 12 * 3600
 def begin(stores: "Stores", key: str) -> str:
     """Sign in with an API key and return the sign-in's id, of which only the hash is stored.
 
-    Raises `Unauthorized` for a key that is not valid.
+    Raises `Unauthorized` for a key that is not valid, `TooManyRequests` for one that asks too often.
     """
     record = api_keys.authenticate(stores, key, for_change=True)
+    quotas.count_request(stores, quotas.of_key(record))
     sign_in = secrets.token_urlsafe(32)
     now_ms = stores.clock.now_ms()
     stores.sign_ins.save(

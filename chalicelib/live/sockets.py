@@ -51,8 +51,8 @@ def _follow(stores: Stores, connection_id: str, query: Query, headers: Mapping[s
         if found := pattern.fullmatch(path):
             parts = {name: unquote(value) for name, value in found.groupdict().items() if value is not None}
             caller = _authenticated(stores, parts.get("token"), headers)
+            quotas.count_request(stores, quotas.of_key(caller))
             roles.check(caller, roles.READERS, "following")
-            quotas.count_request(stores, quotas.of(stores, caller, parts.get("namespace")))
             follow(stores, caller, connection_id, parts, query)
             return
     raise NotFound(f"there is no socket at {path[:200]!r}")

@@ -414,7 +414,7 @@ def quotas_of_a_key(somebody: Somebody) -> None:
     for _ in range(2):  # the second in the same second: the bucket takes its other form
         limited.client.call("GET", path)
     sockets = f"{stack.url.replace('http', 'ws', 1)}/ws/v1/events"
-    cookie = {"Cookie": f"{COOKIE}={begin_sign_in(stack.services, 'limited')}"}
+    cookie = {"Cookie": f"{COOKIE}={begin_sign_in(stack.services, stack.key)}"}
     eventually(lambda: _connects(f"{sockets}/lsm", cookie))
     stack.services.known_keys.clear()
     stack.services.api_keys._table.delete({"keyHash": f"{api_keys.USE}last#{hash_of('limited')}"})

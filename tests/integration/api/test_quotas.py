@@ -55,6 +55,36 @@ def test_a_namespace_has_quotas_whatever_the_key(stack: LocalStack, client: Clie
     client.call("DELETE", f"/api/v1/local/namespace/{namespace}")
 
 
+def test_no_other_tenant_uses_up_a_namespaces_rate(stack: LocalStack, narrow: Client, namespace: str) -> None:
+    quotas.limit_namespace(stack.services, namespace, {"requests_per_second": 1})
+    stack.services.known_keys.clear()
+    place = f"/api/v1/local/namespace/{namespace}"
+    assert [narrow.call("GET", place).status for _ in range(3)] == [403] * 3
+    owner = limited(stack, f"owner of {namespace}")
+    assert owner.call("GET", place).status == 404, "there is none, but no limit is reached"
+    quotas.limit_namespace(stack.services, namespace, {})
+    stack.services.known_keys.clear()
+
+
+def test_no_name_is_too_long_for_a_limit(stack: LocalStack, client: Client) -> None:
+    quotas.limit_namespace(stack.services, "*", {"requests_per_second": 100})
+    stack.services.known_keys.clear()
+    assert client.call("GET", f"/api/v1/local/namespace/{'n' * 3_000}").status == 404
+    assert client.call("GET", f"/api/v1/local/namespace/{'n' * 1_000}").status == 404
+    quotas.limit_namespace(stack.services, "*", {})
+    stack.services.known_keys.clear()
+
+
+def test_signing_in_counts_as_a_request(stack: LocalStack, namespace: str) -> None:
+    limited(stack, namespace, requests_per_second=1)
+    form, visitor = {"Content-Type": "application/x-www-form-urlencoded"}, Client(stack.url, None)
+    answers = [visitor.call("POST", "/api/v1/auth/token?to=/api_v1.json", f"token={namespace}".encode(), form)]
+    while answers[-1].status == 200:  # a machine that is busy takes a second for two
+        answers.append(visitor.call("POST", "/api/v1/auth/token?to=/api_v1.json", f"token={namespace}".encode(), form))
+        assert len(answers) < 100
+    is_refused_by(answers[-1], "requests_per_second")
+
+
 def test_a_request_more_than_the_rate_is_refused(stack: LocalStack, namespace: str) -> None:
     mine = limited(stack, namespace, requests_per_second=1)
     answers = [mine.call("GET", "/api/v1/registry") for _ in range(2)]

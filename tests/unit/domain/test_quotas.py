@@ -142,7 +142,7 @@ def session(name: str, scopes: list[str]) -> SessionRecord:
 def test_without_quotas_no_call_is_made(here: World) -> None:
     key = api_keys.put(here.services, "key", "ann")
     with here.counting() as calls:
-        meters = quotas.of(here.services, key, "ns")
+        meters = [*quotas.of_key(key), *quotas.of_namespace(here.services, "ns")]
         quotas.count_request(here.services, meters)
         with quotas.admitted(here.services, meters, "ns", "a", agents=1, runs=True) as scopes:
             assert scopes == []
@@ -263,7 +263,7 @@ def test_the_closest_name_says_which_quotas_a_namespace_has(here: World) -> None
     found = {
         name: meter.limits["sessions"]
         for name in ("other", "shop", "shop-eu", "shop-eu-1")
-        if (meter := quotas.of_namespace(here.services, name))
+        for meter in quotas.of_namespace(here.services, name)
     }
     assert found == {"other": 1, "shop": 2, "shop-eu": 4, "shop-eu-1": 3}
     quotas.limit_namespace(here.services, "*", {})
