@@ -25,7 +25,7 @@ from chalicelib.api import (  # noqa: E402
 from chalicelib.api import deliveries as deliveries_api  # noqa: E402
 from chalicelib.api import mcp as mcp_api  # noqa: E402
 from chalicelib.live import sockets  # noqa: E402
-from chalicelib.workers import changes, deliveries, entries, lifecycle, mcp, reconcile, tasks  # noqa: E402
+from chalicelib.workers import audit, changes, deliveries, entries, lifecycle, mcp, reconcile, tasks  # noqa: E402
 
 app = Chalice(app_name="atoll")
 
@@ -47,7 +47,7 @@ for module in (
 ):
     app.register_blueprint(module.routes)
 
-for worker in (lifecycle, changes, entries, tasks, deliveries, reconcile, mcp, sockets):
+for worker in (lifecycle, changes, entries, tasks, deliveries, reconcile, mcp, sockets, audit):
     app.register_blueprint(worker.lambdas)
 
 errors.add_error_shape(app)

@@ -54,10 +54,12 @@ _NOW_MS = "1800000000000"
 
 _ITEMS: dict[str, dict[str, Any]] = {
     "api-keys": {
-        "keyHash": {"S": "8f8bb0dd2b0ae0de1f5b9b2d9e8e1cf1"},
         "name": {"S": "bench"},
         "namespaces": {"L": [{"S": "*"}]},
         "createdAtMs": {"N": _NOW_MS},
+        # Of the items that are read beside a key: its last use, and the quotas of namespaces.
+        "usedAtMs": {"N": _NOW_MS},
+        "limits": {"M": {}},
     },
     "namespaces": {
         "name": {"S": NAMESPACE},
@@ -120,7 +122,9 @@ def get_item(request: dict[str, Any]) -> dict[str, Any]:
 
 def batch_get_item(request: dict[str, Any]) -> dict[str, Any]:
     """Answer a BatchGetItem."""
-    return {"Responses": {table: [item_of(table)] for table in request["RequestItems"]}, "UnprocessedKeys": {}}
+    asked = request["RequestItems"].items()
+    found = {table: [item_of(table) | key for key in each["Keys"]] for table, each in asked}
+    return {"Responses": found, "UnprocessedKeys": {}}
 
 
 def event(method: str, path: str, resource: str, body: str | None = None, **parameters: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from chalicelib.aws.agent_keys import AgentKeys
+    from chalicelib.aws.audit_log import AuditLog
     from chalicelib.aws.bodies import Bodies
     from chalicelib.aws.bus import Bus
     from chalicelib.aws.connections import Connections
@@ -61,6 +62,13 @@ class Services(Stores):
         from chalicelib.aws.dead_letters import DeadLetters
 
         return DeadLetters(self.client("sqs"), self.settings)
+
+    @cached_property
+    def audit_log(self) -> "AuditLog":
+        """CloudWatch Logs, where the audit log is."""
+        from chalicelib.aws.audit_log import AuditLog
+
+        return AuditLog(self.client("logs"), self.settings)
 
     @cached_property
     def secrets(self) -> "Secrets":

@@ -62,8 +62,9 @@ class Settings(BaseModel):
     options_image: str = "docker.io/curlimages/curl:8.11.1"
     #: Whether webhooks and custom tools may call loopback and private addresses. Only the local stack allows it.
     allow_private_addresses: bool = False
-    #: Longest life of a session that names no TTL.
-    max_session_s: int = Field(30 * DAY_S, ge=1)
+    #: After how many days a session ends that names no TTL, and the longest TTL that one may name.
+    session_days: int = Field(7, ge=1, le=365)
+    max_session_days: int = Field(365, ge=1, le=365)
     #: How long a session may wait for its execution.
     pending_session_s: int = Field(DAY_S, ge=1)
     #: How long items outlive the longest life of their session: it bounds what a crash leaves behind.
@@ -122,6 +123,11 @@ class Settings(BaseModel):
     def prefix(self) -> str:
         """What the name of every resource of this deployment starts with."""
         return f"atoll-{self.stage}"
+
+    @property
+    def session_s(self) -> int:
+        """After how many seconds a session ends that names no TTL."""
+        return min(self.session_days, self.max_session_days) * DAY_S
 
     @property
     def urls(self) -> Urls | None:

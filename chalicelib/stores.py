@@ -6,14 +6,14 @@ mypy refuses one in `domain`, `api` and `mcp`; reactions take `Services`, which 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from chalicelib.clock import Clock
 from chalicelib.settings import Settings
 from chalicelib.store.agents import Agents
-from chalicelib.store.api_keys import ApiKeyRecord, ApiKeys
+from chalicelib.store.api_keys import ApiKeyRecord, ApiKeys, Limits
 from chalicelib.store.log import Log, Room
 from chalicelib.store.namespaces import Namespaces
 from chalicelib.store.reads import Reads
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from chalicelib.store.registry import Registry
     from chalicelib.store.sign_ins import SignIns
     from chalicelib.store.threads import Threads
+    from chalicelib.store.usage import Usages
 
 
 #: Pauses between two looks of who waits: a message usually comes soon, and an idle wait of 25 s makes at most 70 calls.
@@ -73,6 +74,12 @@ class Stores(ABC):
         self.clock = clock or Clock()
         #: API keys that this process has read: hash to (time read in ms, record).
         self.known_keys: dict[str, tuple[int, ApiKeyRecord]] = {}
+        #: Hashes of keys and sign-ins that were not valid when this process looked, and when that was (epoch ms).
+        self.wrong_keys: dict[str, int] = {}
+        #: Quotas of namespaces as they were read with the last key.
+        self.namespace_limits: Mapping[str, Limits] = {}
+        #: Until when (epoch ms) this process need not ask whether a rate is kept: it is not.
+        self.refused_until_ms: dict[str, int] = {}
 
     def client(self, service: str) -> Any:
         """Build botocore's client; a throttled call is tried again with growing pauses before it is an error."""
@@ -142,6 +149,13 @@ class Stores(ABC):
         from chalicelib.store.sign_ins import SignIns
 
         return SignIns(self.table("api-keys"))
+
+    @cached_property
+    def usages(self) -> "Usages":
+        """What keys and namespaces have taken of their quotas."""
+        from chalicelib.store.usage import Usages
+
+        return Usages(self.table("api-keys"))
 
     @cached_property
     def agents(self) -> Agents:

@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -31,6 +31,11 @@ def about(**ids: str | None) -> Iterator[None]:
         _ids.reset(token)
 
 
+def note(**ids: str) -> None:
+    """Add ids to the lines that follow in the innermost `about`, which are known only now."""
+    _ids.get({}).update(ids)
+
+
 def request_id(context: Any) -> str | None:
     """Return the id of an invocation; a test may have none."""
     return getattr(context, "aws_request_id", None)
@@ -44,6 +49,18 @@ def count(metric: str, *, value: int = 1, **dimensions: str) -> None:
 def measure(metric: str, duration_ms: int) -> None:
     """Record how long something took."""
     _write(metric, "Milliseconds", duration_ms, {})
+
+
+def audit(action: str, by: Mapping[str, str], outcome: str, **what: str) -> None:
+    """Write a line of the audit log, whatever the level of other lines: who did what to what, and what came of it.
+
+    On AWS a subscription copies such lines, known by ``audit``, into a log group of their own.
+    """
+    _audit.info("%s: %s", action, outcome, extra={"audit": action, "outcome": outcome, **by, **what})
+
+
+_audit = logging.getLogger("atoll.audit")
+_audit.setLevel(logging.INFO)
 
 
 def _write(metric: str, unit: str, value: int, dimensions: dict[str, str]) -> None:

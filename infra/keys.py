@@ -1,13 +1,14 @@
-"""API keys of a stage: ``python -m infra.keys make|list|revoke --stage prod``.
+"""API keys of a stage: ``python -m infra.keys make|list|rotate|limit|revoke --stage prod``.
 
 A key is shown once, when it is made: only its hash is stored. With ``--stage local`` it is the stack of ``make run``,
 at ``--url``, whose own key (``ATOLL_API_KEY``, or ``dev``) signs the calls.
 """
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import boto3
 import typer
@@ -16,10 +17,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from chalicelib.domain import api_keys
-from chalicelib.domain.errors import AtollError
+from chalicelib.domain import api_keys, quotas
+from chalicelib.domain.errors import AtollError, BadRequest
 from chalicelib.services import Services
 from chalicelib.settings import DAY_S, Settings
+from chalicelib.store.api_keys import ApiKeyRecord, Role
 from chalicelib.wire.base import iso_from_ms
 
 app = typer.Typer(help="API keys of a stage of Atoll.", no_args_is_help=True, add_completion=False)
@@ -29,6 +31,10 @@ Stage = Annotated[str, typer.Option(help="The stage; 'local' is the stack of `ma
 Url = Annotated[str, typer.Option(help="Where the local stack is.", envvar="ATOLL_URL")]
 Region = Annotated[str | None, typer.Option(help="AWS region; your configuration's by default.")]
 Profile = Annotated[str | None, typer.Option(help="Profile of your AWS configuration.")]
+Limits = Annotated[
+    list[str] | None,
+    typer.Option("--limit", "-l", help=f"A quota, NAME=NUMBER; again for more. Names: {', '.join(quotas.NAMES)}."),
+]
 
 LOCAL_URL = "http://127.0.0.1:5555"
 
@@ -55,6 +61,8 @@ def make(
         list[str] | None,
         typer.Option("--namespace", "-n", help="A namespace it reaches, or 'prefix*'; again for more. None is all."),
     ] = None,
+    role: Annotated[str, typer.Option(help=f"What it may do: {', '.join(get_args(Role))}.")] = "admin",
+    limit: Limits = None,
     days: Annotated[int | None, typer.Option(min=1, help="How long it is valid; for ever by default.")] = None,
     url: Url = LOCAL_URL,
     region: Region = None,
@@ -63,23 +71,102 @@ def make(
     """Make a key and print it, this once."""
     with _of_stage(stage, url, region, profile) as services:
         lifetime_s = days * DAY_S if days else None
-        key, record = api_keys.make(services, name, namespace or [], lifetime_s=lifetime_s)
-    err.print(Text(f"Key {api_keys.id_of(record)} of {name!r}; it is not shown again:", style="dim"))
+        limits = quotas.parsed(limit or [])
+        key, record = api_keys.make(
+            services, name, namespace or [], lifetime_s=lifetime_s, role=_role(role), limits=limits
+        )
+        _show(key, record)  # first: it is there, whatever becomes of the line
+        _audit(services, stage, "make_key", record)
+
+
+def _audit(services: Services, stage: str, action: str, record: ApiKeyRecord | None, **what: Any) -> None:
+    """Write to the audit log who changed a key or a namespace's quotas; the local stack writes it itself."""
+    if stage == "local":
+        return
+    by = services.client("sts").get_caller_identity()["Arn"]
+    if record is not None:
+        what |= {"ofKey": api_keys.id_of(record), "ofName": record.name}
+        what |= {"ofRole": record.role, "namespaces": record.namespaces, "limits": record.limits or {}}
+    line = {"audit": action, "outcome": "done", "by": by, **what}
+    services.audit_log.write([(services.clock.now_ms(), json.dumps(line))])
+
+
+def _role(text: str) -> Role:
+    for role in get_args(Role):
+        if role == text:
+            return role  # type: ignore[no-any-return]  # get_args is not typed
+    raise BadRequest(f"{text!r} is no role: {', '.join(get_args(Role))} are")
+
+
+def _show(key: str, record: ApiKeyRecord) -> None:
+    if record.namespaces == ["*"]:
+        warning = f"This key reaches EVERY namespace of the stage, with the role {record.role!r}. Limit it with -n."
+        err.print(Text(warning, style="bold red"))
+    err.print(Text(f"Key {api_keys.id_of(record)} of {record.name!r}; it is not shown again:", style="dim"))
     # By itself on standard output, so that a script can take it.
     print(key)
 
 
 @app.command("list")
 def list_keys(stage: Stage = "dev", url: Url = LOCAL_URL, region: Region = None, profile: Profile = None) -> None:
-    """List the keys of a stage, oldest first."""
+    """List the keys of a stage, oldest first, and the quotas of its namespaces."""
     with _of_stage(stage, url, region, profile) as services:
         keys = sorted(services.api_keys.all(), key=lambda key: key.created_at_ms)
-    table = Table("id", "name", "namespaces", "made", "expires", title=f"API keys of stage {stage}")
+        used, of_namespaces = services.api_keys.last_uses(), services.api_keys.namespace_limits()
+    columns = ("id", "name", "role", "namespaces", "limits", "made", "expires", "used (to the hour)")
+    table = Table(*columns, title=f"API keys of stage {stage}")
     for key in keys:
         expires = "never" if key.expires_at is None else iso_from_ms(key.expires_at * 1000)
-        reach = ", ".join(key.namespaces)
-        table.add_row(*map(Text, (api_keys.id_of(key), key.name, reach, iso_from_ms(key.created_at_ms), expires)))
+        used_at_ms = used.get(key.key_hash)
+        last = "never" if used_at_ms is None else iso_from_ms(used_at_ms)[:13]
+        made, limits = iso_from_ms(key.created_at_ms), _text_of(key.limits or {})
+        row = (api_keys.id_of(key), key.name, key.role, ", ".join(key.namespaces), limits, made, expires, last)
+        table.add_row(*map(Text, row))
     out.print(table)
+    if of_namespaces:
+        table = Table("namespace", "limits", title="Quotas of namespaces")
+        for namespace, limits_of in sorted(of_namespaces.items()):
+            table.add_row(Text(namespace), Text(_text_of(limits_of)))
+        out.print(table)
+
+
+def _text_of(limits: Mapping[str, int]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in limits.items())
+
+
+@app.command()
+def rotate(
+    key: Annotated[str, typer.Argument(help="Its name, or its id.")],
+    *,
+    overlap_hours: Annotated[int, typer.Option(min=0, help="How long the old key is still valid.")] = 24,
+    stage: Stage = "dev",
+    url: Url = LOCAL_URL,
+    region: Region = None,
+    profile: Profile = None,
+) -> None:
+    """Make a key in place of another, with its reach, role, limits and end, and print it, this once."""
+    with _of_stage(stage, url, region, profile) as services:
+        new, record = api_keys.rotate(services, key, overlap_s=overlap_hours * 3600)
+        err.print(Text(f"The old key of {record.name!r} is valid for {overlap_hours} h more.", style="dim"))
+        _show(new, record)
+        _audit(services, stage, "rotate_key", record, overlapHours=overlap_hours)
+
+
+@app.command()
+def limit(
+    namespace: Annotated[str, typer.Argument(help="A namespace, or 'prefix*' for each whose name begins so.")],
+    limits: Annotated[list[str] | None, typer.Argument(help="NAME=NUMBER of each quota; none take them back.")] = None,
+    *,
+    stage: Stage = "dev",
+    url: Url = LOCAL_URL,
+    region: Region = None,
+    profile: Profile = None,
+) -> None:
+    """Set the quotas of a namespace. They hold within a minute."""
+    with _of_stage(stage, url, region, profile) as services:
+        wanted = quotas.parsed(limits or [])
+        quotas.limit_namespace(services, namespace, wanted)
+        _audit(services, stage, "limit_namespace", None, namespace=namespace, limits=wanted)
 
 
 @app.command()
@@ -90,10 +177,16 @@ def revoke(
     region: Region = None,
     profile: Profile = None,
 ) -> None:
-    """Revoke a key. Functions that have cached it accept it for a minute more."""
+    """Revoke a key. It changes nothing after 5 s; functions that have cached it let it read for a minute more."""
     with _of_stage(stage, url, region, profile) as services:
         record = api_keys.revoke(services, key)
-    err.print(Text(f"Revoked key {api_keys.id_of(record)} of {record.name!r}: it works for at most 60 s more."))
+        _audit(services, stage, "revoke_key", record)
+    err.print(
+        Text(
+            f"Revoked key {api_keys.id_of(record)} of {record.name!r}: it changes things for at most "
+            f"{api_keys.CHANGE_CACHE_MS // 1000} s more, and reads for at most {api_keys.CACHE_MS // 1000} s."
+        )
+    )
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from chalice.app import Blueprint, Request, Response
 from chalicelib.api.credentials import COOKIE, sign_in_of
 from chalicelib.api.routing import Extras, route
 from chalicelib.domain import sign_ins
-from chalicelib.domain.errors import BadRequest, Unauthorized
+from chalicelib.domain.errors import BadRequest, TooManyRequests, Unauthorized
 from chalicelib.stores import current
 
 routes = Blueprint(__name__)
@@ -46,7 +46,7 @@ _SIGN_OUT = Extras(headers={"Set-Cookie": {"description": f"`{COOKIE}`, emptied.
     "/api/v1/auth/token",
     authenticated=False,
     content_types=("application/x-www-form-urlencoded",),
-    raises=(Unauthorized,),
+    raises=(Unauthorized, TooManyRequests),
     status=302,
     extras=_SIGN_IN,
 )

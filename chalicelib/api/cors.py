@@ -5,6 +5,7 @@ from typing import Any
 
 from chalice.app import Chalice, Request, Response
 
+from chalicelib.api.errors import LIMIT_HEADER
 from chalicelib.api.paging import CURSOR_HEADER
 from chalicelib.stores import current
 
@@ -23,7 +24,7 @@ def add_cors(app: Chalice) -> None:
         if allowed := _allowed_origin(event):
             response.headers |= {
                 "Access-Control-Allow-Origin": allowed,
-                "Access-Control-Expose-Headers": f"{CURSOR_HEADER}, Retry-After",
+                "Access-Control-Expose-Headers": f"{CURSOR_HEADER}, {LIMIT_HEADER}, Retry-After",
                 "Vary": "Origin",
             }
         return response

@@ -15,15 +15,15 @@ def bearer(request: Request) -> str:
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
-def caller_of(stores: Stores, request: Request) -> ApiKeyRecord:
-    """Return the API key that makes a request; a bearer token goes before a cookie.
+def caller_of(stores: Stores, request: Request, *, for_change: bool) -> ApiKeyRecord:
+    """Return the API key that makes a request, to change something or not; a bearer token goes before a cookie.
 
     Raises `Unauthorized` when neither is there, or the one that counts is not valid.
     """
     token = bearer(request)
     if not token and (sign_in := sign_in_of(request)):
         return sign_ins.authenticate(stores, sign_in)
-    return api_keys.authenticate(stores, token)
+    return api_keys.authenticate(stores, token, for_change=for_change)
 
 
 def sign_in_of(request: Request) -> str:

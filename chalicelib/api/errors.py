@@ -16,6 +16,9 @@ from chalicelib.domain import errors
 from chalicelib.store.items import Unprocessed
 from chalicelib.wire.base import RouteException
 
+#: Names the limit that a 429 is about.
+LIMIT_HEADER = "Limit-Name"
+
 logger = logging.getLogger(__name__)
 
 Handler = Callable[..., Any]
@@ -33,6 +36,7 @@ _STATUS: dict[type[errors.AtollError], HTTPStatus] = {
     errors.Conflict: HTTPStatus.CONFLICT,
     errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.NotConfigured: HTTPStatus.NOT_IMPLEMENTED,
+    errors.TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
     errors.TryLater: HTTPStatus.SERVICE_UNAVAILABLE,
     WrongContentType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
 }
@@ -79,6 +83,8 @@ def _refusal_of(error: errors.AtollError) -> Response:
     headers: dict[str, str | list[str]] = {}
     if isinstance(error, errors.TryLater):
         headers["Retry-After"] = str(error.retry_after_s)
+    if isinstance(error, errors.TooManyRequests):
+        headers[LIMIT_HEADER] = error.limit
     if isinstance(error, errors.TooLarge) and error.next_cursor is not None:
         headers[CURSOR_HEADER] = error.next_cursor
     return refusal(status_of(type(error)), str(error), headers)

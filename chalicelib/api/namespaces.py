@@ -8,6 +8,7 @@ from chalicelib.domain import api_keys, namespaces, sessions, threads
 from chalicelib.domain.errors import Forbidden, NotFound
 from chalicelib.store.api_keys import ApiKeyRecord
 from chalicelib.stores import current
+from chalicelib.telemetry import note
 from chalicelib.wire.namespaces import SessionNamespaceRequest, SessionNamespaceStateBase
 from chalicelib.wire.sessions import SessionNamespaceStateExtended, SessionStateBase, SessionStateExtended
 
@@ -20,6 +21,7 @@ _NAMESPACE = "/api/v1/local/namespace/{namespace}"
 @route(routes, "POST", _NAMESPACES, raises=(Forbidden,), extras=Extras(links={"namespace": "$request.body#/name"}))
 def create_namespace(body: SessionNamespaceRequest, caller: ApiKeyRecord) -> None:
     """Create a namespace."""
+    note(namespace=body.name)
     api_keys.check_reach(caller, body.name)
     namespaces.create(current(), body)
 
@@ -75,6 +77,7 @@ def get_session_states_extended(namespace: str, paging: Paging) -> Page[SessionS
 @route(routes, "DELETE", f"{_NAMESPACES}/extended", raises=(Forbidden, NotFound))
 def delete_namespace_extended(caller: ApiKeyRecord) -> None:
     """Delete the namespace named ``extended``: the path is the listing's only for GET."""
+    note(namespace="extended")
     api_keys.check_reach(caller, "extended")
     namespaces.delete(current(), "extended")
 

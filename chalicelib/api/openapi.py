@@ -18,7 +18,7 @@ from pydantic.alias_generators import to_camel
 from pydantic.json_schema import GenerateJsonSchema
 
 from chalicelib.api.credentials import COOKIE
-from chalicelib.api.errors import status_of
+from chalicelib.api.errors import LIMIT_HEADER, status_of
 from chalicelib.api.paging import CURSOR_HEADER, MAX_LIMIT, LogPaging, Page, Paging
 from chalicelib.api.routing import ROUTES, Route
 from chalicelib.domain import errors
@@ -44,11 +44,12 @@ _SECURITY = {
 _ERRORS = {
     HTTPStatus.BAD_REQUEST: "The request cannot be honoured; the message names what is wrong.",
     HTTPStatus.UNAUTHORIZED: "There is no credential, or it is not valid.",
-    HTTPStatus.FORBIDDEN: "The API key does not reach this far.",
+    HTTPStatus.FORBIDDEN: "The API key, or its role, does not reach this far.",
     HTTPStatus.NOT_FOUND: "There is no such namespace, session, agent, thread or delivery.",
     HTTPStatus.CONFLICT: "The request contradicts what is there.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The request or its answer exceeds a limit; the message names it.",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is of a type that is not taken here.",
+    HTTPStatus.TOO_MANY_REQUESTS: f"A limit is reached, which `{LIMIT_HEADER}` names: try again after `Retry-After`.",
     HTTPStatus.NOT_IMPLEMENTED: "This deployment does not offer it.",
     HTTPStatus.SERVICE_UNAVAILABLE: "Atoll is busy, or something is still going on: try again after `Retry-After`.",
 }
@@ -212,11 +213,9 @@ def _links(route: Route) -> dict[str, Part]:
 def _errors(route: Route) -> set[type[errors.AtollError]]:
     found: set[type[errors.AtollError]] = {errors.TryLater, *route.raises}
     if route.authenticated:
-        found.add(errors.Unauthorized)
+        found |= {errors.Unauthorized, errors.Forbidden, errors.TooManyRequests}
     if "{" in route.path:
         found.add(errors.NotFound)
-    if "{namespace}" in route.path:
-        found.add(errors.Forbidden)
     if "paging" in route.wanted:
         found |= {errors.BadRequest, errors.TooLarge}
     if "body" in route.wanted:

@@ -3,7 +3,8 @@
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, cast
 from urllib.parse import unquote
 
@@ -11,11 +12,14 @@ from chalice.app import Blueprint, Request, Response
 from pydantic import BaseModel, TypeAdapter
 from pydantic.alias_generators import to_snake
 
+from chalicelib import telemetry
 from chalicelib.api import body
 from chalicelib.api.credentials import caller_of
 from chalicelib.api.errors import mapping_errors
 from chalicelib.api.paging import CURSOR_HEADER, Page, Paging, check_size
-from chalicelib.domain import api_keys, errors
+from chalicelib.api.roles import needed as needed_roles
+from chalicelib.domain import api_keys, errors, quotas, roles
+from chalicelib.store.api_keys import ApiKeyRecord
 from chalicelib.stores import current
 from chalicelib.telemetry import about
 
@@ -25,7 +29,13 @@ MAX_PATH_PART_BYTES = 1_000
 Handler = Callable[..., Any]
 
 #: Parts of a path that say what a line of the log is about, and what they are called there.
-_LOGGED = {"namespace": "namespace", "sessionId": "session", "agentName": "agent"}
+_LOGGED = {
+    "namespace": "namespace",
+    "sessionId": "session",
+    "agentName": "agent",
+    "agentVersion": "version",
+    "deliveryId": "delivery",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,16 +137,27 @@ def route(
             extras or Extras(),
         )
         ROUTES.append(registered)
-        wanted = registered.wanted
+        wanted, needed = registered.wanted, needed_roles(f"{method} {path}")
 
         def view(**path_parameters: str) -> Response:
+            if not authenticated:
+                return perform(None, path_parameters)
+            changes = method != "GET"
+            caller = caller_of(current(), blueprint.current_request, for_change=changes)
+            with audited(handler.__name__, caller) if changes else nullcontext():
+                return perform(caller, path_parameters)
+
+        def perform(caller: ApiKeyRecord | None, path_parameters: Mapping[str, str]) -> Response:
             request: Request = blueprint.current_request
             arguments: dict[str, Any] = {to_snake(name): unquote(value) for name, value in path_parameters.items()}
-            if authenticated:
-                caller = caller_of(current(), request)
+            if caller is not None:
+                quotas.count_request(current(), quotas.of_key(caller))
+                roles.check(caller, needed, f"{method} {path}")
                 if "namespace" in arguments:
                     api_keys.check_reach(caller, arguments["namespace"])
                 _check_path_parts(arguments)
+                if "namespace" in arguments:
+                    quotas.count_request(current(), quotas.of_namespace(current(), arguments["namespace"]))
                 if "caller" in wanted:
                     arguments["caller"] = caller
                 if "paging" in wanted:
@@ -161,6 +182,20 @@ def route(
         return handler
 
     return register
+
+
+@contextmanager
+def audited(action: str, caller: ApiKeyRecord) -> Iterator[None]:
+    """Write a line of the audit log for what a key does, and whether it was done or why not."""
+    outcome = "done"
+    try:
+        yield
+    except BaseException as error:
+        outcome = type(error).__name__
+        raise
+    finally:
+        by = {"key": api_keys.id_of(caller), "keyName": caller.name, "role": caller.role}
+        telemetry.audit(action, by, outcome)
 
 
 def answer(result: Any) -> Response:

@@ -5,11 +5,12 @@ from chalice.app import Blueprint, Request
 from chalicelib.api.body import bytes_of
 from chalicelib.api.paging import MAX_ANSWER_BYTES, TIME_LIMIT_MS
 from chalicelib.api.routing import Extras, route
-from chalicelib.domain import api_keys, sessions, threads
+from chalicelib.domain import api_keys, quotas, sessions, threads
 from chalicelib.domain.errors import Conflict, Forbidden, NotFound, TooLarge
 from chalicelib.domain.idempotency import Claim
 from chalicelib.store.api_keys import ApiKeyRecord
 from chalicelib.stores import current
+from chalicelib.telemetry import note
 from chalicelib.wire import requests
 from chalicelib.wire.sessions import (
     SessionIdentifier,
@@ -60,10 +61,15 @@ def create_session(body: "requests.SessionRequest", caller: ApiKeyRecord, reques
     """
     provider = body.namespace_provider
     name = provider.namespace_request.name if isinstance(provider, requests.CreateIfNotExists) else provider.name
+    note(namespace=name)
     api_keys.check_reach(caller, name)
+    of_namespace = quotas.of_namespace(current(), name)
+    quotas.count_request(current(), of_namespace)
     key = request.headers.get("idempotency-key")
     claim = None if key is None else Claim.of(caller.key_hash, str(key), bytes_of(request))
-    return sessions.create(current(), body, claim)
+    created = sessions.create(current(), body, claim, [*quotas.of_key(caller), *of_namespace])
+    note(session=created.session_id)
+    return created
 
 
 @route(routes, "GET", _SESSION)

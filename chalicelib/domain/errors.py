@@ -60,3 +60,11 @@ class TryLater(AtollError):
     def __init__(self, message: str, retry_after_s: int = 1) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class TooManyRequests(TryLater):
+    """The caller has used up what ``limit`` names; there may be more after ``retry_after_s`` (HTTP 429)."""
+
+    def __init__(self, message: str, *, limit: str, retry_after_s: int) -> None:
+        super().__init__(message, retry_after_s)
+        self.limit = limit

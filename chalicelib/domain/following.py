@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.domain import api_keys, sessions
+from chalicelib.domain import api_keys, roles, sessions
 from chalicelib.domain.errors import BadRequest, NotConfigured, TryLater
 from chalicelib.store.api_keys import ApiKeyRecord
 from chalicelib.store.followers import MOST_FOLLOWERS, SessionFollower, Topic
@@ -85,8 +85,8 @@ def logs(stores: "Stores", caller: ApiKeyRecord, connection_id: str, asked: Mapp
     ``asked`` is as in Coral: ``namespaceFilter``, ``sessionFilter``, ``agentFilter``, of which all that are given must
     hold, ``allowSensitive``, and ``limit``, how many of the latest lines come first.
 
-    Raises `BadRequest` for another value, `NotConfigured` where logs cannot be followed, `TryLater` when as many
-    connections follow as may.
+    Raises `BadRequest` for another value, `Forbidden` for sensitive lines to a key that only reads, `NotConfigured`
+    where logs cannot be followed, `TryLater` when as many connections follow as may.
     """
     if not stores.settings.live_logs:
         raise NotConfigured("logs are not followed here: list a session's lines, at /logs under it")
@@ -102,6 +102,8 @@ def logs(stores: "Stores", caller: ApiKeyRecord, connection_id: str, asked: Mapp
     if sensitive not in ("true", "false"):
         raise BadRequest(f"allowSensitive: {sensitive[:20]!r} is neither true nor false")
     wanted["allowSensitive"] = sensitive == "true"
+    if wanted["allowSensitive"]:
+        roles.check(caller, roles.OPERATORS, "allowSensitive")
     _follow_topic(stores, "logs", connection_id, wanted)
 
 

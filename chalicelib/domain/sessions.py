@@ -4,7 +4,16 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from chalicelib.domain import agent_environment, agents, graph, idempotency, namespaces, option_values, threads
+from chalicelib.domain import (
+    agent_environment,
+    agents,
+    graph,
+    idempotency,
+    namespaces,
+    option_values,
+    quotas,
+    threads,
+)
 from chalicelib.domain.errors import BadRequest, NotFound, TooLarge, TryLater
 from chalicelib.domain.idempotency import Claim
 from chalicelib.store.agents import AgentRecord
@@ -30,6 +39,8 @@ if TYPE_CHECKING:
     from chalicelib.stores import Stores
 
 
+DAY_MS = 24 * 3_600_000
+
 #: Sessions of one namespace in one answer: a base state takes 200 bytes at least, an answer has 5 MB.
 MAX_SESSIONS_TOGETHER = 25_000
 #: What a base state takes at least in an answer.
@@ -37,16 +48,22 @@ _STATE_BYTES = 200
 
 
 def create(
-    stores: "Stores", request: "requests.SessionRequest", claim: Claim | None = None, *, tries: int = 3
+    stores: "Stores",
+    request: "requests.SessionRequest",
+    claim: Claim | None = None,
+    meters: Sequence[quotas.Meter] = (),
+    *,
+    tries: int = 3,
 ) -> SessionIdentifier:
     """Create a session, and execute it unless that is deferred; requests with the same claim create one session.
 
-    The record is the last thing written: a crash before it leaves items that no reader sees, and that expire. A session
-    whose namespace was deleted meanwhile is taken back before it can run, and made anew where the namespace may be.
+    It is taken from the quotas of ``meters`` before anything is written. The record is the last thing written: a crash
+    before it leaves items that no reader sees, and that expire. A session whose namespace was deleted meanwhile is
+    taken back before it can run, and made anew where the namespace may be.
 
     Raises `BadRequest` for a graph that cannot be honoured, `NotFound` for a namespace that must exist and does not,
     `Conflict` for a claim that another request has made, `TooLarge` for what is too large to be stored, `TryLater`
-    while a namespace of that name is being deleted.
+    while a namespace of that name is being deleted, `TooManyRequests` for a quota that is used up.
     """
     if claim and (earlier := idempotency.created(stores, claim)):
         return earlier
@@ -55,9 +72,10 @@ def create(
     name = wanted.name if wanted else provider.name  # type: ignore[union-attr]
     namespace, registered = graph.read(stores, name, request.agent_graph_request)
     plan = graph.plan(stores, request.agent_graph_request, registered)
+    settings = request.execution.runtime_settings if isinstance(request.execution, requests.Immediate) else None
+    _check_ttl(stores, settings)
     session_id = str(uuid.uuid4())
     now_ms = stores.clock.now_ms()
-    settings = request.execution.runtime_settings if isinstance(request.execution, requests.Immediate) else None
     # The agents of a deferred session must outlive whatever settings it is executed with.
     records, texts = plan.records(
         name, session_id, created_at_ms=now_ms, expires_at=longest_life_s(stores, now_ms, settings)
@@ -66,8 +84,11 @@ def create(
     for agent in records:
         agent_environment.check(stores, agent, texts.get(agent.name))
     stored = option_values.to_store(stores, session_id, texts, plan.options)
-    while namespace is None or namespace.forced:
-        namespace = _namespace_for(stores, name, namespace, wanted)
+    with quotas.admitted(
+        stores, meters, name, session_id, agents=len(records), runs=settings is not None
+    ) as metered_by:
+        while namespace is None or namespace.forced:
+            namespace = _namespace_for(stores, name, namespace, wanted)
 
     now_ms = stores.clock.now_ms()
     record = SessionRecord(
@@ -84,6 +105,7 @@ def create(
         groups=request.agent_graph_request.groups,
         registry_agents=sorted({f"{agent.id.name} {agent.id.version}" for agent in request.agent_graph_request.agents}),
         runtime_settings=settings.to_wire() if settings else None,
+        metered_by=metered_by or None,
     )
     created = SessionIdentifier(namespace=name, session_id=session_id)
     stores.agents.create_all(records, stored, tools)
@@ -92,11 +114,13 @@ def create(
     elif not stores.claims.create_with(claim.record(stores, created), record):
         # Another request with this claim was quicker. No reader sees what was written for this one.
         stores.session_items.purge(session_id, at_most=2 * len(records) + len(tools) + 1)
-        return idempotency.created(stores, claim) or create(stores, request, claim, tries=tries)
+        quotas.give_back(stores, metered_by, session_id)
+        return idempotency.created(stores, claim) or create(stores, request, claim, meters, tries=tries)
     recreate = (lambda: namespaces.record_of(stores, wanted)) if wanted else None
     # One that runs or is gone belongs to the namespace as it was before it was deleted, and ends with it.
     if namespaces.keep_for(stores, name, recreate) or not stores.sessions.take_back(record):
         return created
+    quotas.give_back(stores, metered_by, session_id)
     if claim:
         stores.claims.remove(claim.claim_id)
     if wanted is None:
@@ -104,7 +128,7 @@ def create(
     if tries <= 1:
         raise TryLater(f"the namespace {name!r} is deleted again and again", retry_after_s=5)
     namespaces.wait_until_gone(stores, name)
-    return create(stores, request, claim, tries=tries - 1)
+    return create(stores, request, claim, meters, tries=tries - 1)
 
 
 def _namespace_for(
@@ -118,14 +142,20 @@ def _namespace_for(
     return record if stores.namespaces.create(record) else stores.namespaces.find(name)
 
 
+def _check_ttl(stores: "Stores", settings: SessionRuntimeSettings | None) -> None:
+    days = stores.settings.max_session_days
+    if settings is not None and settings.ttl is not None and settings.ttl > days * DAY_MS:
+        raise BadRequest(f"runtimeSettings.ttl: {settings.ttl} ms is more than the {days} days that a session may live")
+
+
 def longest_life_s(stores: "Stores", now_ms: int, settings: SessionRuntimeSettings | None) -> int:
     """Return when (epoch s) the items of a session may be collected even if every reaction to it was lost."""
     limits = stores.settings
     if settings is None:  # pending: any settings may follow
         longest_s = MAX_DURATION_MS // 1000
-        run_s = max(limits.max_session_s, longest_s)
+        run_s = max(limits.session_s, longest_s)
         return now_ms // 1000 + limits.pending_session_s + run_s + longest_s + limits.retention_s
-    run_s = -(-settings.ttl // 1000) if settings.ttl is not None else limits.max_session_s
+    run_s = -(-settings.ttl // 1000) if settings.ttl is not None else limits.session_s
     mode = settings.persistence_mode
     hold_ms = mode.duration if isinstance(mode, HoldAfterExit) else mode.time if isinstance(mode, MinimumTime) else 0
     return now_ms // 1000 + run_s + -(-hold_ms // 1000) + limits.retention_s
@@ -142,7 +172,11 @@ def read(stores: "Stores", namespace: str, session_id: str) -> tuple[NamespaceRe
 
 
 def execute(stores: "Stores", namespace: str, session_id: str, settings: SessionRuntimeSettings) -> None:
-    """Execute a deferred session; raise `BadRequest` when it is not pending, `NotFound` when it does not exist."""
+    """Execute a deferred session.
+
+    Raises `BadRequest` when it is not pending or is to live too long, `NotFound` when it does not exist.
+    """
+    _check_ttl(stores, settings)
     read(stores, namespace, session_id)
     now_ms = stores.clock.now_ms()
     executed = stores.sessions.execute(

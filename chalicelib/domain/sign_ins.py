@@ -6,7 +6,7 @@ A browser keeps its cookies on disk. One that leaks is worth what is left of `LI
 import secrets
 from typing import TYPE_CHECKING
 
-from chalicelib.domain import api_keys
+from chalicelib.domain import api_keys, quotas
 from chalicelib.domain.errors import Unauthorized
 from chalicelib.store.api_keys import ApiKeyRecord
 from chalicelib.store.sign_ins import SignInRecord
@@ -21,9 +21,10 @@ LIFETIME_S = 12 * 3600
 def begin(stores: "Stores", key: str) -> str:
     """Sign in with an API key and return the sign-in's id, of which only the hash is stored.
 
-    Raises `Unauthorized` for a key that is not valid.
+    Raises `Unauthorized` for a key that is not valid, `TooManyRequests` for one that asks too often.
     """
-    record = api_keys.authenticate(stores, key)
+    record = api_keys.authenticate(stores, key, for_change=True)
+    quotas.count_request(stores, quotas.of_key(record))
     sign_in = secrets.token_urlsafe(32)
     now_ms = stores.clock.now_ms()
     stores.sign_ins.save(
@@ -42,9 +43,13 @@ def authenticate(stores: "Stores", sign_in: str) -> ApiKeyRecord:
 
     Both are read each time: signing out and revoking the key end it at once, in every process.
     """
-    found = stores.sign_ins.find(api_keys.hash_of(sign_in))
-    key = stores.api_keys.find(found.api_key_hash) if found else None
+    sign_in_hash = api_keys.hash_of(sign_in)
+    key = None
+    if not api_keys.is_known_as_wrong(stores, sign_in_hash):
+        found = stores.sign_ins.find(sign_in_hash)
+        key = api_keys.read(stores, found.api_key_hash) if found else None
     if key is None:
+        api_keys.remember_as_wrong(stores, sign_in_hash)
         raise Unauthorized("the sign-in has ended: sign in again")
     return key
 

@@ -14,7 +14,7 @@ from chalice.app import Blueprint, Response
 
 from chalicelib.api import credentials
 from chalicelib.api.errors import mapping_errors
-from chalicelib.domain import api_keys, following, sign_ins
+from chalicelib.domain import api_keys, following, quotas, roles, sign_ins
 from chalicelib.domain.errors import NotFound, Unauthorized
 from chalicelib.store.api_keys import ApiKeyRecord
 from chalicelib.stores import Stores, current
@@ -51,6 +51,8 @@ def _follow(stores: Stores, connection_id: str, query: Query, headers: Mapping[s
         if found := pattern.fullmatch(path):
             parts = {name: unquote(value) for name, value in found.groupdict().items() if value is not None}
             caller = _authenticated(stores, parts.get("token"), headers)
+            quotas.count_request(stores, quotas.of_key(caller))
+            roles.check(caller, roles.READERS, "following")
             follow(stores, caller, connection_id, parts, query)
             return
     raise NotFound(f"there is no socket at {path[:200]!r}")

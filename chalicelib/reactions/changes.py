@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from chalicelib import telemetry
-from chalicelib.domain import namespaces, sessions
+from chalicelib.domain import namespaces, quotas, sessions
 from chalicelib.reactions import archive, lifecycle, manager_events, task_definitions
 from chalicelib.store.namespaces import NamespaceRecord
 from chalicelib.store.sessions import SessionRecord
@@ -34,6 +34,7 @@ def to_session(services: "Services", old: SessionRecord | None, new: SessionReco
         _publish_session(services, "session_closing", "sessionState", new)
         lifecycle.announce_closing(services, new)
         _log("session closing", new, reason=new.close_reason)
+        quotas.settle(services, new)
         telemetry.count("SessionsClosed", reason=new.close_reason or "unknown")
     if old is not None and new is None:
         _gone(services, old)
@@ -42,9 +43,7 @@ def to_session(services: "Services", old: SessionRecord | None, new: SessionReco
 def start(services: "Services", session: SessionRecord, *, restart: int = 0) -> bool:
     """Start the lifecycle of a session; the TTL counts from its execution. ``False`` when it was started before."""
     end_ms = lifecycle.ttl_end_ms(session)
-    ttl_s = (
-        services.settings.max_session_s if end_ms is None else max(1, -(-(end_ms - services.clock.now_ms()) // 1000))
-    )
+    ttl_s = services.settings.session_s if end_ms is None else max(1, -(-(end_ms - services.clock.now_ms()) // 1000))
     return services.machines.start_lifecycle(session.namespace, session.session_id, ttl_s=ttl_s, restart=restart)
 
 
@@ -56,6 +55,7 @@ def _gone(services: "Services", session: SessionRecord) -> None:
             pass
     _publish_session(services, "session_closed", "finalSessionState", session)
     _log("session closed", session)
+    quotas.settle(services, session)
     _delete_when_empty(services, session.namespace)
 
 

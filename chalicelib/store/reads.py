@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from chalicelib.clock import Clock
-from chalicelib.store import agents, log, namespaces, sessions, threads
+from chalicelib.store import agents, api_keys, log, namespaces, sessions, threads
 from chalicelib.store.agents import AgentRecord
 from chalicelib.store.items import BATCH_GET_ITEMS, Item, Key, Unprocessed, decode, encode, tries
 from chalicelib.store.log import Ticket
@@ -30,9 +30,14 @@ class Reads:
     def __init__(self, client: "DynamoDBClient", clock: Clock, name_of: Callable[[str], str]) -> None:
         self._client = client
         self._clock = clock
-        self._namespaces, self._sessions, self._session_items, self._registry = (
-            Table(client, name_of(name), clock) for name in ("namespaces", "sessions", "session-items", "registry")
+        self._namespaces, self._sessions, self._session_items, self._registry, self._api_keys = (
+            Table(client, name_of(name), clock)
+            for name in ("namespaces", "sessions", "session-items", "registry", "api-keys")
         )
+
+    def api_key(self, key_hash: str) -> api_keys.FoundKey | None:
+        """Read an API key, its last use and the quotas of namespaces."""
+        return api_keys.found(*self._read([(self._api_keys, key) for key in api_keys.keys_of(key_hash)]))
 
     def session(self, namespace: str, session_id: str) -> tuple[NamespaceRecord | None, SessionRecord | None]:
         """Read a session and its namespace."""
@@ -96,6 +101,11 @@ class Reads:
         """Read some custom tools (JSON text) of a session, in the order of the names."""
         found = self._read([(self._session_items, agents.tool_key_of(session_id, name)) for name in names])
         return [_as(agents.tool_of, item) for item in found]
+
+    def sessions(self, wanted: Sequence[tuple[str, str]]) -> list[SessionRecord | None]:
+        """Read some sessions by namespace and id, in that order: one call for each hundred of them."""
+        found = self._read([(self._sessions, sessions.key_of(*where)) for where in wanted])
+        return list(map(sessions.record_of, found))
 
     def namespaces(self, names: Sequence[str]) -> list[NamespaceRecord | None]:
         """Read some namespaces, in the order of the names."""

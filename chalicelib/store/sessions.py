@@ -41,6 +41,8 @@ class SessionRecord(Record):
     task_token: str | None = None
     #: When all of it was in the history; its items go from then on.
     archived_at_ms: int | None = None
+    #: Whose quotas it is taken from (`domain.quotas`), to be given back when it ends.
+    metered_by: list[str] | None = None
 
 
 #: Sort key of the item that hides the sessions of a namespace: no session's, and before all of theirs.

@@ -95,9 +95,9 @@ class Table:
         """Change one item: ``True`` and the item as it is now, or ``False`` and the item that refused (if there is)."""
         return self._tried(self.updating(key, change, when=when, values=values), ReturnValues="ALL_NEW")
 
-    def try_put(self, item: Item, *, when: str) -> tuple[bool, Item | None]:
+    def try_put(self, item: Item, *, when: str, values: Mapping[str, Any] | None = None) -> tuple[bool, Item | None]:
         """Write a whole item: ``True``, or ``False`` and the item that refused (if there is)."""
-        return self._tried(self.putting(item, when=when))
+        return self._tried(self.putting(item, when=when, values=values))
 
     def _tried(self, write: Write, **request: Any) -> tuple[bool, Item | None]:
         try:

@@ -37,9 +37,19 @@ def main(
     ] = None,
     alarm_email: Annotated[str, typer.Option(help="Address that alarms are mailed to.")] = "",
     log_days: Annotated[int, typer.Option(help="How long logs are kept; 30 when new.")] = 0,
+    access_log: Annotated[
+        bool | None, typer.Option("--access-log/--no-access-log", help="A log of all requests; off when new.")
+    ] = None,
+    audit_days: Annotated[int, typer.Option(help="How long the audit log is kept; 365 when new.")] = 0,
     history_days: Annotated[
         int | None, typer.Option(help="How long the history of sessions is kept, 0 keeps none; 30 when new.")
     ] = None,
+    session_days: Annotated[
+        int, typer.Option(min=0, max=365, help="When sessions end that name no TTL; 7 when new.")
+    ] = 0,
+    max_session_days: Annotated[
+        int, typer.Option(min=0, max=365, help="The longest TTL that a session may name; 365 when new.")
+    ] = 0,
     tracing: Annotated[bool | None, typer.Option("--tracing/--no-tracing", help="X-Ray.")] = None,
     address: Annotated[bool, typer.Option("--address", help="One address for all of the stage.")] = False,
     domain: Annotated[str, typer.Option(help="Domain of the address.")] = "",
@@ -67,7 +77,11 @@ def main(
             "AssignPublicIp": "" if public_ip is None else str(public_ip).lower(),
             "AlarmEmail": alarm_email,
             "LogRetentionDays": str(log_days) if log_days else "",
+            "AccessLog": "" if access_log is None else ("on" if access_log else "off"),
+            "AuditRetentionDays": str(audit_days) if audit_days else "",
             "HistoryDays": "" if history_days is None else str(history_days),
+            "SessionDays": str(session_days) if session_days else "",
+            "MaxSessionDays": str(max_session_days) if max_session_days else "",
             "Tracing": "" if tracing is None else ("on" if tracing else "off"),
         }
         found = account.look(session, stage)

@@ -32,6 +32,8 @@ ENVIRONMENT = {
     "ATOLL_AGENT_EXECUTION_ROLE": "AgentExecutionRole",
     "ATOLL_AGENT_TASK_ROLE": "AgentTaskRole",
     "ATOLL_HISTORY_DAYS": "HistoryDays",
+    "ATOLL_SESSION_DAYS": "SessionDays",
+    "ATOLL_MAX_SESSION_DAYS": "MaxSessionDays",
 }
 
 #: How functions log, where that differs from what Lambda does by itself (its Developer Guide, "Log-level filtering").
@@ -124,7 +126,7 @@ def name_of(resource: Mapping[str, Any], values: Mapping[str, str]) -> str:
     """Return the name that a resource gets, placeholders filled in as far as known; empty when it has no name."""
     properties = resource.get("Properties", {})
     name = next((properties[key] for key in _NAME_KEYS if key in properties), "")
-    return _filled(str(name["Fn::Sub"] if isinstance(name, dict) else name), values)
+    return _filled(str(name.get("Fn::Sub", "") if isinstance(name, dict) else name), values)
 
 
 def _filled(text: str, values: Mapping[str, str]) -> str:

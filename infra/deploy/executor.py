@@ -5,7 +5,7 @@ from typing import Any
 
 import boto3
 
-from infra.deploy import app, description
+from infra.deploy import access_log, app, description
 from infra.deploy.plan import DeleteApp, DeleteStack, DeployApp, DeployStack, EndRunning, Found, Step
 from infra.deploy.running import Running
 from infra.deploy.stacks import Stacks
@@ -33,6 +33,7 @@ class Executor:
                 if not dry_run:
                     self._chalice("deploy", step)
                     app.set_logging(self._session, self._stage)
+                    self._log_access()
                 return step.changes()
             case EndRunning() if not dry_run:
                 Running(self._session, self._found, self._stage).end()
@@ -79,6 +80,11 @@ class Executor:
             self._project, self._stage, environment=environment, limits=step.limits, traced=traced, policy_of=policy_of
         )
         app.run_chalice(command, self._stage, self._project, self._session, step.there)
+
+    def _log_access(self) -> None:
+        group_arn = self._stacks.outputs(f"atoll-{self._stage}").get("AccessLogArn", "")
+        for api in app.apis(self._session, self._stage)[:1]:
+            access_log.switch(self._session, api, self._stage, group_arn)
 
     def urls(self) -> dict[str, str]:
         """Return the URLs of the stage, ``ApiUrl`` and ``McpUrl``, and its ``Address`` and ``AddressHost`` if any."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from infra.deploy import app, description
+from infra.deploy import access_log, app, description
 from infra.deploy.description import Template
 
 #: The placeholders of policies, as CloudFormation knows them.
@@ -101,7 +101,15 @@ def _extras(stage: str) -> Template:
         _logical_id(function): {"Properties": _properties(stage, function, outputs)}
         for function in description.functions()
     }
-    api = {"Properties": {"Name": "atoll", "TracingEnabled": {"Fn::If": ["Traces", True, False]}}}
+    group_arn = {"Fn::Sub": "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:${AccessLogs}"}
+    logged = {"DestinationArn": group_arn, "Format": access_log.FORMAT}
+    api = {
+        "Properties": {
+            "Name": "atoll",
+            "TracingEnabled": {"Fn::If": ["Traces", True, False]},
+            "AccessLogSetting": {"Fn::If": ["LogsAccess", logged, {"Ref": "AWS::NoValue"}]},
+        }
+    }
     return {
         "Description": f"Atoll, stage {stage}: everything in one stack.",
         "Parameters": parameters,

@@ -70,11 +70,17 @@ class DeployApp:
 
     limits: Mapping[str, int | None]
     there: App
+    #: After how many days a session ends that names no TTL, and the longest that one may name.
+    session_days: int = 0
+    max_session_days: int = 0
 
     @property
     def title(self) -> str:
         limits = ", ".join(f"{name} {limit or 'unlimited'}" for name, limit in self.limits.items())
-        return f"functions and REST API with Chalice (reserved concurrency: {limits})"
+        return (
+            f"functions and REST API with Chalice (reserved concurrency: {limits}; a session without a TTL ends after "
+            f"{self.session_days} days, none may live longer than {self.max_session_days})"
+        )
 
     def changes(self) -> list[str]:
         """Return what Chalice makes, updates and deletes. It does not compare what it updates, but sends all anew."""
@@ -137,7 +143,8 @@ def to_deploy(
     streams and URLs to functions that must exist. ``address`` are the parameters of an address that is asked for; a
     stage that has one keeps it.
 
-    Raises `Failed` for an unknown stage, without a subnet for its agents, or for a domain without its certificate.
+    Raises `Failed` for an unknown stage, without a subnet for its agents, for a domain without its certificate, or for
+    a default TTL above the longest.
     """
     parameters = {"Stage": stage, **asked}
     limits = fitting_limits(description.reserved(stage), found)
@@ -147,13 +154,23 @@ def to_deploy(
         parameters |= {"VpcId": found.default_vpc, "Subnets": ",".join(found.default_subnets)}
     steps: list[Step] = [
         DeployStack(f"atoll-{stage}", "stack", parameters),
-        DeployApp(limits, found.app),
+        DeployApp(limits, found.app, *_session_days({**found.outputs, **asked})),
         DeployStack(f"atoll-{stage}-events", "events", {"Stage": stage}),
     ]
     if found.address or address is not None:
         steps.append(_address(stage, address or {}))
     take_in = DeployStack(f"atoll-{stage}", "stack", {"Stage": stage}, found.kept)
     return [take_in, *steps] if found.kept else steps
+
+
+def _session_days(given: Mapping[str, str]) -> tuple[int, int]:
+    """Return the default TTL and the longest, in days; raise `Failed` when sessions would outlive the longest."""
+    parameters = description.stack()["Parameters"]
+    names = ("SessionDays", "MaxSessionDays")
+    usual, longest = (int(given.get(name, parameters[name]["Default"])) for name in names)
+    if usual > longest:
+        raise Failed(f"sessions cannot end after {usual} days when none may live longer than {longest}")
+    return usual, longest
 
 
 def _address(stage: str, asked: Mapping[str, str]) -> DeployStack:

@@ -24,13 +24,13 @@ def test_a_key_is_read_once_a_minute() -> None:
             for _ in range(3):
                 with here.meter.counting() as counted:
                     here.rest("GET", "/api/v1/local/namespace")
-                reads.append(counted.calls.count("dynamodb:GetItem"))
+                reads.append(counted.calls.count("dynamodb:BatchGetItem"))
             here.clock.sleep(20)
         assert reads == [1] + [0] * 8
         here.clock.sleep(1)
         with here.meter.counting() as counted:
             here.rest("GET", "/api/v1/local/namespace")
-        assert counted.calls.count("dynamodb:GetItem") == 1
+        assert counted.calls.count("dynamodb:BatchGetItem") == 1
 
 
 def test_what_is_counted_here_calls_dynamodb_alone(counted: dict[str, list[str]]) -> None:

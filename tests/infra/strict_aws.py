@@ -63,6 +63,8 @@ class StrictAws:
         self.apis: dict[str, str] = {}
         #: How functions log, by their names; as Lambda does it by itself when they have none.
         self.logging: dict[str, dict[str, str]] = {}
+        #: The settings of their stages' access logs.
+        self.access_logs: dict[str, dict[str, str]] = {}
         #: The functions that have the tag of Chalice, for the stage dev.
         self.tagged: set[str] = set()
         #: Logical ID of a resource that cannot be created.
@@ -171,6 +173,19 @@ class StrictAws:
             "items": [{"path": "/"}, {"path": "/a", "resourceMethods": {"GET": {"methodIntegration": {"uri": uri}}}}]
         }
 
+    def get_stage(self, restApiId: str, stageName: str) -> dict[str, Any]:
+        return {"stageName": stageName, "accessLogSettings": self.access_logs.get(restApiId, {})}
+
+    def get_account(self) -> dict[str, Any]:
+        return {"cloudwatchRoleArn": f"arn:aws:iam::{ACCOUNT}:role/logs"}
+
+    def update_stage(self, restApiId: str, stageName: str, patchOperations: list[dict[str, str]]) -> None:
+        if patchOperations == [{"op": "remove", "path": "/accessLogSettings"}]:
+            del self.access_logs[restApiId]
+        else:
+            names = {each["path"].removeprefix("/accessLogSettings/"): each["value"] for each in patchOperations}
+            self.access_logs[restApiId] = names
+
     def get_stages(self, restApiId: str) -> dict[str, Any]:
         return {"item": [{"stageName": self.apis[restApiId].removeprefix("atoll-")}]}
 
@@ -269,6 +284,7 @@ class StrictAws:
             self.resources[resource] = self._made
             made.add(resource)
         values = change["values"]
+        holds = {"": True, "HasVpc": values.get("VpcId"), "LogsAccess": values.get("AccessLog") == "on"}
         stack |= {
             "StackStatus": f"{change['kind']}_COMPLETE",
             "ours": set(wanted.values()),
@@ -276,9 +292,9 @@ class StrictAws:
             "values": values,
             "Parameters": [{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()],
             "Outputs": [
-                {"OutputKey": name, "OutputValue": name.lower()}
+                {"OutputKey": name, "OutputValue": _value(name, output, change["template"], values)}
                 for name, output in change["template"].get("Outputs", {}).items()
-                if "Condition" not in output or values.get("VpcId")
+                if holds[output.get("Condition", "")]
             ],
         }
         return None
@@ -327,6 +343,13 @@ class StrictAws:
                 raise Refused("ValidationError", f"{logical_id} is not there, or of another stack")
             if imports[logical_id]["ResourceIdentifier"] != {primary: self._identifier(resource)}:
                 raise Refused("ValidationError", f"{logical_id} is not known by {imports[logical_id]}")
+
+
+def _value(name: str, output: Mapping[str, Any], template: Mapping[str, Any], values: Mapping[str, str]) -> str:
+    """Return what an output says: the value of a parameter, or a name for any other."""
+    value = output["Value"]
+    parameter = template["Parameters"].get(value["Ref"]) if isinstance(value, dict) and "Ref" in value else None
+    return name.lower() if parameter is None else str(values.get(value["Ref"], parameter.get("Default", "")))
 
 
 def _name(arn: str) -> str:

@@ -309,6 +309,12 @@ def test_an_update_of_nothing_but_outputs_is_carried_out(aws: StrictAws, monkeyp
     assert "Another" in json.dumps(aws.stacks["atoll-dev"]["Outputs"])
 
 
+def test_a_stage_has_an_access_log_for_as_long_as_that_is_said(aws: StrictAws) -> None:
+    for options, logged in ([], False), (["--access-log"], True), ([], True), (["--no-access-log"], False):
+        assert run(*options).exit_code == 0
+        assert bool(aws.access_logs) is logged
+
+
 def test_functions_get_the_outputs_of_the_stack(aws: StrictAws, tmp_path: Path) -> None:
     assert run("--tracing").exit_code == 0
     config = json.loads((tmp_path / "dev/.chalice/config.json").read_text())["stages"]["dev"]

@@ -11,15 +11,19 @@ from unittest.mock import patch
 
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
+from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from chalicelib.api.credentials import COOKIE
 from chalicelib.aws import bodies
 from chalicelib.aws.task_overrides import overrides
 from chalicelib.domain import agent_secrets
+from chalicelib.domain.api_keys import hash_of
+from chalicelib.domain.api_keys import put as make_key
+from chalicelib.domain.sign_ins import begin as begin_sign_in
 from chalicelib.reactions import reconciler, task_definitions
 from chalicelib.services import Services
-from chalicelib.store import sign_ins
+from chalicelib.store import api_keys, sign_ins
 from infra.deploy import description
 from infra.local.stack import LocalStack
 from tests import permissions
@@ -126,6 +130,7 @@ def everything(somebody: Somebody) -> None:
     history(somebody)
     races(somebody)
     following(somebody)
+    quotas_of_a_key(somebody)
 
 
 def signing_in(somebody: Somebody) -> None:
@@ -405,6 +410,35 @@ def following(somebody: Somebody) -> None:
     somebody.must("DELETE", path)
 
 
+def quotas_of_a_key(somebody: Somebody) -> None:
+    """A key with quotas creates a session that ends, and looks at what there is."""
+    stack = somebody.stack
+    limits = {"sessions": 5, "requests_per_second": 1}
+    make_key(stack.services, "limited", "limited", ["metered"], limits=limits)
+    limited = Somebody(stack, somebody.receiver)
+    limited.client = Client(stack.url, "limited")
+    path = limited.client.create(session(sleeper(), namespace="metered"))
+    eventually(lambda: limited.client.call("GET", path).status == 200)
+    for _ in range(2):  # the second in the same second: the bucket takes its other form
+        limited.client.call("GET", path)
+    sockets = f"{stack.url.replace('http', 'ws', 1)}/ws/v1/events"
+    cookie = {"Cookie": f"{COOKIE}={begin_sign_in(stack.services, stack.key)}"}
+    eventually(lambda: _connects(f"{sockets}/lsm", cookie))
+    stack.services.known_keys.clear()
+    stack.services.api_keys._table.delete({"keyHash": f"{api_keys.USE}last#{hash_of('limited')}"})
+    eventually(lambda: _connects(f"{sockets}/limited/lsm"))
+    somebody.must("DELETE", path)
+    eventually(lambda: somebody.client.status(path) is None)
+
+
+def _connects(url: str, headers: dict[str, str] | None = None) -> bool:
+    try:
+        with connect(url, additional_headers=headers):
+            return True
+    except InvalidStatus:
+        return False
+
+
 def repairs() -> set[permissions.Use]:
     """Let the reconciler repair everything that its own tests break."""
     tests = [
@@ -436,16 +470,16 @@ def test_policies_name_resources_wherever_an_action_knows_any() -> None:
     assert everywhere <= {"dynamodb:ListStreams", "ecs:ListTasks", "ecs:RegisterTaskDefinition"}
 
 
-def test_the_api_writes_sign_ins_and_no_keys() -> None:
+def test_functions_write_sign_ins_and_usage_and_no_keys() -> None:
     writes = [
         statement
         for name in description.functions()
         for statement in description.policy(name, permissions.NAMES)["Statement"]
         if any(resource.endswith("-api-keys") for resource in statement["Resource"])
-        and set(statement["Action"]) != {"dynamodb:GetItem"}
+        and not set(statement["Action"]) <= {"dynamodb:BatchGetItem", "dynamodb:GetItem"}
     ]
-    own = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": [f"{sign_ins.PREFIX}*"]}}
-    assert [each["Condition"] for each in writes] == [own]
+    keys = [each["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"] for each in writes]
+    assert sorted(keys) == [[f"{sign_ins.PREFIX}*"], *[[f"{api_keys.USE}*"]] * 3]
 
 
 def test_a_policy_of_one_stage_reaches_no_other() -> None:

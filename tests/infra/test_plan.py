@@ -53,6 +53,27 @@ def test_a_stage_gets_an_address_when_it_is_asked_for_and_keeps_it() -> None:
     assert last == DeployStack("atoll-prod-address", "address", {"Stage": "prod", **domain})
 
 
+@pytest.mark.parametrize(
+    ("asked", "there", "shown"),
+    [
+        ({}, {}, (7, 365)),
+        ({"MaxSessionDays": "30"}, {"SessionDays": "3", "MaxSessionDays": "5"}, (3, 30)),
+        ({"SessionDays": "1"}, {}, (1, 365)),
+    ],
+)
+def test_the_plan_says_how_long_sessions_live(
+    asked: dict[str, str], there: dict[str, str], shown: tuple[int, int]
+) -> None:
+    found = dataclasses.replace(FOUND, outputs=there)
+    step = next(step for step in plan.to_deploy("prod", {"Subnets": "s", **asked}, found) if type(step) is DeployApp)
+    assert f"a session without a TTL ends after {shown[0]} days, none may live longer than {shown[1]}" in step.title
+
+
+def test_the_default_ttl_is_not_above_the_longest() -> None:
+    with pytest.raises(Failed, match="after 7 days when none may live longer than 5"):
+        plan.to_deploy("prod", {"MaxSessionDays": "5"}, FOUND)
+
+
 @pytest.mark.parametrize("alone", [{"DomainName": "agents.example.com"}, {"CertificateArn": "arn:of-a-certificate"}])
 def test_a_domain_needs_its_certificate(alone: dict[str, str]) -> None:
     with pytest.raises(Failed, match="--domain and --certificate go together"):

@@ -102,18 +102,22 @@ def test_state_machines_log_errors_without_content() -> None:
 
 def test_every_log_group_forgets() -> None:
     groups = [each for each in description.stack()["Resources"].values() if each["Type"] == "AWS::Logs::LogGroup"]
-    assert all(group["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"} for group in groups)
+    for group in groups:
+        audit = group["Properties"]["LogGroupName"]["Fn::Sub"].endswith("/audit")
+        days = "AuditRetentionDays" if audit else "LogRetentionDays"
+        assert group["Properties"]["RetentionInDays"] == {"Ref": days}
     names = {group["Properties"]["LogGroupName"]["Fn::Sub"] for group in groups}
     suffixes = {"" if function == "api_handler" else f"-{function}" for function in description.functions()}
     assert {f"/aws/lambda/atoll-${{Stage}}{suffix}" for suffix in suffixes} <= names
 
 
-def test_functions_that_rules_call_have_a_destination_on_failure() -> None:
+def test_functions_that_rules_and_subscriptions_call_have_a_destination_on_failure() -> None:
     resources = description.events()["Resources"].values()
+    callers = {"events.amazonaws.com", "logs.amazonaws.com"}
     called = {
         each["Properties"]["FunctionName"]["Fn::Sub"]
         for each in resources
-        if each["Type"] == "AWS::Lambda::Permission" and each["Properties"]["Principal"] == "events.amazonaws.com"
+        if each["Type"] == "AWS::Lambda::Permission" and each["Properties"]["Principal"] in callers
     }
     expected = {
         each["Properties"]["FunctionName"]["Fn::Sub"]

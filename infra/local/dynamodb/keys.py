@@ -10,6 +10,8 @@ from typing import Any
 from botocore import xform_name
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chalicelib import telemetry
+
 #: Takes a request's headers (their names in lower case) and its body; returns a status and a body.
 Endpoint = Callable[[Mapping[str, str], bytes], tuple[int, bytes]]
 
@@ -40,6 +42,9 @@ def endpoint(client: Any, table: str, key: str) -> Endpoint:
         except (BotoCoreError, ValueError, AttributeError, TypeError) as error:
             return _refused("ValidationException", str(error))
         found.pop("ResponseMetadata")
+        if operation in {"PutItem", "DeleteItem"}:
+            changed = request.get("Item", request.get("Key"))["keyHash"]["S"][:12]
+            telemetry.audit("change_keys", {"key": "of the stack"}, "done", operation=operation, ofKey=changed)
         return 200, json.dumps(found).encode()
 
     return answer

@@ -24,6 +24,8 @@ Refused = Callable[[Request | bytes], Answer]
 def refused(client: Client) -> Refused:
     """Asks for a session (as a request, or the bytes of one), and asserts that nothing was written for it."""
 
+    client.call("GET", "/api/v1/registry")  # the use of the key is noted once in an hour
+
     def ask(request: Request | bytes) -> Answer:
         with calls_to_aws() as made:
             answer = client.call("POST", SESSION, request)
@@ -160,6 +162,28 @@ def test_a_namespace_of_the_name_of_a_listing_can_be_deleted(client: Client) -> 
     assert client.call("POST", NAMESPACE, {"name": "extended"}).status == 200
     assert client.call("DELETE", f"{NAMESPACE}/extended").status == 200
     assert client.call("DELETE", f"{NAMESPACE}/extended").status == 404
+
+
+def test_a_deployment_says_how_long_sessions_may_live(
+    stack: LocalStack, client: Client, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pending one too, when it is executed; one that says nothing ends after the deployment's default."""
+    services = stack.services
+    monkeypatch.setattr(services, "settings", services.settings.model_copy(update={"max_session_days": 5}))
+    day_ms = 24 * 3_600_000
+    pending = client.create(session(sleeper(), namespace=namespace, defer=True))
+    refused = client.call("POST", pending, {"ttl": 5 * day_ms + 1})
+    assert refused.status == 400
+    assert "ttl" in refused.body["message"]
+    assert "the 5 days" in refused.body["message"]
+    long = session(sleeper(), namespace=namespace, ttl=5 * day_ms + 1)
+    assert client.call("POST", "/api/v1/local/session", long).status == 400
+    assert client.call("POST", pending, {}).status == 200
+    found = services.sessions.find(namespace, pending.rsplit("/", 1)[1])
+    assert found
+    assert found.executed_at_ms
+    assert found.expires_at * 1000 - found.executed_at_ms < (5 + 2) * day_ms + 1_000, "5 of 7 days, and the retention"
+    client.call("DELETE", f"/api/v1/local/namespace/{namespace}")
 
 
 def test_no_time_to_live_is_over_at_once(client: Client, namespace: str) -> None:

@@ -138,7 +138,7 @@ def test_a_sign_in_is_one_write_and_its_use_two_reads(browser: Browser, stack: L
     assert made == ["PutItem"]
     with calls_to_aws() as made:
         visit(stack, cookie, "/api/v1/local/namespace/nowhere")
-    assert made[:2] == ["GetItem", "GetItem"]
+    assert made[:2] == ["GetItem", "BatchGetItem"]
     with calls_to_aws() as made:
         browser.signs_out(cookie)
     assert made == ["DeleteItem"]
