@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from chalice.app import Blueprint, Response
 
-from chalicelib.api import credentials
+from chalicelib.api import credentials, same_origin
 from chalicelib.api.errors import mapping_errors
 from chalicelib.domain import api_keys, following, sign_ins
 from chalicelib.domain.errors import NotFound, Unauthorized
@@ -60,7 +60,10 @@ def _authenticated(stores: Stores, token: str | None, headers: Mapping[str, str]
     try:
         if token is not None:
             return api_keys.authenticate(stores, token)
-        return sign_ins.authenticate(stores, credentials.in_cookie(headers.get("cookie", "")))
+        sign_in = credentials.in_cookie(headers.get("cookie", ""))
+        if sign_in:
+            same_origin.check("GET", headers)  # browsers send an Origin with each socket
+        return sign_ins.authenticate(stores, sign_in)
     except Unauthorized:
         # Coral's own words, by which its console knows what to do.
         raise Unauthorized("Unauthorized" if token is None else "Invalid token") from None

@@ -274,6 +274,18 @@ def test_a_cookie_opens_a_socket(client: Client, stack: LocalStack, follow: Conn
     assert socket.next()["type"] == "thread_created"
 
 
+@pytest.mark.parametrize("origin", ["http://localhost:3000", "https://evil.test", "null"])
+def test_a_page_of_another_origin_opens_no_socket_with_the_cookie(
+    stack: LocalStack, follow: Connect, origin: str
+) -> None:
+    cookie = {"Cookie": Browser(stack).signs_in()}
+    with pytest.raises(InvalidStatus) as refused:
+        follow("lsm", None, additional_headers=cookie, origin=origin)
+    assert refused.value.response.status_code == 403
+    follow("lsm", None, additional_headers=cookie, origin=stack.url)
+    follow("lsm", additional_headers=cookie, origin=origin)  # by the key in its path
+
+
 def test_names_that_need_encoding_are_found(client: Client, follow: Connect) -> None:
     path = client.create(session(sleeper(), namespace="team 😀", defer=True)).replace("team 😀", "team%20%F0%9F%98%80")
     socket = follow(session_of(path))
