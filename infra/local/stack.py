@@ -14,6 +14,7 @@ from chalicelib.services import use
 from chalicelib.settings import DAY_S, Settings
 from chalicelib.wire.threads import MAX_WAIT_MS
 from infra.local.api_gateway import Gateway
+from infra.local.api_gateway.hosts import is_loopback
 from infra.local.api_gateway.sockets import Sockets
 from infra.local.aws import Aws
 from infra.local.cloudformation.provision import Provision
@@ -42,6 +43,9 @@ EVENT_SOCKETS = (
     "/ws/v1/events/lsm",
 )
 LOG_SOCKETS = ("/ws/v1/logs/{token}", "/ws/v1/logs")
+
+#: The key of a stack that is given none.
+WELL_KNOWN_KEY = "dev"
 
 Event = dict[str, Any]
 
@@ -72,7 +76,7 @@ class LocalStack:
         host: str = "127.0.0.1",
         agents: Iterable[Path | str] = (),
         agent_patterns: Iterable[str] = (),
-        api_key: str = "dev",
+        api_key: str = WELL_KNOWN_KEY,
         webhook_secret: str | None = None,
         custom_tool_secret: str | None = None,
         settings: Mapping[str, Any] | None = None,
@@ -87,6 +91,8 @@ class LocalStack:
         ----------
         port
             Where to serve; 0 takes a free one.
+        host
+            The address to serve at. Only on this machine's own is the key ``dev`` taken: everybody knows it.
         agents
             Folders with a ``coral-agent.toml``.
         agent_patterns
@@ -104,6 +110,8 @@ class LocalStack:
         on_notice
             Sees what is to be told of the agents in watched folders: a line, and whether it is of a fault.
         """
+        if api_key == WELL_KNOWN_KEY and not is_loopback(host):
+            raise ValueError(f"the key {api_key!r} is known to everybody: at {host!r} the stack needs another")
         self._port = port
         self._host = host
         self._agents = [Path(folder) for folder in agents]
