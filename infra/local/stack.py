@@ -124,7 +124,7 @@ class LocalStack:
         self._on_notice = on_notice
         self.key = api_key
         self.webhook_secret = webhook_secret or secrets.token_urlsafe(32)
-        self.custom_tool_secret = custom_tool_secret or self.webhook_secret
+        self.custom_tool_secret = custom_tool_secret or secrets.token_urlsafe(32)
         self._registered: list[tuple[str, str]] = []
         self._agent_folders: AgentFolders | None = None
         self._undo = contextlib.ExitStack()
