@@ -26,6 +26,7 @@ ON_USE = (
             "summaries",
             "threads",
             "waits",
+            "webhooks",
         )
     ),
     *(
@@ -41,6 +42,7 @@ ON_USE = (
             "manager_events",
             "reconciler",
             "reports",
+            "signatures",
             "task_definitions",
         )
     ),
@@ -49,6 +51,7 @@ ON_USE = (
     "chalicelib.wire.history",
     "chalicelib.wire.registry",
     "chalicelib.wire.requests",
+    "chalicelib.wire.webhooks",
 )
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from chalicelib.store.registry import Registry
     from chalicelib.store.sign_ins import SignIns
     from chalicelib.store.threads import Threads
+    from chalicelib.store.webhooks import Webhooks
 
 
 #: Pauses between two looks of who waits: a message usually comes soon, and an idle wait of 25 s makes at most 70 calls.
@@ -198,6 +199,13 @@ class Stores(ABC):
         from chalicelib.store.deliveries import Deliveries
 
         return Deliveries(self.table("deliveries"))
+
+    @cached_property
+    def webhooks(self) -> "Webhooks":
+        """Endpoints of webhooks that fail, and public keys."""
+        from chalicelib.store.webhooks import Webhooks
+
+        return Webhooks(self.table("webhooks"))
 
     @cached_property
     def history(self) -> "History":

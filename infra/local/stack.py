@@ -258,9 +258,13 @@ class LocalStack:
         return Settings.model_validate({name: value for name, value in values.items() if name in Settings.model_fields})
 
     def _set_secrets(self) -> None:
+        from chalicelib.reactions import signatures
+
         client, prefix = self.services.client("secretsmanager"), self.services.settings.prefix
-        current = json.dumps({"current": self.webhook_secret})
-        client.put_secret_value(SecretId=f"{prefix}/webhook-secrets", SecretString=current)
+        key = signatures.key_from(secrets.token_bytes(32))
+        self.services.webhooks.publish_keys([signatures.public_key_of(key)])
+        signing = json.dumps({"current": self.webhook_secret, "signingKey": key})
+        client.put_secret_value(SecretId=f"{prefix}/webhook-secrets", SecretString=signing)
         client.put_secret_value(SecretId=f"{prefix}/custom-tool-secret", SecretString=self.custom_tool_secret)
 
     def register(self, folder: Path | str) -> None:

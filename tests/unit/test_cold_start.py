@@ -18,6 +18,7 @@ EXPENSIVE = {
     "chalicelib.wire.agent_file",
     "chalicelib.wire.events",
     "standardwebhooks",
+    "cryptography",
 }
 
 

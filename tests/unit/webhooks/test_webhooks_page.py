@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from standardwebhooks.webhooks import WebhookVerificationError
 
-from chalicelib.reactions.deliveries import WebhookSecrets, signed_headers
+from chalicelib.reactions.signatures import WebhookSecrets, signed_headers
 
 PAGE = (Path(__file__).parents[3] / "docs" / "webhooks.md").read_text()
 BODY = '{"text":"naïve ☃"}'.encode()
 
 
 def signed(**secrets: str) -> dict[str, str]:
-    return signed_headers(WebhookSecrets.model_validate(secrets), "d1", int(time.time()), BODY)
+    return signed_headers(WebhookSecrets.model_validate(secrets), "ns", "d1", int(time.time()), BODY)
 
 
 def test_the_python_verifies() -> None:
