@@ -7,7 +7,7 @@ PYTEST := $(PY) -m pytest -n 2 --dist loadgroup
 TOOLS := .venv-tools
 PACKAGED := .venv-packaged
 INSTALL := -m pip install --quiet --disable-pip-version-check --require-hashes
-COMPILE := $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes
+COMPILE := $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras
 
 .PHONY: run demo test unit clients coverage mutants lint typecheck fmt bench lock audit sbom licences help clean
 .DEFAULT_GOAL := run

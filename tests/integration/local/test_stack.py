@@ -20,7 +20,7 @@ def test_stacks_follow_each_other_in_one_process_and_leave_nothing() -> None:
     for _ in range(3):
         with LocalStack(app=app) as stack:
             tables = stack.services.client("dynamodb").list_tables()["TableNames"]
-            assert len(tables) == 8
+            assert len(tables) == 9
             assert stack.services.client("dynamodb").scan(TableName="atoll-local-sessions")["Items"] == []
             stack.services.client("dynamodb").put_item(
                 TableName="atoll-local-sessions", Item={"namespace": {"S": "n"}, "sessionId": {"S": "s"}}
