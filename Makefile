@@ -3,14 +3,30 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 PYTEST := $(PY) -m pytest -n 2 --dist loadgroup
+# What looks after dependencies, and what the Lambda carries and nothing else: each an environment of its own.
+TOOLS := .venv-tools
+PACKAGED := .venv-packaged
+INSTALL := -m pip install --quiet --disable-pip-version-check --require-hashes
+COMPILE := $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras
 
-.PHONY: run demo test unit clients coverage mutants lint typecheck fmt bench soak help clean
+.PHONY: run demo test unit clients coverage mutants lint typecheck fmt bench soak lock audit sbom licences help clean
 .DEFAULT_GOAL := run
 
 $(VENV)/.installed: requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Atoll needs Python 3.11 or newer")'
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(PY) $(INSTALL) -r requirements-dev.txt
+	@touch $@
+
+$(TOOLS)/.installed: requirements-tools.txt
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python $(INSTALL) -r requirements-tools.txt
+	@touch $@
+
+# Without pip: it is not carried.
+$(PACKAGED)/.installed: requirements.txt $(TOOLS)/.installed
+	$(PYTHON) -m venv --clear --without-pip $(PACKAGED)
+	$(TOOLS)/bin/python -m pip --python $(PACKAGED)/bin/python install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	@touch $@
 
 run: $(VENV)/.installed ## serve Atoll on this machine, port 5555 (PORT, ATOLL_API_KEY, ATOLL_WEBHOOK_SECRET, AGENTS)
@@ -51,6 +67,27 @@ bench: $(VENV)/.installed ## measure everything; `make bench ONLY="calls money"`
 
 soak: $(VENV)/.installed ## drive a local stack for 10 minutes and look for what it holds on to (MINUTES)
 	@exec $(PY) -m bench.soak
+
+lock: $(TOOLS)/.installed ## pin what requirements*.in ask for and all that it needs, with hashes (UPGRADE=--upgrade: newer versions)
+	$(COMPILE) $(UPGRADE) requirements.in --output-file requirements.txt
+	$(COMPILE) $(UPGRADE) -c requirements.txt requirements-dev.in --output-file requirements-dev.txt
+	$(COMPILE) $(UPGRADE) -c requirements-dev.txt agents/requirements.in --output-file agents/requirements.txt
+	$(COMPILE) $(UPGRADE) requirements-tools.in --output-file requirements-tools.txt
+
+audit: $(TOOLS)/.installed ## look for known vulnerabilities of everything that is pinned
+	$(TOOLS)/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.txt
+	$(TOOLS)/bin/pip-audit --strict --disable-pip --require-hashes -r requirements-dev.txt
+	$(TOOLS)/bin/pip-audit --strict --disable-pip --require-hashes -r requirements-tools.txt
+
+sbom: $(PACKAGED)/.installed ## write what the Lambda carries into build/sbom.json (CycloneDX)
+	@mkdir -p build
+	$(TOOLS)/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml --output-file build/sbom.json $(PACKAGED)/bin/python
+
+licences: $(PACKAGED)/.installed ## list the licences of what the Lambda carries in docs/licences.md
+	@mkdir -p build
+	@sed '/^|/,$$d' docs/licences.md > build/licences.md
+	$(TOOLS)/bin/pip-licenses --python=$(PACKAGED)/bin/python --from=mixed --format=markdown --with-urls >> build/licences.md
+	@mv build/licences.md docs/licences.md
 
 help: ## list these commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{printf "make %-10s %s\n", $$1, $$2}'

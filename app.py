@@ -21,6 +21,7 @@ from chalicelib.api import (  # noqa: E402
     registry,
     sessions,
     threads,
+    webhooks,
 )
 from chalicelib.api import deliveries as deliveries_api  # noqa: E402
 from chalicelib.api import mcp as mcp_api  # noqa: E402
@@ -38,6 +39,7 @@ for module in (
     history,
     namespaces,
     deliveries_api,
+    webhooks,
     puppet,
     registry,
     payments,

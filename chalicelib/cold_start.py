@@ -27,6 +27,7 @@ ON_USE = (
             "summaries",
             "threads",
             "waits",
+            "webhooks",
         )
     ),
     *(
@@ -42,6 +43,7 @@ ON_USE = (
             "manager_events",
             "reconciler",
             "reports",
+            "signatures",
             "task_definitions",
         )
     ),
@@ -50,6 +52,7 @@ ON_USE = (
     "chalicelib.wire.history",
     "chalicelib.wire.registry",
     "chalicelib.wire.requests",
+    "chalicelib.wire.webhooks",
 )
 
 

@@ -88,6 +88,8 @@ class Settings(BaseModel):
         20 * 3600,
         24 * 3600,
     )
+    #: How long an endpoint may take no webhook before it is disabled, in s; 0 disables none.
+    webhook_disable_after_s: int = Field(5 * DAY_S, ge=0)
     #: How long a socket can last, in s: API Gateway ends one after two hours (quota "Connection duration").
     longest_socket_s: int = Field(2 * 3600 + 600, ge=1)
     #: Whether the lines of logs can be followed: on AWS they are listed.

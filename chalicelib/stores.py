@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from chalicelib.store.sign_ins import SignIns
     from chalicelib.store.threads import Threads
     from chalicelib.store.usage import Usages
+    from chalicelib.store.webhooks import Webhooks
 
 
 #: Pauses between two looks of who waits: a message usually comes soon, and an idle wait of 25 s makes at most 70 calls.
@@ -222,6 +223,13 @@ class Stores(ABC):
         from chalicelib.store.deliveries import Deliveries
 
         return Deliveries(self.table("deliveries"))
+
+    @cached_property
+    def webhooks(self) -> "Webhooks":
+        """Endpoints of webhooks that fail, and public keys."""
+        from chalicelib.store.webhooks import Webhooks
+
+        return Webhooks(self.table("webhooks"))
 
     @cached_property
     def history(self) -> "History":

@@ -6,10 +6,11 @@ from urllib.parse import parse_qs, quote
 
 from chalice.app import Blueprint, Request, Response
 
+from chalicelib.api import same_origin
 from chalicelib.api.credentials import COOKIE, sign_in_of
 from chalicelib.api.routing import Extras, route
 from chalicelib.domain import sign_ins
-from chalicelib.domain.errors import BadRequest, TooManyRequests, Unauthorized
+from chalicelib.domain.errors import BadRequest, Forbidden, TooManyRequests, Unauthorized
 from chalicelib.stores import current
 
 routes = Blueprint(__name__)
@@ -46,7 +47,7 @@ _SIGN_OUT = Extras(headers={"Set-Cookie": {"description": f"`{COOKIE}`, emptied.
     "/api/v1/auth/token",
     authenticated=False,
     content_types=("application/x-www-form-urlencoded",),
-    raises=(Unauthorized, TooManyRequests),
+    raises=(Unauthorized, Forbidden, TooManyRequests),
     status=302,
     extras=_SIGN_IN,
 )
@@ -55,6 +56,8 @@ def authenticate_token(body: bytes, request: Request) -> Response:
 
     The cookie is a random id, valid for 12 hours and as long as the key is.
     """
+    # Another page's form would sign the browser in with another's key, and what is then done there would be theirs.
+    same_origin.check_page(request.headers)
     try:
         fields = parse_qs(body.decode(), max_num_fields=20)
     except ValueError as error:
@@ -67,10 +70,11 @@ def authenticate_token(body: bytes, request: Request) -> Response:
     )
 
 
-@route(routes, "DELETE", "/api/v1/auth/token", authenticated=False, extras=_SIGN_OUT)
+@route(routes, "DELETE", "/api/v1/auth/token", authenticated=False, raises=(Forbidden,), extras=_SIGN_OUT)
 def end_token(request: Request) -> Response:
     """End the sign-in of the cookie, and clear the cookie; without one nothing happens."""
     if sign_in := sign_in_of(request):
+        same_origin.check(request.method, request.headers)
         sign_ins.end(current(), sign_in)
     return Response(body="", status_code=200, headers={"Cache-Control": "no-store", **_set(request, "", "; Max-Age=0")})
 

@@ -1,9 +1,9 @@
 """CORS: which pages of other origins may call the API (`Settings.cors_origins`)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from chalice.app import Chalice, Request, Response
+from chalice.app import Chalice, Response
 
 from chalicelib.api.errors import LIMIT_HEADER
 from chalicelib.api.paging import CURSOR_HEADER
@@ -21,7 +21,7 @@ def add_cors(app: Chalice) -> None:
     @app.middleware("http")
     def _allow(event: Any, get_response: Callable[[Any], Response]) -> Response:
         response = get_response(event)
-        if allowed := _allowed_origin(event):
+        if allowed := allowed_origin(event.headers):
             response.headers |= {
                 "Access-Control-Allow-Origin": allowed,
                 "Access-Control-Expose-Headers": f"{CURSOR_HEADER}, {LIMIT_HEADER}, Retry-After",
@@ -36,7 +36,7 @@ def add_cors(app: Chalice) -> None:
 def _preflight(app: Chalice, methods: list[str]) -> Handler:
     def preflight(**_: str) -> Response:
         headers: dict[str, str | list[str]] = {"Allow": ", ".join([*methods, "OPTIONS"])}
-        if app.current_request and _allowed_origin(app.current_request):
+        if app.current_request and allowed_origin(app.current_request.headers):
             headers |= {
                 "Access-Control-Allow-Methods": ", ".join(methods),
                 "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key",
@@ -47,6 +47,7 @@ def _preflight(app: Chalice, methods: list[str]) -> Handler:
     return preflight
 
 
-def _allowed_origin(request: Request) -> str | None:
-    origins, origin = current().settings.cors_origin_list, str(request.headers.get("origin", ""))
+def allowed_origin(headers: Mapping[str, str]) -> str | None:
+    """Return the origin of the page that makes a request, or ``*``, where the deployment lets it call the API."""
+    origins, origin = current().settings.cors_origin_list, str(headers.get("origin", ""))
     return "*" if "*" in origins else origin if origin in origins else None

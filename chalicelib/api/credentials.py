@@ -2,6 +2,9 @@
 
 from chalice.app import Request
 
+from chalicelib.api import same_origin
+from chalicelib.api.body import bytes_of
+from chalicelib.api.errors import WrongContentType
 from chalicelib.domain import api_keys, sign_ins
 from chalicelib.store.api_keys import ApiKeyRecord
 from chalicelib.stores import Stores
@@ -18,10 +21,15 @@ def bearer(request: Request) -> str:
 def caller_of(stores: Stores, request: Request, *, for_change: bool) -> ApiKeyRecord:
     """Return the API key that makes a request, to change something or not; a bearer token goes before a cookie.
 
-    Raises `Unauthorized` when neither is there, or the one that counts is not valid.
+    Raises `Unauthorized` when neither is there, or the one that counts is not valid; `Forbidden` for a cookie that a
+    page of another origin sends, and `WrongContentType` for one with a body that does not say what it is, as a page
+    can send it anywhere.
     """
     token = bearer(request)
     if not token and (sign_in := sign_in_of(request)):
+        same_origin.check(request.method, request.headers)
+        if bytes_of(request) and "content-type" not in request.headers:
+            raise WrongContentType("a body that comes with the cookie of a sign-in needs a Content-Type")
         return sign_ins.authenticate(stores, sign_in)
     return api_keys.authenticate(stores, token, for_change=for_change)
 

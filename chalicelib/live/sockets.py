@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from chalice.app import Blueprint, Response
 
-from chalicelib.api import credentials
+from chalicelib.api import cors, credentials, same_origin
 from chalicelib.api.errors import mapping_errors
 from chalicelib.domain import api_keys, following, quotas, roles, sign_ins
 from chalicelib.domain.errors import NotFound, Unauthorized
@@ -59,6 +59,9 @@ def _follow(stores: Stores, connection_id: str, query: Query, headers: Mapping[s
 
 
 def _authenticated(stores: Stores, token: str | None, headers: Mapping[str, str]) -> ApiKeyRecord:
+    # CORS does not hold for sockets: any page may open one, to a local stack with a key that everybody knows too.
+    if token is None or cors.allowed_origin(headers) is None:
+        same_origin.check_page(headers)
     try:
         if token is not None:
             return api_keys.authenticate(stores, token)

@@ -6,6 +6,7 @@ The one service besides DynamoDB that an MCP request uses: the secret that signs
 import hashlib
 import hmac
 import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
 LIMIT_MS = 30_000
 MAX_ANSWER_BYTES = 1_000_000
 
+#: Coral's signature, over the body alone; a transport may name another header for it.
 SIGNATURE_HEADER = "X-Coral-Signature"
+
+#: Ours, over the time and the agent that calls too.
+ADDRESSED_HEADER = "X-Atoll-Signature"
 
 #: Printable ASCII but ``%``, and the space.
 _HEADER_SAFE = "".join(chr(code) for code in range(32, 127)).replace("%", "")
@@ -43,15 +48,17 @@ def call(
     from chalicelib.aws.http import AddressRefused, CallFailed
 
     body = json.dumps(arguments, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-    secret = services.secrets.get("custom-tool-secret")
-    headers = {
-        "Content-Type": "application/json",
-        tool.transport.signature_header or SIGNATURE_HEADER: hmac.new(
-            secret.encode(), body, hashlib.sha256
-        ).hexdigest(),
+    secret = services.secrets.get("custom-tool-secret").encode()
+    caller = {
         "X-Coral-Namespace": _in_header(actor.session.namespace),
         "X-Coral-SessionId": actor.session_id,
         "X-Coral-AgentName": _in_header(actor.name),
+    }
+    headers = {
+        "Content-Type": "application/json",
+        tool.transport.signature_header or SIGNATURE_HEADER: hmac.new(secret, body, hashlib.sha256).hexdigest(),
+        **caller,
+        ADDRESSED_HEADER: _addressed(secret, services.clock.now_ms() // 1000, caller.values(), body),
     }
     url = _url_of(tool.transport.url, actor)
     try:
@@ -65,6 +72,12 @@ def call(
     if answer.truncated:
         raise BadRequest(f"the tool {name!r} answered more than {MAX_ANSWER_BYTES} bytes")
     return answer.body.decode("utf-8", "replace")
+
+
+def _addressed(secret: bytes, time_s: int, caller: Iterable[str], body: bytes) -> str:
+    """Return the signature of one agent's call at one time; no header has a line feed, so the parts are told apart."""
+    signed = "".join(f"{part}\n" for part in (time_s, *caller)).encode() + body
+    return f"t={time_s},v1={hmac.new(secret, signed, hashlib.sha256).hexdigest()}"
 
 
 def _url_of(url: str, actor: Actor) -> str:

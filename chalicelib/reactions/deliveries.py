@@ -1,13 +1,7 @@
-"""Delivering webhooks: a body frozen once, POSTed until a receiver takes it, signed by two schemes.
+"""Delivering webhooks: a body frozen once, POSTed until a receiver takes it."""
 
-The secret is a text. Coral's HMAC key is its UTF-8 bytes, and the key of Standard Webhooks is the same bytes: its
-libraries take ``whsec_`` and the base64 of them (https://www.standardwebhooks.com, "Signature scheme").
-"""
-
-import base64
 import dataclasses
 import hashlib
-import hmac
 import io
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,11 +10,13 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import IO
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from chalicelib.aws.http import AddressRefused, Answer, CallFailed
+from chalicelib.domain import webhooks
+from chalicelib.reactions.signatures import WebhookSecrets, signed_headers
 from chalicelib.services import Services
 from chalicelib.store.deliveries import AttemptRecord, DeliveryRecord, DeliveryState
+from chalicelib.store.webhooks import EndpointRecord
+from chalicelib.wire.base import iso_from_ms
 
 #: Largest body that lives in the item (DynamoDB takes 400 KB with everything else); larger ones are in S3.
 MAX_ITEM_BODY_BYTES = 300_000
@@ -39,15 +35,6 @@ EARLY_MS = 1000
 FORGOTTEN_MS = 20 * 60 * 1000
 
 
-class WebhookSecrets(BaseModel):
-    """The secrets that sign webhooks: ``previous`` is there while receivers change over to ``current``."""
-
-    model_config = ConfigDict(hide_input_in_errors=True)
-
-    current: str = Field(min_length=1)
-    previous: str | None = Field(None, min_length=1)
-
-
 @dataclasses.dataclass(frozen=True)
 class Outcome:
     """What an attempt left: ``delivered``, ``failed``, ``retry`` at a time, or ``superseded`` by another execution."""
@@ -63,6 +50,8 @@ class Result:
     attempt: AttemptRecord
     #: Whether the same POST can never succeed: the address is refused, or the receiver is gone (410).
     final: bool = False
+    #: Whether nothing was sent, because the endpoint is disabled.
+    withheld: bool = False
     #: How long the receiver asks to wait (``Retry-After``).
     retry_after_ms: int = 0
 
@@ -131,10 +120,18 @@ def attempt(services: Services, delivery_id: str, round_: int, execution: str) -
         return _standing(delivery)
     if early_ms > 0:
         services.clock.sleep(early_ms / 1000)
-    result = _post(services, delivery)
+    endpoint = services.webhooks.find(delivery.namespace, delivery.url)
+    if endpoint is not None and endpoint.disabled_at_ms is not None:
+        result = _withheld(services, delivery, endpoint)
+    else:
+        result = _post(services, delivery)
     jitter = random.uniform(0, JITTER)  # noqa: S311
     state, next_ms = follow(result, delivery.tries + 1, services.settings.webhook_retry_schedule_s, jitter)
     recorded = services.deliveries.record(delivery, result.attempt, state=state, next_attempt_at_ms=next_ms)
+    if recorded and recorded.state == "delivered":
+        webhooks.note_success(services, endpoint)
+    elif recorded and not result.withheld:
+        webhooks.note_failure(services, endpoint, delivery.namespace, delivery.url)
     # Not recorded: a duplicate of this attempt was faster, and its record counts.
     recorded = recorded or _owned(services, delivery_id, round_, execution)
     return _standing(recorded) if recorded else Outcome("superseded")
@@ -171,7 +168,8 @@ def _body_of(services: Services, delivery: DeliveryRecord) -> Iterator[bytes | m
 def _posted(services: Services, delivery: DeliveryRecord, body: bytes | memoryview) -> Result:
     secrets = WebhookSecrets.model_validate_json(services.secrets.get("webhook-secrets"))
     start_ms = services.clock.now_ms()
-    headers = signed_headers(secrets, delivery.delivery_id, start_ms // 1000, body) | _notes(delivery)
+    headers = signed_headers(secrets, delivery.namespace, delivery.delivery_id, start_ms // 1000, body)
+    headers |= _notes(delivery)
     answer: Answer | None = None
     error: AddressRefused | CallFailed | None = None
     try:
@@ -200,32 +198,18 @@ def _notes(delivery: DeliveryRecord) -> dict[str, str]:
     return {name: value for name, value in notes.items() if value is not None}
 
 
+def _withheld(services: Services, delivery: DeliveryRecord, endpoint: EndpointRecord) -> Result:
+    """Return what comes of an attempt at an endpoint that is disabled: a failure that says so."""
+    since, disabled = (iso_from_ms(time) for time in (endpoint.failing_since_ms, endpoint.disabled_at_ms or 0))
+    error = f"the endpoint {endpoint.endpoint_id} failed since {since} and is disabled since {disabled}: enable it"
+    made = AttemptRecord(time_ms=services.clock.now_ms(), round=delivery.round, duration_ms=0, error=error)
+    return Result(made, final=True, withheld=True)
+
+
 def _text(answer: bytes) -> str:
     """Return the answer as text that is no longer than what is kept, whatever its bytes."""
     text = answer.decode("utf-8", "replace")
     return text.encode()[:MAX_ANSWER_BYTES].decode("utf-8", "ignore")
-
-
-def signed_headers(
-    secrets: WebhookSecrets, delivery_id: str, timestamp_s: int, body: bytes | memoryview
-) -> dict[str, str]:
-    """Return the headers of a webhook: Coral's signature by the current secret, Standard Webhooks' by each secret."""
-    keys = [secret.encode() for secret in (secrets.current, secrets.previous) if secret]
-    return {
-        "content-type": "application/json",
-        "user-agent": "Atoll-Webhooks",
-        "X-Coral-Signature": hmac.new(keys[0], body, hashlib.sha256).hexdigest(),
-        "webhook-id": delivery_id,
-        "webhook-timestamp": str(timestamp_s),
-        "webhook-signature": " ".join(_signature(key, f"{delivery_id}.{timestamp_s}.", body) for key in keys),
-    }
-
-
-def _signature(key: bytes, about: str, body: bytes | memoryview) -> str:
-    # Not the library's `sign`: it copies the body four times.
-    digest = hmac.new(key, about.encode(), hashlib.sha256)
-    digest.update(body)
-    return f"v1,{base64.b64encode(digest.digest()).decode()}"
 
 
 def follow(result: Result, tries: int, schedule_s: Sequence[float], jitter: float) -> tuple[DeliveryState, int | None]:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, ConfigDict, Field
+from pydantic import AliasChoices, ConfigDict, Field, field_validator
 
 from chalicelib.wire.base import WireModel
 from chalicelib.wire.urls import CallableUrl
@@ -23,12 +23,41 @@ CORAL_TOOL_NAMES = frozenset(
 )
 
 
+#: Headers of a call of a custom tool that say whom it is for, and those that HTTP needs, in lower case.
+NEEDED_HEADERS = frozenset(
+    {
+        "accept-encoding",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "x-atoll-signature",
+        "x-coral-agentname",
+        "x-coral-namespace",
+        "x-coral-sessionid",
+    }
+)
+
+
 class HttpToolTransport(WireModel):
     """A custom tool behind an HTTP endpoint."""
 
     type: Literal["http"]
     url: CallableUrl
     signature_header: Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$")] | None = None
+
+    @field_validator("signature_header")
+    @classmethod
+    def _takes_no_place(cls, name: str | None) -> str | None:
+        if name is not None and name.lower() in NEEDED_HEADERS:
+            raise ValueError(f"{name!r} is a header that the call needs: the signature goes into another")
+        return name
 
 
 class ToolSchema(WireModel):

@@ -49,11 +49,12 @@ def main() -> int:
         console.print(Text(f"AGENTS: {error}.", style="bold red"))
         return 1
     given_secret = os.environ.get("ATOLL_WEBHOOK_SECRET") or None
+    given_tool_secret = os.environ.get("ATOLL_CUSTOM_TOOL_SECRET") or None
     stack = LocalStack(
         port=port,
         api_key=os.environ.get("ATOLL_API_KEY") or "dev",
         webhook_secret=given_secret,
-        custom_tool_secret=os.environ.get("ATOLL_CUSTOM_TOOL_SECRET") or None,
+        custom_tool_secret=given_tool_secret,
         agent_patterns=[*given_patterns, f"{ROOT}/agents/*", *patterns_of(":".join(HOME_PATTERNS))],
         on_notice=lambda line, is_fault: show_notice(console, line, is_fault),
         on_output=lambda agent, line: show_agent_line(console, agent, line),
@@ -68,7 +69,11 @@ def main() -> int:
     try:
         for fault in filter(None, map(fault_of, given_patterns)):
             console.print(Text(f"AGENTS: {fault}. It is registered once it is there.", style="bold red"))
-        console.print(_banner(stack.url, stack.key, None if given_secret else stack.webhook_secret, stack.agents))
+        made = {
+            "webhook key": (None if given_secret else stack.webhook_secret, "ATOLL_WEBHOOK_SECRET"),
+            "tools key": (None if given_tool_secret else stack.custom_tool_secret, "ATOLL_CUSTOM_TOOL_SECRET"),
+        }
+        console.print(_banner(stack.url, stack.key, made, stack.agents))
         stop.wait()
         console.print(Text("Stopping; agents end first.", style="dim"))
     finally:
@@ -76,16 +81,16 @@ def main() -> int:
     return 0
 
 
-def _banner(url: str, key: str, made_secret: str | None, agents: list[tuple[str, str]]) -> Panel:
+def _banner(url: str, key: str, made: dict[str, tuple[str | None, str]], agents: list[tuple[str, str]]) -> Panel:
     rows = Table.grid(padding=(0, 2))
     rows.add_column(style="dim", no_wrap=True)
     rows.add_column(overflow="fold")
     rows.add_row("API", Text(url, style="bold"))
     rows.add_row("API key", Text(key))
-    if made_secret is not None:
-        rows.add_row("webhook key", Text(made_secret))
-        rows.add_row("", Text("made for this run; ATOLL_WEBHOOK_SECRET sets it", style="dim"))
-        rows.add_row("", Text("signs calls of custom tools too; ATOLL_CUSTOM_TOOL_SECRET sets another", style="dim"))
+    for name, (secret, variable) in made.items():
+        if secret is not None:
+            rows.add_row(name, Text(secret))
+            rows.add_row("", Text(f"made for this run; {variable} sets it", style="dim"))
     names = ", ".join(f"{name} {version}" for name, version in agents)
     rows.add_row("agents", Text(names or "none: AGENTS lists folders of agents"))
     rows.add_row("to stop", Text("Ctrl-C"))

@@ -14,6 +14,7 @@ from chalicelib.services import use
 from chalicelib.settings import DAY_S, Settings
 from chalicelib.wire.threads import MAX_WAIT_MS
 from infra.local.api_gateway import Gateway
+from infra.local.api_gateway.hosts import is_loopback
 from infra.local.api_gateway.sockets import Sockets
 from infra.local.aws import Aws
 from infra.local.cloudformation.provision import Provision
@@ -42,6 +43,9 @@ EVENT_SOCKETS = (
     "/ws/v1/events/lsm",
 )
 LOG_SOCKETS = ("/ws/v1/logs/{token}", "/ws/v1/logs")
+
+#: The key of a stack that is given none.
+WELL_KNOWN_KEY = "dev"
 
 Event = dict[str, Any]
 
@@ -72,7 +76,7 @@ class LocalStack:
         host: str = "127.0.0.1",
         agents: Iterable[Path | str] = (),
         agent_patterns: Iterable[str] = (),
-        api_key: str = "dev",
+        api_key: str = WELL_KNOWN_KEY,
         webhook_secret: str | None = None,
         custom_tool_secret: str | None = None,
         settings: Mapping[str, Any] | None = None,
@@ -87,6 +91,8 @@ class LocalStack:
         ----------
         port
             Where to serve; 0 takes a free one.
+        host
+            The address to serve at. Only on this machine's own is the key ``dev`` taken: everybody knows it.
         agents
             Folders with a ``coral-agent.toml``.
         agent_patterns
@@ -104,6 +110,8 @@ class LocalStack:
         on_notice
             Sees what is to be told of the agents in watched folders: a line, and whether it is of a fault.
         """
+        if api_key == WELL_KNOWN_KEY and not is_loopback(host):
+            raise ValueError(f"the key {api_key!r} is known to everybody: at {host!r} the stack needs another")
         self._port = port
         self._host = host
         self._agents = [Path(folder) for folder in agents]
@@ -116,7 +124,7 @@ class LocalStack:
         self._on_notice = on_notice
         self.key = api_key
         self.webhook_secret = webhook_secret or secrets.token_urlsafe(32)
-        self.custom_tool_secret = custom_tool_secret or self.webhook_secret
+        self.custom_tool_secret = custom_tool_secret or secrets.token_urlsafe(32)
         self._registered: list[tuple[str, str]] = []
         self._agent_folders: AgentFolders | None = None
         self._undo = contextlib.ExitStack()
@@ -250,9 +258,13 @@ class LocalStack:
         return Settings.model_validate({name: value for name, value in values.items() if name in Settings.model_fields})
 
     def _set_secrets(self) -> None:
+        from chalicelib.reactions import signatures
+
         client, prefix = self.services.client("secretsmanager"), self.services.settings.prefix
-        current = json.dumps({"current": self.webhook_secret})
-        client.put_secret_value(SecretId=f"{prefix}/webhook-secrets", SecretString=current)
+        key = signatures.key_from(secrets.token_bytes(32))
+        self.services.webhooks.publish_keys([signatures.public_key_of(key)])
+        signing = json.dumps({"current": self.webhook_secret, "signingKey": key})
+        client.put_secret_value(SecretId=f"{prefix}/webhook-secrets", SecretString=signing)
         client.put_secret_value(SecretId=f"{prefix}/custom-tool-secret", SecretString=self.custom_tool_secret)
 
     def register(self, folder: Path | str) -> None:

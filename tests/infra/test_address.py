@@ -51,11 +51,13 @@ def _viewer_request(asked: str) -> dict[str, Any]:
     for parameter in parameters.values():
         if len(parameter["multiValue"]) == 1:
             del parameter["multiValue"]
-    return {"version": "1.0", "request": {"method": "GET", "uri": path, "querystring": parameters, "headers": {}}}
+    headers = {"host": {"value": "viewed.test"}, "x-forwarded-host": {"value": "evil.test"}}
+    return {"version": "1.0", "request": {"method": "GET", "uri": path, "querystring": parameters, "headers": headers}}
 
 
 def _origin_request(request: dict[str, Any]) -> str:
     """Return path and query that a returned request makes; what comes back must have the structure of the event."""
+    assert request["headers"]["x-forwarded-host"] == {"value": "viewed.test"}  # a socket's Origin is compared with it
     parameters = [
         f"{name}={each['value']}"
         for name, parameter in request["querystring"].items()

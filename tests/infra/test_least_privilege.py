@@ -45,6 +45,10 @@ LIVES = overrides({"agent": {"SECONDS_TO_LIVE": "60"}}, {})
 PUSHED: list[str] = []
 
 
+#: What an endpoint says before it takes a webhook.
+REFUSALS = [410, 410]
+
+
 @pytest.fixture(scope="module")
 def receiver() -> Iterator[str]:
     """A place that takes webhooks and calls of tools."""
@@ -53,7 +57,7 @@ def receiver() -> Iterator[str]:
         def do_POST(self) -> None:
             PUSHED.extend([self.path] if "/@connections/" in self.path else [])
             self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(200)
+            self.send_response(REFUSALS.pop() if REFUSALS and self.path == "/refusing" else 200)
             self.send_header("Content-Length", "2")
             self.end_headers()
             self.wfile.write(b"ok")
@@ -137,7 +141,7 @@ def signing_in(somebody: Somebody) -> None:
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     token = f"token={somebody.stack.key}".encode()
     somebody.must("POST", "/api/v1/auth/token?to=/api_v1.json", token, headers=form)
-    somebody.must("DELETE", "/api/v1/auth/token", headers={"Cookie": f"{COOKIE}=any"})
+    somebody.must("DELETE", "/api/v1/auth/token", headers={"Cookie": f"{COOKIE}=any", "Origin": somebody.stack.url})
 
 
 def namespaces(somebody: Somebody) -> None:
@@ -253,6 +257,27 @@ def deliveries(somebody: Somebody) -> None:
     somebody.must("GET", f"{listing}/{delivered()[0]}")
     somebody.must("POST", f"{listing}/{delivered()[0]}/resend")
     eventually(lambda: len(delivered()) == 2)
+    refused(somebody)
+
+
+def refused(somebody: Somebody) -> None:
+    """An endpoint refuses a webhook twice, and takes it then."""
+    hook = {"sessionEnd": {"url": f"{somebody.receiver}/refusing"}}
+    somebody.client.create(session(sleeper(seconds=0), namespace="refused", webhooks=hook, persistenceMode=HOLD))
+    listing = "/api/v1/local/namespace/refused"
+
+    def states() -> list[tuple[str, int]]:
+        return [(each["state"], each["round"]) for each in somebody.must("GET", f"{listing}/deliveries")]
+
+    for round_number, state in enumerate(("failed", "failed", "delivered"), 1):
+        eventually(lambda wanted=[(state, round_number)]: states() == wanted)  # type: ignore[misc]
+        [delivery] = somebody.must("GET", f"{listing}/deliveries")
+        if state == "failed":
+            eventually(lambda: len(somebody.must("GET", f"{listing}/webhook-endpoints")) == 1)
+            somebody.must("POST", f"{listing}/deliveries/{delivery['deliveryId']}/resend")
+    eventually(lambda: somebody.must("GET", f"{listing}/webhook-endpoints") == [])
+    somebody.must("POST", f"{listing}/webhook-endpoints/unknown/enable", status=404)
+    somebody.must("GET", "/api/v1/webhooks/keys")
 
 
 def logs(somebody: Somebody) -> None:

@@ -84,7 +84,7 @@ def test_what_holds_data_outlives_the_stack() -> None:
 
 def test_tables_are_encrypted_recoverable_and_paid_by_request() -> None:
     tables = [r["Properties"] for r in description.stack()["Resources"].values() if r["Type"] == "AWS::DynamoDB::Table"]
-    assert len(tables) == 8
+    assert len(tables) == 9
     for table in tables:
         assert table["BillingMode"] == "PAY_PER_REQUEST"
         assert table["SSESpecification"] == {"SSEEnabled": True}

@@ -17,6 +17,7 @@ EXPENSIVE = {
     "chalicelib.wire.options",
     "chalicelib.wire.agent_file",
     "chalicelib.wire.events",
+    "cryptography",
 }
 
 

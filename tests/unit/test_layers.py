@@ -27,7 +27,7 @@ ALLOWED = {
     "reactions": _FACTS | {"aws", "services"},
     "mcp": _FACTS | {"aws.errors"},
     "api": _FACTS | {"aws.errors", "mcp"},
-    "live": _FACTS | {"api.credentials", "api.errors"},
+    "live": _FACTS | {"api.cors", "api.credentials", "api.errors", "api.same_origin"},
     "workers": _FACTS | {"aws", "services", "reactions", "mcp"},
 }
 

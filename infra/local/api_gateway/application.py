@@ -9,6 +9,7 @@ from typing import Any
 from chalice.local import RouteMatcher
 
 from infra.local.api_gateway.answer import Answer
+from infra.local.api_gateway.hosts import is_served
 from infra.local.api_gateway.rest import Request, RestApi, stopping
 from infra.local.waiting import Client
 
@@ -26,6 +27,10 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 SocketHandler = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
+#: ASGI's events of an answer, by what was asked for.
+_ANSWERED_BY = {"http": "http.response", "websocket": "websocket.http.response"}
+
+
 class _ClientGone(Exception):
     """The client went away in the middle of its request."""
 
@@ -41,8 +46,9 @@ class _Refused(Exception):
 class Application:
     """What uvicorn calls for each request and each socket."""
 
-    def __init__(self, api: RestApi, sockets: Mapping[str, SocketHandler], *, threads: int) -> None:
+    def __init__(self, api: RestApi, sockets: Mapping[str, SocketHandler], *, bound: str, threads: int) -> None:
         self._api = api
+        self._bound = bound
         self._sockets = sockets
         self._matcher = RouteMatcher(list(sockets))
         # Threads are made as they are needed: as many as requests have been answered at the same time.
@@ -50,6 +56,12 @@ class Application:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or one socket."""
+        host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), None)
+        if not is_served(host, self._bound):
+            if scope["type"] == "websocket":
+                await receive()
+            await _send(send, _ANSWERED_BY[scope["type"]], _misdirected(host))
+            return
         if scope["type"] == "websocket":
             await self._serve_socket(scope, receive, send)
             return
@@ -58,12 +70,12 @@ class Application:
         except _ClientGone:
             return
         except _Refused as refused:
-            await _send(send, "http.response", refused.answer)
+            await _send(send, _ANSWERED_BY["http"], refused.answer)
             return
         client = Client()
         leaving = asyncio.create_task(_note_leaving(receive, client))
         try:
-            await _send(send, "http.response", await self._ask(scope, body, client))
+            await _send(send, _ANSWERED_BY["http"], await self._ask(scope, body, client))
         finally:
             leaving.cancel()
 
@@ -77,7 +89,7 @@ class Application:
         except ValueError:
             # An upgrade is an offer that a server may ignore (RFC 9110, section 7.8).
             await receive()
-            await _send(send, "websocket.http.response", await self._ask(scope, None))
+            await _send(send, _ANSWERED_BY["websocket"], await self._ask(scope, None))
             return
         await self._sockets[match.route]({**scope, "path_params": match.captured}, receive, send)
 
@@ -93,6 +105,12 @@ class Application:
     def _answer(self, request: Request, client: Client | None) -> Answer:
         with client.asking() if client else nullcontext():
             return self._api(request)
+
+
+def _misdirected(host: str | None) -> Answer:
+    """Return the answer to a request for another host (RFC 9110, 15.5.20)."""
+    said = f"The Host is {(host or '')[:100]!r}: this is localhost, for requests to localhost."
+    return Answer.message(421, said, {"Connection": "close"})
 
 
 def _target(scope: Scope) -> str:

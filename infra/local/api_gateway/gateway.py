@@ -71,7 +71,7 @@ class Gateway:
             What serves WebSockets, by route, as in ``/events/{id}``. A request to upgrade to one elsewhere is answered
             by the app like any other.
         """
-        self._application = Application(RestApi(app, keys), sockets or {}, threads=most_connections())
+        self._application = Application(RestApi(app, keys), sockets or {}, bound=self.host, threads=most_connections())
         config = Config(
             self._application,
             loop="asyncio",

@@ -21,7 +21,7 @@ def test_a_client_that_asks_before_it_sends_its_body_is_told_to(stack: LocalStac
     body = json.dumps({"name": "asked", "annotations": {"long": "x" * 200}}).encode().ljust(100_000)
     head = [
         f"POST {path} HTTP/1.1",
-        "Host: here",
+        "Host: localhost",
         f"Authorization: Bearer {stack.key}",
         "Content-Type: application/json",
         f"Content-Length: {len(body)}",

@@ -32,8 +32,12 @@ class Browser:
         return self.post(f"token={key}")[1]["set-cookie"].split(";", maxsplit=1)[0]
 
     def signs_out(self, cookie: str | None, **headers: str) -> tuple[int, dict[str, str], str]:
-        sent = {} if cookie is None else {"Cookie": cookie}
+        sent = {"Origin": f"http://{self._host}"} | ({} if cookie is None else {"Cookie": cookie})
         return self._call("DELETE", "/api/v1/auth/token", None, {**sent, **headers})
+
+    def sends(self, path: str, body: bytes, headers: dict[str, str]) -> int:
+        """Post a body without a Content-Type."""
+        return self._call("POST", path, body, headers)[0]
 
     def _call(
         self, method: str, path: str, body: str | bytes | None, headers: dict[str, str]
@@ -67,6 +71,46 @@ def test_the_cookie_authenticates_as_the_key_does(browser: Browser, stack: Local
 def visit(stack: LocalStack, cookie: str, path: str = "/api/v1/registry") -> Answer:
     """Make a request with nothing but a cookie."""
     return Client(stack.url, None).call("GET", path, headers={"Cookie": cookie})
+
+
+#: What a browser says of a page at another port of this host, which it sends the cookie all the same.
+NEIGHBOUR = {"Origin": "http://localhost:3000", "Sec-Fetch-Site": "same-site"}
+
+
+@pytest.mark.parametrize("page", [NEIGHBOUR, {"Origin": "http://localhost:3000"}, {"Origin": "null"}], ids=str)
+def test_a_page_of_another_origin_signs_nobody_in(browser: Browser, page: dict[str, str]) -> None:
+    status, headers, text = browser.post("token=dev", **page)
+    assert (status, "set-cookie" in headers) == (403, False)
+    assert "only pages of this host" in text
+
+
+def test_the_cookie_is_of_no_use_to_a_page_of_another_origin(browser: Browser, stack: LocalStack) -> None:
+    cookie = {"Cookie": browser.signs_in()}
+    visitor, path = Client(stack.url, None), "/api/v1/local/namespace"
+    wanted = {"name": "forged"}
+    assert visitor.call("POST", path, wanted, {**cookie, **NEIGHBOUR}).status == 403
+    assert visitor.call("GET", path, headers={**cookie, **NEIGHBOUR}).status == 403
+    assert visitor.call("POST", path, wanted, cookie).status == 403, "who changes anything says which page it is"
+    assert browser.signs_out(cookie["Cookie"], **NEIGHBOUR)[0] == 403
+    assert "forged" not in [each["name"] for each in visitor.call("GET", path, headers=cookie).body]
+
+    ours = {**cookie, "Origin": stack.url}
+    assert visitor.call("POST", path, wanted, ours).status == 200
+    assert visitor.call("DELETE", f"{path}/forged", headers={**cookie, "Sec-Fetch-Site": "same-origin"}).status == 200
+
+
+def test_a_key_is_taken_from_any_page(client: Client) -> None:
+    """No browser adds a bearer token by itself."""
+    assert client.call("GET", "/api/v1/registry", headers=NEIGHBOUR).status == 200
+    assert client.call("GET", "/api/v1/registry", headers={**NEIGHBOUR, "Cookie": "authSessionToken=x"}).status == 200
+
+
+def test_a_body_with_the_cookie_says_what_it_is(browser: Browser, stack: LocalStack) -> None:
+    """A page can send a body without a type anywhere, and no browser asks first."""
+    ours = {"Cookie": browser.signs_in(), "Origin": stack.url}
+    assert browser.sends("/api/v1/local/namespace", b'{"name": "untyped"}', ours) == 415
+    assert browser.sends("/api/v1/local/namespace", b'{"name": "untyped"}', {"Authorization": "Bearer dev"}) == 200
+    Client(stack.url, stack.key).call("DELETE", "/api/v1/local/namespace/untyped")
 
 
 def test_the_cookie_is_no_key_and_is_stored_nowhere(browser: Browser, stack: LocalStack) -> None:

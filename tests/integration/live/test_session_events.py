@@ -274,6 +274,30 @@ def test_a_cookie_opens_a_socket(client: Client, stack: LocalStack, follow: Conn
     assert socket.next()["type"] == "thread_created"
 
 
+@pytest.mark.parametrize("origin", ["http://localhost:3000", "https://evil.test", "null"])
+@pytest.mark.parametrize("key", [None, "dev"], ids=["cookie", "key"])
+def test_a_page_of_another_origin_opens_no_socket(
+    stack: LocalStack, follow: Connect, origin: str, key: str | None
+) -> None:
+    """Neither with the cookie nor with the key that everybody knows: no browser asks first, as it does for the rest."""
+    cookie = {} if key else {"Cookie": Browser(stack).signs_in()}
+    with pytest.raises(InvalidStatus) as refused:
+        follow("lsm", key, additional_headers=cookie, origin=origin)
+    assert refused.value.response.status_code == 403
+    follow("lsm", key, additional_headers=cookie, origin=stack.url)
+
+
+def test_pages_of_configured_origins_open_sockets_with_a_key(
+    stack: LocalStack, follow: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = "https://console.test"
+    monkeypatch.setattr(stack.services, "settings", stack.services.settings.model_copy(update={"cors_origins": page}))
+    follow("lsm", origin=page)
+    with pytest.raises(InvalidStatus) as refused:
+        follow("lsm", None, additional_headers={"Cookie": Browser(stack).signs_in()}, origin=page)
+    assert refused.value.response.status_code == 403
+
+
 def test_names_that_need_encoding_are_found(client: Client, follow: Connect) -> None:
     path = client.create(session(sleeper(), namespace="team 😀", defer=True)).replace("team 😀", "team%20%F0%9F%98%80")
     socket = follow(session_of(path))

@@ -20,7 +20,7 @@ def test_stacks_follow_each_other_in_one_process_and_leave_nothing() -> None:
     for _ in range(3):
         with LocalStack(app=app) as stack:
             tables = stack.services.client("dynamodb").list_tables()["TableNames"]
-            assert len(tables) == 8
+            assert len(tables) == 9
             assert stack.services.client("dynamodb").scan(TableName="atoll-local-sessions")["Items"] == []
             stack.services.client("dynamodb").put_item(
                 TableName="atoll-local-sessions", Item={"namespace": {"S": "n"}, "sessionId": {"S": "s"}}
@@ -86,5 +86,8 @@ def test_what_the_template_generates_is_there(stand_ins: StandIns) -> None:
     assert len(secrets.get_secret_value(SecretId="atoll-local/agent-key")["SecretString"]) == 64
     webhook = secrets.get_secret_value(SecretId="atoll-local/webhook-secrets")["SecretString"]
     assert stand_ins.stack.webhook_secret in webhook
+    tools = secrets.get_secret_value(SecretId="atoll-local/custom-tool-secret")["SecretString"]
+    assert stand_ins.stack.custom_tool_secret == tools
+    assert stand_ins.stack.custom_tool_secret not in webhook, "who checks calls of tools cannot sign an end report"
     buckets = stand_ins.client("s3").list_buckets()["Buckets"]
     assert [bucket["Name"] for bucket in buckets] == [stand_ins.stack.services.settings.bodies_bucket]

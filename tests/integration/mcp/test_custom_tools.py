@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote
 
 import pytest
 from mcp_types import PARSE_ERROR
+from pydantic import ValidationError
 
 from chalicelib.services import Services, use
 from chalicelib.settings import Settings
@@ -132,6 +133,33 @@ def test_the_transport_may_name_the_header_of_the_signature(here: World, url: st
     ((_, headers, body),) = Tool.got
     assert headers["x-my-signature"] == hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
     assert "x-coral-signature" not in headers
+
+
+def test_a_second_signature_is_over_the_addressed_agent_and_the_time_too(here: World, url: str) -> None:
+    """Coral's is over the body alone: who has seen one call could make it in the name of any agent."""
+    call(here, url, name="Köln.ann", namespace="shop.a")
+    ((path, headers, body),) = Tool.got
+    time_s, _, signature = headers["x-atoll-signature"].removeprefix("t=").partition(",v1=")
+    assert int(time_s) == here.services.clock.now_ms() // 1000
+    signed = "\n".join([time_s, "shop.a", OTHER, "K%C3%B6ln.ann", ""]).encode() + body
+    assert [headers[f"x-coral-{name}"] for name in ("namespace", "sessionid", "agentname")] == [
+        "shop.a",
+        OTHER,
+        "K%C3%B6ln.ann",
+    ]
+    assert path == f"/{OTHER}/K%C3%B6ln.ann"
+    assert signature == hmac.new(SECRET.encode(), signed, hashlib.sha256).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["Content-Type", "content-length", "HOST", "Transfer-Encoding", "Connection", "X-Coral-Namespace",
+     "x-coral-sessionid", "X-Coral-AgentName", "X-Atoll-Signature"],
+)  # fmt: skip
+def test_the_signature_takes_the_place_of_no_header_that_the_call_needs(header: str) -> None:
+    transport = {"type": "http", "url": "https://tools.test/", "signatureHeader": header}
+    with pytest.raises(ValidationError, match=f"{header}"):
+        GraphAgentTool.model_validate({"transport": transport})
 
 
 @pytest.mark.parametrize(

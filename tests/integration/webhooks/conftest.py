@@ -74,7 +74,7 @@ def clients() -> Iterator[Clients]:
 def services(clients: Clients, clock: HeldClock) -> Services:
     stage = f"t{next(_STAGES)}"
     deployment = OnMoto(Settings(stage=stage, allow_private_addresses=True), clock, clients)
-    for resource in ("DeliveriesTable", "ApiKeysTable"):
+    for resource in ("DeliveriesTable", "ApiKeysTable", "WebhooksTable"):
         properties = _TEMPLATE["Resources"][resource]["Properties"]
         taken = ("AttributeDefinitions", "KeySchema", "BillingMode", "GlobalSecondaryIndexes")
         deployment.dynamodb.create_table(

@@ -10,6 +10,8 @@ from app import app
 from chalicelib.domain import api_keys
 from chalicelib.reactions import deliveries
 from chalicelib.services import Services, use
+from chalicelib.settings import DAY_S
+from chalicelib.wire.base import iso_from_ms
 from tests.integration.webhooks.conftest import HeldClock
 from tests.integration.webhooks.receivers import Receiver
 
@@ -144,3 +146,58 @@ def test_a_delivery_is_sent_again_and_not_while_it_is_pending(api: Api, services
 def test_what_is_refused(api: Api, services: Services, method: str, path: str, key: str, status: int) -> None:
     freeze(services, "http://receiver.test/")
     assert api.call(method, path, key)[0] == status
+
+
+ENDPOINTS = "/api/v1/local/namespace/demo/webhook-endpoints"
+
+
+def test_endpoints_that_fail_are_listed_and_enabled(
+    api: Api, services: Services, receiver: Receiver, clock: HeldClock
+) -> None:
+    assert api.call("GET", ENDPOINTS) == (200, [])
+    began_ms = clock.now_ms()
+    for number in range(7):
+        receiver.answer(500)
+        freeze(services, receiver.url, f"d{number}")
+        deliveries.attempt(services, f"d{number}", 1, "x")
+        clock.time_ms += DAY_S * 1000
+    status, [listed] = api.call("GET", ENDPOINTS)
+    endpoint_id = listed.pop("endpointId")
+    assert (status, len(receiver.received)) == (200, 6)
+    assert listed == {
+        "namespace": "demo",
+        "url": receiver.url,
+        "state": "disabled",
+        "failingSince": iso_from_ms(began_ms),
+        "lastFailureAt": iso_from_ms(began_ms + 5 * DAY_S * 1000),
+        "failures": 6,
+        "disabledAt": iso_from_ms(began_ms + 5 * DAY_S * 1000),
+    }
+    enable = f"{ENDPOINTS}/{endpoint_id}/enable"
+    assert api.call("POST", enable, "narrow")[0] == 403
+    assert api.call("POST", enable.replace("demo", "other"), "narrow")[0] == 404
+    assert api.call("POST", enable)[0] == 200
+    assert api.call("GET", ENDPOINTS) == (200, [])
+    status, body = api.call("POST", enable)
+    assert (status, endpoint_id in body["message"]) == (404, True)
+
+
+def test_endpoints_are_listed_page_by_page(api: Api, services: Services, receiver: Receiver) -> None:
+    for number in range(5):
+        receiver.answer(500)
+        freeze(services, f"{receiver.url}?{number}", f"d{number}")
+        deliveries.attempt(services, f"d{number}", 1, "x")
+    found, query = [], "?limit=2"
+    while query:
+        status, page = api.call("GET", ENDPOINTS + query)
+        assert (status, len(page) <= 2) == (200, True)
+        found += [each["url"] for each in page]
+        query = f"?limit=2&cursor={api.cursor}" if api.cursor else ""
+    assert sorted(found) == [f"{receiver.url}?{number}" for number in range(5)]
+
+
+def test_public_keys_are_there_for_everybody(api: Api, services: Services) -> None:
+    assert api.call("GET", "/api/v1/webhooks/keys", key="") == (200, {"keys": []})
+    services.webhooks.publish_keys(["whpk_new", "whpk_old"])
+    assert api.call("GET", "/api/v1/webhooks/keys", key="") == (200, {"keys": ["whpk_new", "whpk_old"]})
+    assert api.call("GET", "/api/v1/local/namespace/%0A/webhook-endpoints") == (200, [])

@@ -13,10 +13,12 @@ from standardwebhooks.webhooks import Webhook
 
 from chalicelib.aws.http import CallFailed, OutgoingHttp
 from chalicelib.domain import deliveries as asked
+from chalicelib.domain import webhooks
 from chalicelib.domain.errors import Conflict, NotFound
 from chalicelib.reactions import deliveries
 from chalicelib.reactions.deliveries import MAX_ANSWER_BYTES, MAX_ITEM_BODY_BYTES, Outcome
 from chalicelib.services import Services, use
+from chalicelib.settings import DAY_S
 from chalicelib.store.deliveries import KEPT_ATTEMPTS, AttemptRecord, DeliveryRecord
 from chalicelib.workers.deliveries import deliver_webhook
 from tests.integration.webhooks.conftest import SECRET, HeldClock
@@ -25,9 +27,9 @@ from tests.integration.webhooks.receivers import Receiver, dripping
 BODY = '{"text":  "exactly these bytes ☃"}\n'.encode()
 
 
-def freeze(services: Services, url: str, delivery_id: str = "d1", body: bytes = BODY) -> bool:
+def freeze(services: Services, url: str, delivery_id: str = "d1", body: bytes = BODY, namespace: str = "demo") -> bool:
     return deliveries.freeze(
-        services, delivery_id=delivery_id, namespace="demo", session_id=f"s-{delivery_id}", url=url, body=body
+        services, delivery_id=delivery_id, namespace=namespace, session_id=f"s-{delivery_id}", url=url, body=body
     )
 
 
@@ -427,6 +429,94 @@ def test_a_delivery_without_an_execution_is_resumed_where_its_schedule_was(
     assert attempt(services, round_=1) == Outcome("superseded")
     assert attempt(services, round_=2, execution="y") == Outcome("delivered")
     assert asked.find(services, "demo", "d1").tries == 2
+
+
+# Endpoints that fail
+
+
+def fail_once(services: Services, receiver: Receiver, delivery_id: str) -> str:
+    """Make one attempt of a new delivery that the receiver refuses; return what follows."""
+    receiver.answer(500)
+    freeze(services, receiver.url, delivery_id)
+    return attempt(services, delivery_id).state
+
+
+def test_an_endpoint_that_fails_for_days_gets_nothing_more_until_it_is_enabled(
+    services: Services, receiver: Receiver, clock: HeldClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    for day in range(5):
+        assert fail_once(services, receiver, f"d{day}") == "retry"
+        clock.time_ms += DAY_S * 1000
+    assert "disabled" not in caplog.text
+    assert fail_once(services, receiver, "d5") == "retry"
+    [told] = [record for record in caplog.records if record.getMessage() == "webhook endpoint disabled"]
+    assert told.levelno == logging.ERROR
+    assert receiver.url not in caplog.text, "a URL may have a secret in it"
+
+    sent = len(receiver.received)
+    freeze(services, receiver.url, "d6")
+    assert attempt(services, "d6") == Outcome("failed")
+    clock.time_ms += DAY_S * 1000
+    assert attempt(services, "d5") == Outcome("failed"), "what is under way ends, too"
+    assert len(receiver.received) == sent
+    [made] = asked.find(services, "demo", "d6").attempts
+    [endpoint] = webhooks.listing(services, "demo", page=None, start=None)
+    assert f"the endpoint {endpoint.endpoint_id} failed since " in str(made.error)
+
+    freeze(services, receiver.url, "elsewhere", namespace="another")
+    assert attempt(services, "elsewhere") == Outcome("delivered"), "each namespace has its own"
+    webhooks.enable(services, "demo", endpoint.endpoint_id)
+    asked.resend(services, "demo", "d6")
+    assert attempt(services, "d6", round_=2) == Outcome("delivered")
+    with pytest.raises(NotFound, match=endpoint.endpoint_id):
+        webhooks.enable(services, "demo", endpoint.endpoint_id)
+
+
+def test_one_success_is_enough_to_begin_anew(services: Services, receiver: Receiver, clock: HeldClock) -> None:
+    for number in range(6):
+        fail_once(services, receiver, f"d{number}")
+        clock.time_ms += DAY_S * 1000
+        if number == 3:
+            freeze(services, receiver.url, "well")
+            assert attempt(services, "well") == Outcome("delivered")
+            assert list(webhooks.listing(services, "demo", page=None, start=None)) == []
+    assert fail_once(services, receiver, "d6") == "retry"
+    [endpoint] = webhooks.listing(services, "demo", page=None, start=None)
+    assert (endpoint.failures, endpoint.disabled_at_ms) == (3, None)
+
+
+def test_failures_that_are_days_apart_are_not_one_failure_for_days(
+    services: Services, receiver: Receiver, clock: HeldClock
+) -> None:
+    for number in range(4):
+        assert fail_once(services, receiver, f"d{number}") == "retry"
+        clock.time_ms += 3 * DAY_S * 1000
+    assert list(webhooks.listing(services, "demo", page=None, start=None)) == []
+
+
+def test_a_deployment_may_disable_none(services: Services, receiver: Receiver, clock: HeldClock) -> None:
+    services.settings = services.settings.model_copy(update={"webhook_disable_after_s": 0})
+    for number in range(9):
+        assert fail_once(services, receiver, f"d{number}") == "retry"
+        clock.time_ms += DAY_S * 1000
+
+
+def test_an_endpoint_that_was_enabled_meanwhile_stays_so(
+    services: Services, receiver: Receiver, clock: HeldClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for day in range(5):
+        fail_once(services, receiver, f"d{day}")
+        clock.time_ms += DAY_S * 1000
+    [endpoint] = webhooks.listing(services, "demo", page=None, start=None)
+    post = services.http.post
+
+    def enabling(*given: Any, **named: Any) -> Any:
+        webhooks.enable(services, "demo", endpoint.endpoint_id)
+        return post(*given, **named)
+
+    monkeypatch.setattr(services.http, "post", enabling)
+    fail_once(services, receiver, "d5")
+    assert list(webhooks.listing(services, "demo", page=None, start=None)) == []
 
 
 # Secrets

@@ -16,7 +16,7 @@ from chalicelib.aws.bodies import PART_BYTES, Bodies
 from chalicelib.clock import Clock
 from chalicelib.domain import sessions, threads
 from chalicelib.reactions import reports
-from chalicelib.reactions.deliveries import WebhookSecrets, signed_headers
+from chalicelib.reactions.signatures import WebhookSecrets, signed_headers
 from chalicelib.settings import Settings
 from chalicelib.store.deliveries import DeliveryRecord
 from chalicelib.store.log import LogEntry
@@ -202,7 +202,7 @@ def test_a_body_of_60_mb_is_signed_in_little_memory() -> None:
     tracemalloc.start()
     try:
         with Bodies(s3, "bucket").mapped("key") as body:
-            headers = signed_headers(WebhookSecrets(current="new", previous="old"), "d", 1, body)
+            headers = signed_headers(WebhookSecrets(current="new", previous="old"), "n", "d", 1, body)
             assert len(body) == 200 * LARGE
         _, peak = tracemalloc.get_traced_memory()
     finally:

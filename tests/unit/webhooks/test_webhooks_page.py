@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.exceptions import InvalidSignature
 from standardwebhooks.webhooks import WebhookVerificationError
 
-from chalicelib.reactions.deliveries import WebhookSecrets, signed_headers
+from chalicelib.reactions.signatures import WebhookSecrets, key_from, public_key_of, signed_headers
 
 PAGE = (Path(__file__).parents[3] / "docs" / "webhooks.md").read_text()
 BODY = '{"text":"naïve ☃"}'.encode()
 
 
 def signed(**secrets: str) -> dict[str, str]:
-    return signed_headers(WebhookSecrets.model_validate(secrets), "d1", int(time.time()), BODY)
+    return signed_headers(WebhookSecrets.model_validate(secrets), "ns", "d1", int(time.time()), BODY)
 
 
 def test_the_python_verifies() -> None:
@@ -32,6 +33,21 @@ def test_the_python_verifies() -> None:
     assert not names["is_corals"]("old", headers, BODY)
     with pytest.raises(WebhookVerificationError):
         names["report_of"]("other", headers, BODY)
+
+
+def test_the_python_verifies_by_a_public_key() -> None:
+    names: dict[str, Any] = {}
+    for code in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
+        exec(code, names)
+    new, old, other = (key_from(bytes([number]) * 32) for number in range(3))
+    headers = signed(current="s", signingKey=new, previousSigningKey=old)
+    for key in (new, old):
+        assert names["report_by_key"](public_key_of(key), headers, BODY) == json.loads(BODY)
+    for wrong in ({"webhook-id": "d2"}, {"webhook-timestamp": "1"}):
+        with pytest.raises(InvalidSignature):
+            names["report_by_key"](public_key_of(new), {**headers, **wrong}, BODY)
+    with pytest.raises(InvalidSignature):
+        names["report_by_key"](public_key_of(other), headers, BODY)
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="there is no Node here")

@@ -58,7 +58,7 @@ def _answer(client: socket.socket) -> tuple[bytes, dict[bytes, bytes], bytes]:
 
 
 def _head(method: str, path: str, **headers: Any) -> bytes:
-    lines = [f"{method} {path} HTTP/1.1", "Host: here"]
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode()
 
@@ -264,6 +264,16 @@ def test_a_connection_made_before_serving_is_answered(server: Gateway, app: Chal
     server.serve(app)
 
     assert _answer(client)[0] == b"HTTP/1.1 200 OK"
+
+
+def test_a_request_for_another_host_is_refused(server: Gateway, app: Chalice, open_connection: Open) -> None:
+    """A page whose name was made to lead to this machine: to its browser it is one with what answers here."""
+    server.serve(app)
+    for head in (b"Host: evil.test\r\n", b"", b"Host: 192.168.1.5\r\n"):
+        client = open_connection()
+        client.sendall(b"POST /echo/a HTTP/1.1\r\n" + head + b"Content-Length: 4\r\n\r\nbody")
+        status, headers, _ = _answer(client)
+        assert (status, headers[b"connection"]) == (b"HTTP/1.1 421 Misdirected Request", b"close")
 
 
 def test_it_stops_at_once_and_gives_its_port_back(server: Gateway, app: Chalice, open_connection: Open) -> None:

@@ -84,6 +84,14 @@ def test_an_upgrade_elsewhere_is_answered_like_any_request(
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.parametrize("path", ["/sockets/a", "/elsewhere"])
+def test_a_socket_for_another_host_is_refused(server: Gateway, path: str) -> None:
+    there = socket.create_connection((server.host, server.port), timeout=10)
+    with there, pytest.raises(InvalidStatus) as refused, connect(f"ws://evil.test{path}", sock=there):
+        pass
+    assert refused.value.response.status_code == 421
+
+
 def test_a_message_that_is_too_large_ends_its_socket(server: Gateway) -> None:
     with connect(_url(server, "/sockets/a"), additional_headers=KEY) as client:
         client.send("x" * (128 * 1024 + 1))
