@@ -105,7 +105,8 @@ LIMITS: dict[str, list[Limit]] = {
         Limit("system prompt", "wire.graph:MAX_PROMPT_BYTES", _400),
         Limit("description of an agent", "wire.graph:MAX_DESCRIPTION_BYTES", _400),
         Limit("`ttl`, `duration`, `time`", "wire.sessions:MAX_DURATION_MS", _400),
-        Limit("life of a session without a `ttl`", "settings:max_session_s", "it is closed (`ttl`)"),
+        Limit("`ttl` that a deployment takes", "settings:max_session_days", _400, "days"),
+        Limit("life of a session without a `ttl`", "settings:session_days", "it is closed (`ttl`)", "days"),
         Limit("time until a deferred session is executed", "settings:pending_session_s", "it is gone"),
     ],
     "What agents and users do in a session": [
@@ -140,7 +141,6 @@ LIMITS: dict[str, list[Limit]] = {
         Limit("agent's secret", "domain.agent_secrets:MAX_SECRET_CHARS", "401"),
     ],
     "History and webhooks": [
-        Limit("threads in the state of a session that has ended", "reactions.archive:STATE_BYTES", "they are left out"),
         Limit("days that a session is kept after its end", "settings:history_days", "it is gone"),
         Limit("time that a delivery is kept", "settings:delivery_retention_s", "it is gone"),
     ],
