@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PYTEST := $(PY) -m pytest -n 2 --dist loadgroup
 
-.PHONY: run demo test unit clients coverage mutants lint typecheck fmt bench soak help clean
+.PHONY: run demo test unit clients coverage mutants kills lint typecheck fmt bench soak help clean
 .DEFAULT_GOAL := run
 
 $(VENV)/.installed: requirements.txt requirements-dev.txt
@@ -13,7 +13,7 @@ $(VENV)/.installed: requirements.txt requirements-dev.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
-run: $(VENV)/.installed ## serve Atoll on this machine, port 5555 (PORT, ATOLL_API_KEY, ATOLL_WEBHOOK_SECRET, AGENTS)
+run: $(VENV)/.installed ## serve Atoll on this machine, port 5555 (PORT, DATA, AGENTS, ATOLL_API_KEY, ATOLL_WEBHOOK_SECRET)
 	@exec $(PY) -m infra.local
 
 demo: $(VENV)/.installed ## watch one session from its POST to its signed end report
@@ -33,6 +33,9 @@ coverage: $(VENV)/.installed ## which lines of chalicelib and infra the tests re
 
 mutants: $(VENV)/.installed ## change the code at random and see whether tests notice (SAMPLE, MINUTES, SEED, JOBS, ONLY)
 	@exec $(PY) -m tests.mutants
+
+kills: $(VENV)/.installed ## kill `make run` fifty times while it is written to, and look for what is lost (KILLS, SEED)
+	@exec $(PY) -m tests.kills
 
 lint: typecheck ## style, formatting, types, text files
 	$(PY) -m ruff check .
