@@ -54,9 +54,11 @@ class _CannotServe(Exception):
 def _serve(signals: StopSignals, terminal: Terminal) -> int:
     # The banner can wait for what takes longest to import, but a signal cannot.
     from infra.local.agent_patterns import HOME_PATTERNS, fault_of, patterns_of
+    from infra.local.api_gateway.connection import allow_files
     from infra.local.data import DataUnusable
     from infra.local.stack import LocalStack
 
+    allow_files()
     port = _port()
     try:
         given_patterns = patterns_of(os.environ.get("AGENTS", ""))
