@@ -35,6 +35,14 @@ class _Console(Console):
         raise BrokenPipeError
 
 
+class _Records(RichHandler):
+    """Shows log records, and leaves a closed pipe to its caller too."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Raise what was raised."""
+        raise  # noqa: PLE0704, the caller handles it
+
+
 class Terminal:
     """Shows what it is given, in its order, on a thread of its own: whoever has something to show never waits for it.
 
@@ -82,7 +90,7 @@ class Terminal:
             self._changed.wait_for(lambda: self._broken or not (self._waiting or self._busy), timeout_s)
 
     def _run(self) -> None:
-        handler = RichHandler(console=self._console)
+        handler = _Records(console=self._console)
         while True:
             with self._changed:
                 self._busy = False

@@ -11,6 +11,7 @@ import pytest
 from chalicelib.domain import api_keys
 from chalicelib.domain import deliveries as asked
 from chalicelib.reactions import deliveries
+from infra.local import recovery
 from infra.local.stack import LocalStack
 from tests.client import Client, eventually, session, sleeper
 from tests.integration.local.runs import killed, run
@@ -42,6 +43,7 @@ def _fill(stack: LocalStack, client: Client, receiver: Receiver) -> tuple[dict[s
     assert client.call("POST", "/api/v1/local/namespace", request).status == 200
     hook: dict[str, Any] = {"webhooks": {"sessionEnd": {"url": receiver.url}}}
     paths = {
+        "dies": client.create(session(sleeper("a"), namespace="shop", persistenceMode=HOLD)),
         "runs": client.create(session(sleeper("a"), sleeper("b"), namespace="shop", **hook)),
         "held": client.create(session(sleeper("a", 0.1), namespace="shop", persistenceMode=HOLD)),
         "pending": client.create(session(sleeper("a"), namespace="shop", defer=True)),
@@ -51,6 +53,7 @@ def _fill(stack: LocalStack, client: Client, receiver: Receiver) -> tuple[dict[s
     client.wait_for_status(paths["held"], "closing")
     kinds = ("runtime_started", "runtime_started")
     eventually(lambda: tuple(e["type"] for e in client.call("GET", f"{paths['runs']}/events").body) == kinds)
+    eventually(lambda: client.call("GET", f"{paths['dies']}/events").body)
     for delivery_id, size in (("again", 10), ("large", 400_000)):
         receiver.answer(500)
         body = json.dumps("x" * size).encode()
@@ -104,6 +107,12 @@ def test_a_session_whose_agents_died_has_ended_and_reported(left: Left, client: 
     assert kinds == ["runtime_started", "runtime_started", "runtime_stopped", "runtime_stopped"]
     # To the second, nothing is sent twice.
     assert len(reports) == 1
+
+
+def test_an_agent_that_died_says_why(left: Left, client: Client) -> None:
+    client.wait_for_status(left.paths["dies"], "closing")
+    [died] = client.call("GET", f"{left.paths['dies']}/agent").body
+    assert died["status"] == {"type": "stopped", "startTime": died["status"]["startTime"], "reason": recovery.REASON}
 
 
 def test_a_namespace_is_as_it_was(client: Client) -> None:

@@ -46,14 +46,15 @@ def test_a_full_pipe_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     os.close(reading)
 
 
-def test_a_closed_pipe_stops_nobody() -> None:
+@pytest.mark.parametrize("line", ["hello", logging.makeLogRecord({"msg": "hello"})])
+def test_a_closed_pipe_stops_nobody(line: str | logging.LogRecord) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with contextlib.suppress(BrokenPipeError), os.fdopen(writing, "w") as file:
         terminal = Terminal(file)
         for _ in range(10):
-            terminal.show_agent_line("ann", "hello")
+            terminal.show(line)
         terminal.flush(SOON_S)
-        terminal.show_agent_line("ann", "hello")
+        terminal.show(line)
         assert not terminal._waiting
         assert terminal._broken
