@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 #: The variable that marks what a process has started.
-MARK = "ATOLL_PROCESS"
+MARK = "_ATOLL_PROCESS"
 
 #: How often is looked for marked processes at most: one may start another just when it is killed.
 MOST_LOOKS = 10
