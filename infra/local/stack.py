@@ -45,6 +45,9 @@ EVENT_SOCKETS = (
 )
 LOG_SOCKETS = ("/ws/v1/logs/{token}", "/ws/v1/logs")
 
+#: Secrets from which what is in the data was made.
+KEYS = ("agent-key", "option-key")
+
 Event = dict[str, Any]
 
 
@@ -296,10 +299,12 @@ class LocalStack:
         current = json.dumps({"current": self.webhook_secret})
         client.put_secret_value(SecretId=f"{prefix}/webhook-secrets", SecretString=current)
         client.put_secret_value(SecretId=f"{prefix}/custom-tool-secret", SecretString=self.custom_tool_secret)
-        if self._data is not None:
-            made = client.get_secret_value(SecretId=f"{prefix}/agent-key")["SecretString"]
-            agent_key = recovery.remembered(self._data, "agent-key", made)
-            client.put_secret_value(SecretId=f"{prefix}/agent-key", SecretString=agent_key)
+        if self._data is None:
+            return
+        for name in KEYS:
+            made = client.get_secret_value(SecretId=f"{prefix}/{name}")["SecretString"]
+            kept = recovery.remembered(self._data, name, made)
+            client.put_secret_value(SecretId=f"{prefix}/{name}", SecretString=kept)
 
     def register(self, folder: Path | str) -> None:
         """Register the agent of a folder with a ``coral-agent.toml``.

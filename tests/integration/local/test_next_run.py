@@ -12,7 +12,7 @@ from chalicelib.domain import api_keys
 from chalicelib.domain import deliveries as asked
 from chalicelib.reactions import deliveries
 from infra.local import recovery
-from infra.local.stack import LocalStack
+from infra.local.stack import KEYS, LocalStack
 from tests.client import Client, eventually, session, sleeper
 from tests.integration.local.runs import killed, run
 from tests.integration.webhooks.receivers import Receiver, receiving
@@ -32,7 +32,7 @@ class Left:
     receiver: Receiver
     key: str
     paths: dict[str, str]
-    agent_key: str
+    keys: list[str]
     webhook_secret: str
 
 
@@ -79,12 +79,12 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Left]:
     with receiving() as receiver:
         with run(folder / "first", "old key") as first:
             paths, key = _fill(first, Client(first.url, first.key), receiver)
-            agent_key, webhook_secret = first.services.secrets.get("agent-key"), first.webhook_secret
+            keys, webhook_secret = [first.services.secrets.get(name) for name in KEYS], first.webhook_secret
             killed(first, folder / "second")
         receiver.received.clear()
         with run(folder / "second") as second:
             client = Client(second.url, second.key)
-            yield Left(client, second, receiver, key, paths, agent_key, webhook_secret)
+            yield Left(client, second, receiver, key, paths, keys, webhook_secret)
 
 
 @pytest.fixture
@@ -150,6 +150,6 @@ def test_keys_reach_what_they_did_and_the_stacks_former_one_nothing(left: Left) 
     assert Client(url, "old key").call("GET", "/api/v1/local/namespace/shop").status == 401
 
 
-def test_what_signs_is_as_it_was(left: Left) -> None:
+def test_what_signs_and_encrypts_is_as_it_was(left: Left) -> None:
     assert left.stack.webhook_secret == left.webhook_secret
-    assert left.stack.services.secrets.get("agent-key") == left.agent_key
+    assert [left.stack.services.secrets.get(name) for name in KEYS] == left.keys
