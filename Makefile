@@ -9,7 +9,7 @@ PACKAGED := .venv-packaged
 INSTALL := -m pip install --quiet --disable-pip-version-check --require-hashes
 COMPILE := $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras
 
-.PHONY: run demo test unit clients coverage mutants lint typecheck fmt bench soak lock audit sbom licences help clean
+.PHONY: run demo test unit clients coverage mutants kills lint typecheck fmt bench soak lock audit sbom licences help clean
 .DEFAULT_GOAL := run
 
 $(VENV)/.installed: requirements.txt requirements-dev.txt
@@ -29,7 +29,7 @@ $(PACKAGED)/.installed: requirements.txt $(TOOLS)/.installed
 	$(TOOLS)/bin/python -m pip --python $(PACKAGED)/bin/python install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	@touch $@
 
-run: $(VENV)/.installed ## serve Atoll on this machine, port 5555 (PORT, ATOLL_API_KEY, ATOLL_WEBHOOK_SECRET, AGENTS)
+run: $(VENV)/.installed ## serve Atoll on this machine, port 5555 (PORT, DATA, AGENTS, ATOLL_API_KEY, ATOLL_WEBHOOK_SECRET)
 	@exec $(PY) -m infra.local
 
 demo: $(VENV)/.installed ## watch one session from its POST to its signed end report
@@ -49,6 +49,9 @@ coverage: $(VENV)/.installed ## which lines of chalicelib and infra the tests re
 
 mutants: $(VENV)/.installed ## change the code at random and see whether tests notice (SAMPLE, MINUTES, SEED, JOBS, ONLY)
 	@exec $(PY) -m tests.mutants
+
+kills: $(VENV)/.installed ## kill `make run` fifty times while it is written to, and look for what is lost (KILLS, SEED)
+	@exec $(PY) -m tests.kills
 
 lint: typecheck ## style, formatting, types, text files
 	$(PY) -m ruff check .

@@ -97,7 +97,7 @@ def measure() -> tuple[list[Timed], Crowd]:
 
 def _start() -> float:
     port = free_port()
-    environment = {**os.environ, "PORT": str(port), "AGENTS": ""}
+    environment = {**os.environ, "PORT": str(port), "AGENTS": "", "DATA": ""}
     started = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "infra.local"], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL

@@ -44,6 +44,10 @@ def call(
 
     Raises `BadRequest` that says only that it failed: a model must not learn what is behind the URL.
     """
+    if actor.name in (".", ".."):
+        raise BadRequest(
+            f"the tool {name!r} cannot be called by an agent named {actor.name!r}: a URL reads it as a step"
+        )
     # Not at the top: most agents have no custom tool.
     from chalicelib.aws.http import AddressRefused, CallFailed
 

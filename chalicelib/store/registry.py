@@ -82,6 +82,16 @@ class Registry:
         found = self.find_for_launch(record.name, record.version)
         return found.task_definitions.get(key, arn) if found and found.digest == record.digest else arn
 
+    def forget_task_definitions(self) -> None:
+        """Forget the task definitions of all agents, where ECS does not know them any more: each is registered anew."""
+        for key in list(self._table.scan(project="#name, #version")):
+            self._table.update(
+                key_of(key["name"], key["version"]),
+                "SET #taskDefinitions = :none",
+                when="attribute_exists(#name)",
+                values={":none": {}},
+            )
+
     def names(self) -> Iterator[tuple[str, str]]:
         """Read name and version of all agents, in no order."""
         found = self._table.scan(project="#name, #version, #deleting")

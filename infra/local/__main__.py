@@ -2,17 +2,18 @@
 
 import logging
 import os
-import signal
-import sys
-import threading
 from pathlib import Path
-from types import FrameType
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.logging import RichHandler
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
+
+from infra.local.console import Terminal, TerminalHandler
+from infra.local.signals import StopSignals
+
+if TYPE_CHECKING:
+    from infra.local.stack import LocalStack
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -20,82 +21,109 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 PORT = 5555
 MAX_PORT = 65_535
 
+#: Where the data is kept, unless DATA names another folder; an empty DATA keeps nothing.
+DATA = ".atoll"
+
+#: How long everything may take to end, in s, and how much of that the sessions have for their reports.
+STOP_S = 10.0
+REPORTS_S = 4.0
+
+#: How long what is printed may take to be seen, in s.
+FLUSH_S = 0.5
+
 
 def main() -> int:
     """Serve until Ctrl-C or SIGTERM; return the exit code."""
-    console = Console()
+    signals = StopSignals(within_s=STOP_S)
+    terminal = Terminal()
     # At the handler: what is logged of sessions for their logs is not for the terminal.
-    logging.basicConfig(format="%(message)s", handlers=[RichHandler(console=console, level=logging.WARNING)])
-    stop = threading.Event()
+    logging.basicConfig(format="%(message)s", handlers=[TerminalHandler(terminal, logging.WARNING)])
+    try:
+        return _serve(signals, terminal)
+    except _CannotServe as refusal:
+        terminal.show(Text(str(refusal), style="bold red"))
+        return 1
+    finally:
+        terminal.flush(FLUSH_S)
 
-    def on_signal(_: int, __: FrameType | None) -> None:
-        stop.set()
 
-    signal.signal(signal.SIGINT, on_signal)
-    signal.signal(signal.SIGTERM, on_signal)
+class _CannotServe(Exception):
+    """What is asked for cannot be done; the message is for a person."""
+
+
+def _serve(signals: StopSignals, terminal: Terminal) -> int:
     # The banner can wait for what takes longest to import, but a signal cannot.
     from infra.local.agent_patterns import HOME_PATTERNS, fault_of, patterns_of
-    from infra.local.console import show_agent_line, show_notice
+    from infra.local.api_gateway.connection import allow_files
+    from infra.local.data import DataUnusable
     from infra.local.stack import LocalStack
 
-    given_port = os.environ.get("PORT") or str(PORT)
-    if not given_port.isdecimal() or int(given_port) > MAX_PORT:
-        console.print(Text(f"PORT is {given_port!r}: a port is a number from 0 to {MAX_PORT}.", style="bold red"))
-        return 1
-    port = int(given_port)
+    allow_files()
+    port = _port()
     try:
         given_patterns = patterns_of(os.environ.get("AGENTS", ""))
     except ValueError as error:
-        console.print(Text(f"AGENTS: {error}.", style="bold red"))
-        return 1
+        raise _CannotServe(f"AGENTS: {error}.") from error
     given_secret = os.environ.get("ATOLL_WEBHOOK_SECRET") or None
     given_tool_secret = os.environ.get("ATOLL_CUSTOM_TOOL_SECRET") or None
+    data = os.environ.get("DATA", DATA)
     stack = LocalStack(
         port=port,
         api_key=os.environ.get("ATOLL_API_KEY") or "dev",
         webhook_secret=given_secret,
         custom_tool_secret=given_tool_secret,
         agent_patterns=[*given_patterns, f"{ROOT}/agents/*", *patterns_of(":".join(HOME_PATTERNS))],
-        on_notice=lambda line, is_fault: show_notice(console, line, is_fault),
-        on_output=lambda agent, line: show_agent_line(console, agent, line),
+        on_notice=terminal.show_notice,
+        on_output=terminal.show_agent_line,
+        data=Path(data).expanduser() if data else None,
     )
     try:
         stack.start()
+    except DataUnusable as error:
+        raise _CannotServe(f"Atoll cannot keep its data in {error}. DATA names another folder.") from error
     except OSError as error:
-        console.print(
-            Text(f"Atoll cannot serve on port {port}: {error.strerror}. PORT names another.", style="bold red")
-        )
-        return 1
+        raise _CannotServe(f"Atoll cannot serve on port {port}: {error.strerror}. PORT names another.") from error
     try:
         for fault in filter(None, map(fault_of, given_patterns)):
-            console.print(Text(f"AGENTS: {fault}. It is registered once it is there.", style="bold red"))
+            terminal.show(Text(f"AGENTS: {fault}. It is registered once it is there.", style="bold red"))
         made = {
             "webhook key": (None if given_secret else stack.webhook_secret, "ATOLL_WEBHOOK_SECRET"),
             "tools key": (None if given_tool_secret else stack.custom_tool_secret, "ATOLL_CUSTOM_TOOL_SECRET"),
         }
-        console.print(_banner(stack.url, stack.key, made, stack.agents))
-        stop.wait()
-        console.print(Text("Stopping; agents end first.", style="dim"))
+        terminal.show(_banner(stack, made, data))
+        signals.wait()
+        terminal.show(Text("Stopping: sessions are closed and report first. Ctrl-C again ends at once.", style="dim"))
+        stack.close_sessions(REPORTS_S)
     finally:
         stack.stop()
     return 0
 
 
-def _banner(url: str, key: str, made: dict[str, tuple[str | None, str]], agents: list[tuple[str, str]]) -> Panel:
+def _port() -> int:
+    given = os.environ.get("PORT") or str(PORT)
+    if not given.isdecimal() or int(given) > MAX_PORT:
+        raise _CannotServe(f"PORT is {given!r}: a port is a number from 0 to {MAX_PORT}.")
+    return int(given)
+
+
+def _banner(stack: "LocalStack", made: dict[str, tuple[str | None, str]], data: str) -> Panel:
     rows = Table.grid(padding=(0, 2))
     rows.add_column(style="dim", no_wrap=True)
     rows.add_column(overflow="fold")
-    rows.add_row("API", Text(url, style="bold"))
-    rows.add_row("API key", Text(key))
+    rows.add_row("API", Text(stack.url, style="bold"))
+    rows.add_row("API key", Text(stack.key))
     for name, (secret, variable) in made.items():
         if secret is not None:
             rows.add_row(name, Text(secret))
-            rows.add_row("", Text(f"made for this run; {variable} sets it", style="dim"))
-    names = ", ".join(f"{name} {version}" for name, version in agents)
+            rows.add_row("", Text(f"made for {'its data' if data else 'this run'}; {variable} sets it", style="dim"))
+    names = ", ".join(f"{name} {version}" for name, version in stack.agents)
     rows.add_row("agents", Text(names or "none: AGENTS lists folders of agents"))
+    rows.add_row("data", Text(data or "none: all is forgotten at the end; DATA names a folder"))
     rows.add_row("to stop", Text("Ctrl-C"))
     return Panel(rows, title="[bold]Atoll[/] runs on this machine", title_align="left", expand=False)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    # No thread is waited for any more: the interpreter would wait for those of requests, however long they take.
+    os._exit(code)

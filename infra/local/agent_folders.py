@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import logging
 import os
 import stat
@@ -17,6 +18,7 @@ from chalicelib.domain.agent_files import FILE, parse, read, referred_files
 from chalicelib.store.registry import RegistryAgentRecord
 from chalicelib.stores import Stores
 from infra.local.agent_patterns import MOST_FOLDERS, find
+from infra.local.data import Data
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +36,12 @@ MOST_SETTLING = 5
 
 #: Pause between two attempts to remove an agent that a session has, in s.
 RETRY_S = 2.0
+
+#: How long a look that is under way may take when the watching ends, in s.
+FAREWELL_S = 2.0
+
+#: Where the data has the agents that are from folders.
+REMEMBERED = ("setting", "agent-folders")
 
 #: Name and version.
 Identity = tuple[str, str]
@@ -62,7 +70,7 @@ class _Source:
 class AgentFolders:
     """Keeps the agents of some folders registered: as they are at `scan`, and from `start` to `stop` as they change."""
 
-    def __init__(self, stores: Stores, patterns: Iterable[str], tell: Tell) -> None:
+    def __init__(self, stores: Stores, patterns: Iterable[str], tell: Tell, data: Data | None = None) -> None:
         """
         Parameters
         ----------
@@ -71,8 +79,11 @@ class AgentFolders:
             name and version the one that was there first stays, at the beginning that of the earlier pattern.
         tell
             Takes each fault, and from `start` on each change, once.
+        data
+            Where it is remembered which agents are from folders: the next run removes those whose folders have gone.
         """
         self._stores = stores
+        self._data = data
         self._patterns = list(patterns)
         self._tell = tell
         self._sources: dict[Path, _Source] = {}
@@ -91,6 +102,10 @@ class AgentFolders:
 
     def scan(self) -> None:
         """Look at the folders, and bring the registry up to date."""
+        if self._data is not None and (remembered := self._data.get(*REMEMBERED)) is not None:
+            for name, version in json.loads(remembered):
+                if record := self._stores.registry.find(name, version):
+                    self._registered[name, version] = record
         self._apply(self._look())
 
     def start(self) -> None:
@@ -102,7 +117,7 @@ class AgentFolders:
         """Watch no more; agents stay registered."""
         self._stop.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(FAREWELL_S)
 
     def _watch(self) -> None:
         while not self._stop.is_set():
@@ -180,6 +195,8 @@ class AgentFolders:
         for identity, folder in self._owners.items():
             self._register(identity, folder)
         self._remove_others()
+        if self._data is not None:
+            self._data.write([(*REMEMBERED, json.dumps(self.agents))])
 
     def _read(self, folder: Path, known: _Source | None) -> _Source:
         """Read a folder's file anew; with a fault, which is told, the last version stays."""

@@ -15,14 +15,15 @@ from moto import mock_aws
 from moto.core.common_models import BaseModel
 
 from infra.local import lean  # noqa: F401
-from infra.local.background import Background
+from infra.local.background import FAREWELL_S, Background
 from infra.local.cloudformation.provision import Provision
+from infra.local.data import Data, Row
 from infra.local.dynamodb import shortcut
 from infra.local.dynamodb.foreign_streams import ForeignStream
 from infra.local.dynamodb.shortcut import Shortcut
 from infra.local.dynamodb.streams import Mapping as StreamMapping
 from infra.local.dynamodb.streams import Pump
-from infra.local.dynamodb.tables import Tables
+from infra.local.dynamodb.tables import ItemRow, Tables
 from infra.local.ecs.containers import Processes
 from infra.local.ecs.definitions import MotoDefinitions
 from infra.local.ecs.environment_files import S3EnvironmentFiles
@@ -35,6 +36,7 @@ from infra.local.functions.functions import Functions
 from infra.local.functions.invocations import Invocations
 from infra.local.in_process import InProcess, is_aws
 from infra.local.logs.output import AgentOutput
+from infra.local.objects import Objects
 from infra.local.step_functions.service import StepFunctions
 
 log = logging.getLogger(__name__)
@@ -45,6 +47,9 @@ HOUSEKEEPING_S = 60.0
 #: How long records of streams are gathered for functions, in s (Lambda looks into a stream four times a second). Nobody
 #: but who looks on waits for `on_entry`, and each of its calls takes time from those who send.
 GATHER_S = {"on_entry": 0.1}
+
+#: Kinds of data: items (with their table's name), records that were not carried, executions, events on their way.
+ITEM, RECORD, EXECUTION, EVENT = "item", "record", "execution", "event"
 
 Event = dict[str, Any]
 
@@ -59,10 +64,13 @@ class Aws:
         *,
         on_event: Callable[[Event], None],
         output: AgentOutput,
+        data: Data | None = None,
     ) -> None:
         """
         Parameters
         ----------
+        data
+            Where tables, objects and what is to be done with them outlive this process; nowhere by default.
         prefix
             What the names of the functions begin with, ``atoll-local``.
         client
@@ -74,13 +82,16 @@ class Aws:
         """
         self._prefix = prefix
         self._client = client
+        self._data = data
         self._undo = contextlib.ExitStack()
         self._background = background = Background("background")
         #: The streams' pumps, by the names of their tables.
         self.pumps: dict[str, list[Pump]] = {}
-        self.tables = Tables(ACCOUNT, REGION, self._stream, self._is_wanted)
+        self.tables = Tables(ACCOUNT, REGION, self._stream, self._is_wanted, self._save if data else None)
+        self._objects = Objects(ACCOUNT, data)
         self.functions = Functions(prefix, f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:")
-        self.machines = StepFunctions(ACCOUNT, REGION, background, invoke=self.functions.invoke)
+        keep_execution = functools.partial(_keep_now, data, EXECUTION) if data else None
+        self.machines = StepFunctions(ACCOUNT, REGION, background, invoke=self.functions.invoke, keep=keep_execution)
         self._invocations = Invocations(background, call=self.functions.invoke, send=self._send_message)
         self._rules = Rules(lambda: client("events"))
         self._bus = EventBridge(
@@ -92,6 +103,7 @@ class Aws:
             start_execution=self._start_execution,
             send_message=self._send_message,
             on_event=on_event,
+            keep=functools.partial(_keep_way, data) if data else None,
         )
         self._processes = Processes(background, output=output)
         self.tasks = Tasks(
@@ -145,22 +157,30 @@ class Aws:
             return
         if service == "dynamodb":
             self._shortcut.follow(client)
+        if service == "s3":
+            self._objects.follow(client)
         self._in_process.follow(client.meta.events)
         self._rules.follow(client.meta.events)
 
     def provide(self, provision: Provision) -> None:
-        """Make what the templates say, and play its streams and schedules."""
+        """Make what the templates say, with what an earlier run has left in it; nothing reacts before `go_on`."""
         provision.make()
+        for bucket, configuration in provision.lifecycles:
+            self._objects.expire_by(bucket, configuration)
+        self._restore()
         for table, properties in provision.mappings:
+            mapping = StreamMapping.of(properties)
             pump = Pump(
                 table,
-                StreamMapping.of(properties),
+                mapping,
                 invoke=self.functions.invoke,
                 give_up=functools.partial(self._give_up, properties),
                 gather_s=GATHER_S.get(properties["FunctionName"].removeprefix(f"{self._prefix}-"), 0.0),
+                carried=functools.partial(self._carried, mapping.function),
             )
             self.pumps.setdefault(table, []).append(pump)
-        for table in self.pumps:
+        self._carry_on()
+        for table in self.tables.names() if self._keeps_tables else self.pumps:
             self._open_stream(table)
         for properties in provision.invoke_configs:
             self._invocations.configure(properties)
@@ -168,11 +188,57 @@ class Aws:
             schedule(expression, self._background, functools.partial(self._bus.send_scheduled, arn, targets))
         self._background.every(HOUSEKEEPING_S, self.tidy)
 
+    def go_on(self) -> None:
+        """React from here on, first of all to what an earlier run has left undone."""
+        for pump in self._all_pumps():
+            pump.start()
+        if self._data is not None:
+            self.machines.go_on()
+            for way, kept in self._data.read(EVENT):
+                self._bus.resend(way, str(kept))
+
     def tidy(self) -> None:
         """Delete what has expired and forget what is over; done every minute by itself."""
         self.tables.delete_expired(time.time())
+        self._objects.delete_expired(time.time())
         self.tables.forget_empty_partitions()
         self.tasks.forget_old()
+
+    @property
+    def _keeps_tables(self) -> bool:
+        return self._data is not None and "AWS_ENDPOINT_URL_DYNAMODB" not in os.environ
+
+    def _restore(self) -> None:
+        """Bring back what an earlier run has left; nothing is done with it yet."""
+        if self._data is None:
+            return
+        self._objects.restore()
+        for table in self.tables.names() if self._keeps_tables else ():
+            self.tables.restore(table, (value for _, value in self._data.read(f"{ITEM} {table}")))
+        self.machines.restore((arn, str(place)) for arn, place in self._data.read(EXECUTION))
+
+    def _carry_on(self) -> None:
+        """Give the pumps the records that were not carried, in their order."""
+        by_place = {(table, pump.mapping.function): pump for table, pumps in self.pumps.items() for pump in pumps}
+        for _, value in self._data.read(RECORD) if self._data is not None else ():
+            table, function, record = json.loads(value)
+            if (pump := by_place.get((table, function))) is not None:
+                pump.put(record)
+
+    def _save(self, items: list[ItemRow], records: list[tuple[str, Event]]) -> None:
+        """Keep what a call has written, and the records that it made for as long as they are not carried."""
+        assert self._data is not None
+        rows: list[Row] = [(f"{ITEM} {table}", key, attributes) for table, key, attributes in items]
+        rows += [
+            (RECORD, f"{pump.mapping.function} {record['eventID']}", json.dumps([table, pump.mapping.function, record]))
+            for table, record in records
+            for pump in self._wanting(table, record)
+        ]
+        self._data.write(rows)
+
+    def _carried(self, function: str, records: list[Event]) -> None:
+        if self._data is not None:
+            self._data.write_later([(RECORD, f"{function} {record['eventID']}", None) for record in records])
 
     def _open_stream(self, table: str) -> None:
         if "AWS_ENDPOINT_URL_DYNAMODB" not in os.environ:
@@ -186,14 +252,22 @@ class Aws:
         return any(pump.mapping.wants(kind, keys) for pump in self.pumps.get(table, []))
 
     def _stream(self, table: str, record: Event) -> None:
-        for pump in self.pumps.get(table, []):
-            if pump.mapping.wants(record["eventName"], record["dynamodb"]["Keys"]):
-                pump.put(record)
+        for pump in self._wanting(table, record):
+            pump.put(record)
+
+    def _wanting(self, table: str, record: Event) -> list[Pump]:
+        name, keys = record["eventName"], record["dynamodb"]["Keys"]
+        return [pump for pump in self.pumps.get(table, []) if pump.mapping.wants(name, keys)]
+
+    def _all_pumps(self) -> list[Pump]:
+        return [pump for pumps in self.pumps.values() for pump in pumps]
 
     def _stop_pumps(self) -> None:
-        for pumps in self.pumps.values():
-            for pump in pumps:
-                pump.stop()
+        for pump in self._all_pumps():
+            pump.stop()
+        deadline_s = time.monotonic() + FAREWELL_S
+        for pump in self._all_pumps():
+            pump.join(max(0.0, deadline_s - time.monotonic()))
 
     # What one service asks of another goes through clients, as it does on AWS.
 
@@ -213,6 +287,15 @@ class Aws:
         destination = properties.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination")
         if destination:
             self._send_message(destination, json.dumps(letter))
+
+
+def _keep_now(data: Data, kind: str, key: str, value: str | None) -> None:
+    data.write([(kind, key, value)])
+
+
+def _keep_way(data: Data, way: str, kept: str | None) -> None:
+    """Keep an event on its way at once; that it has arrived may be forgotten, and then it arrives twice."""
+    (data.write_later if kept is None else data.write)([(EVENT, way, kept)])
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 #: How long what runs may take to end when the scheduler is closed, in s.
-FAREWELL_S = 3.0
+FAREWELL_S = 2.0
 
 #: Longest sleep before a time of the wall clock, in s: a suspended laptop's sleep counts for that clock alone.
 NAP_S = 30.0

@@ -13,11 +13,13 @@ from chalice.app import Chalice
 from chalicelib.services import use
 from chalicelib.settings import DAY_S, Settings
 from chalicelib.wire.threads import MAX_WAIT_MS
+from infra.local import recovery
 from infra.local.api_gateway import Gateway
 from infra.local.api_gateway.hosts import is_loopback
 from infra.local.api_gateway.sockets import Sockets
 from infra.local.aws import Aws
 from infra.local.cloudformation.provision import Provision
+from infra.local.data import Data
 from infra.local.dynamodb import keys
 from infra.local.dynamodb.streams import Pump
 from infra.local.environment import ACCOUNT, REGION, STAGE, local_environment
@@ -46,6 +48,9 @@ LOG_SOCKETS = ("/ws/v1/logs/{token}", "/ws/v1/logs")
 
 #: The key of a stack that is given none.
 WELL_KNOWN_KEY = "dev"
+
+#: Secrets from which what is in the data was made.
+KEYS = ("agent-key", "option-key")
 
 Event = dict[str, Any]
 
@@ -85,6 +90,7 @@ class LocalStack:
         on_event: Callable[[Event], None] | None = None,
         on_output: Callable[[str, str], None] | None = None,
         on_notice: Callable[[str, bool], None] | None = None,
+        data: Path | None = None,
     ) -> None:
         """
         Parameters
@@ -109,6 +115,8 @@ class LocalStack:
             Sees each line that an agent writes, with its secrets hidden: its name, the line.
         on_notice
             Sees what is to be told of the agents in watched folders: a line, and whether it is of a fault.
+        data
+            The folder in which everything outlives this process; without one all is forgotten.
         """
         if api_key == WELL_KNOWN_KEY and not is_loopback(host):
             raise ValueError(f"the key {api_key!r} is known to everybody: at {host!r} the stack needs another")
@@ -122,9 +130,11 @@ class LocalStack:
         self._on_event = on_event
         self._on_output = on_output
         self._on_notice = on_notice
+        self._folder = data
+        self._data: Data | None = None
         self.key = api_key
-        self.webhook_secret = webhook_secret or secrets.token_urlsafe(32)
-        self.custom_tool_secret = custom_tool_secret or secrets.token_urlsafe(32)
+        self.webhook_secret = webhook_secret or ""
+        self.custom_tool_secret = custom_tool_secret or ""
         self._registered: list[tuple[str, str]] = []
         self._agent_folders: AgentFolders | None = None
         self._undo = contextlib.ExitStack()
@@ -136,7 +146,15 @@ class LocalStack:
         self.stop()
 
     def start(self) -> Self:
-        """Start everything; when this returns, requests are answered."""
+        """Start everything; when this returns, requests are answered.
+
+        Raises
+        ------
+        OSError
+            when the port is in use.
+        infra.local.data.DataUnusable
+            when the folder of the data is.
+        """
         try:
             self._start()
         except BaseException:
@@ -147,6 +165,10 @@ class LocalStack:
     def stop(self) -> None:
         """End every agent, every thread and the embedded AWS."""
         self._undo.close()
+
+    def close_sessions(self, within_s: float) -> None:
+        """Close what runs, and wait until each session has reported once; what takes longer is left as it is."""
+        recovery.close_sessions(self.services, within_s)
 
     @property
     def agents(self) -> list[tuple[str, str]]:
@@ -178,6 +200,10 @@ class LocalStack:
         # The port is taken first: an agent's address must be known, and a port in use is to be said at once.
         gateway = Gateway(self._host, self._port)
         undo.callback(gateway.stop)
+        if self._folder is not None:
+            self._data = Data(self._folder)
+            undo.callback(self._data.close)
+        self._choose_secrets()
         self.url = f"http://{gateway.host}:{gateway.port}"
 
         self.watches = Watches()
@@ -189,6 +215,7 @@ class LocalStack:
             lambda service: self.services.client(service),  # noqa: PLW0108, it is not set yet
             on_event=self._on_event or _ignore,
             output=AgentOutput(self.ring, lambda: self.services, self._on_output or _ignore),
+            data=self._data,
         )
         sockets = Sockets(functools.partial(self.functions.invoke, f"{settings.prefix}-sockets"))
         undo.callback(sockets.stop)
@@ -206,13 +233,24 @@ class LocalStack:
         app = self._app or _load_app()
         self.functions.serve({**app.handler_map, **self._given_functions})
         self._aws.provide(
-            Provision(TEMPLATES, stage=STAGE, account=ACCOUNT, region=REGION, client=self.services.client)
+            Provision(
+                TEMPLATES,
+                stage=STAGE,
+                account=ACCOUNT,
+                region=REGION,
+                client=self.services.client,
+                parameters={"HistoryDays": str(settings.history_days)},
+            )
         )
         self._set_secrets()
+        if self._data is not None:
+            recovery.recover(self.services)
+            recovery.replace_key(self.services, self._data, self.key)
         if self.key and self._app is None:
             from chalicelib.domain import api_keys
 
             api_keys.put(self.services, self.key, "local")
+        self._aws.go_on()
         # Before anything is answered: the first request may ask for any of these agents.
         for folder in self._agents:
             self.register(folder)
@@ -232,7 +270,7 @@ class LocalStack:
         # Tests and the demo have no use for it, and do without the import.
         from infra.local.agent_folders import AgentFolders
 
-        self._agent_folders = AgentFolders(self.services, self._agent_patterns, self._on_notice or _ignore)
+        self._agent_folders = AgentFolders(self.services, self._agent_patterns, self._on_notice or _ignore, self._data)
         self._agent_folders.scan()
         self._undo.callback(self._agent_folders.stop)
         self._agent_folders.start()
@@ -257,15 +295,30 @@ class LocalStack:
         values = Settings.from_environment().model_dump() | ours | self._given_settings
         return Settings.model_validate({name: value for name, value in values.items() if name in Settings.model_fields})
 
+    def _choose_secrets(self) -> None:
+        """Take those of the first run, where none are given: receivers know them, and agents' secrets derive of one."""
+        self.webhook_secret = self.webhook_secret or self._first("webhook-secret", secrets.token_urlsafe(32))
+        self.custom_tool_secret = self.custom_tool_secret or self._first("tool-secret", secrets.token_urlsafe(32))
+
+    def _first(self, name: str, made: str) -> str:
+        """Return what the data remembers under a name; without any, what was made now."""
+        return recovery.remembered(self._data, name, made) if self._data else made
+
     def _set_secrets(self) -> None:
         from chalicelib.reactions import signatures
 
         client, prefix = self.services.client("secretsmanager"), self.services.settings.prefix
-        key = signatures.key_from(secrets.token_bytes(32))
+        key = self._first("signing-key", signatures.key_from(secrets.token_bytes(32)))
         self.services.webhooks.publish_keys([signatures.public_key_of(key)])
         signing = json.dumps({"current": self.webhook_secret, "signingKey": key})
         client.put_secret_value(SecretId=f"{prefix}/webhook-secrets", SecretString=signing)
         client.put_secret_value(SecretId=f"{prefix}/custom-tool-secret", SecretString=self.custom_tool_secret)
+        if self._data is None:
+            return
+        for name in KEYS:
+            made = client.get_secret_value(SecretId=f"{prefix}/{name}")["SecretString"]
+            kept = recovery.remembered(self._data, name, made)
+            client.put_secret_value(SecretId=f"{prefix}/{name}", SecretString=kept)
 
     def register(self, folder: Path | str) -> None:
         """Register the agent of a folder with a ``coral-agent.toml``.

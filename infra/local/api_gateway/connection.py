@@ -13,6 +13,9 @@ MOST_CONNECTIONS = 4096
 #: Files that the process needs besides connections: agents' pipes, the tables on disk.
 OTHER_FILES = 128
 
+#: Files that the pipes of a thousand agents are, for which a limit is raised where it may be.
+FILES_OF_AGENTS = 4_096
+
 #: How long a kept connection may be silent before its next request, in s.
 IDLE_S = 120
 
@@ -26,6 +29,15 @@ LARGEST_HEAD = 64 * 1024
 def most_connections() -> int:
     """Return how many connections this process may have open, which its limit of open files may lower."""
     return min(MOST_CONNECTIONS, max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - OTHER_FILES))
+
+
+def allow_files() -> None:
+    """Let this process have the files that it needs for all that it serves, as far as its hard limit goes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_CONNECTIONS + FILES_OF_AGENTS
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, limit), hard))
 
 
 class Connection(HttpToolsProtocol):

@@ -102,7 +102,7 @@ class Gateway:
         """Take no more connections, and close those that are open once their requests have ended."""
         if self._server is not None and self._thread is not None and self._application is not None:
             self._server.should_exit = True
-            self._thread.join()
+            self._thread.join(FAREWELL_S + 1)
             self._application.close()
         self._socket.close()
 

@@ -3,7 +3,7 @@
 import json
 import secrets
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +48,21 @@ class _Anything(dict[str, str]):
 class Provision:
     """Makes both templates' resources, and collects those that the local stack has to play by itself."""
 
-    def __init__(self, folder: Path, *, stage: str, account: str, region: str, client: Callable[[str], Any]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        stage: str,
+        account: str,
+        region: str,
+        client: Callable[[str], Any],
+        parameters: Mapping[str, Any] | None = None,
+    ) -> None:
         """
         Parameters
         ----------
+        parameters
+            Parameters of the templates, above their defaults.
         client
             Returns the boto3 client of a service.
         """
@@ -66,9 +77,12 @@ class Provision:
             "AWS::Partition": "aws",
             "AWS::URLSuffix": "amazonaws.com",
             "AWS::StackName": f"atoll-{stage}",
+            **(parameters or {}),
         }
         #: Properties of event source mappings, by the names of their tables.
         self.mappings: list[tuple[str, dict[str, Any]]] = []
+        #: Buckets with their ``LifecycleConfiguration``.
+        self.lifecycles: list[tuple[str, dict[str, Any]]] = []
         #: Properties of the functions' asynchronous invocations.
         self.invoke_configs: list[dict[str, Any]] = []
         #: Schedules: the expression, the rule's ARN and its targets.
@@ -156,6 +170,7 @@ class Provision:
         bucket = properties["BucketName"]
         place = {} if self._region == "us-east-1" else {"LocationConstraint": self._region}
         self._client("s3").create_bucket(Bucket=bucket, **({"CreateBucketConfiguration": place} if place else {}))
+        self.lifecycles.append((bucket, properties.get("LifecycleConfiguration", {})))
         return Resource(bucket, {"Arn": f"arn:aws:s3:::{bucket}"})
 
     def _secret(self, name: str, properties: dict[str, Any]) -> Resource:

@@ -14,6 +14,9 @@ POLL_S = 0.1
 #: Pause before the stream is opened anew after an error, in s.
 REOPEN_S = 1.0
 
+#: How long a poll may take to end when the stack stops, in s.
+FAREWELL_S = 2.0
+
 Record = dict[str, Any]
 
 
@@ -43,7 +46,7 @@ class ForeignStream:
     def stop(self) -> None:
         """End after the poll that is under way."""
         self._stopped.set()
-        self._thread.join()
+        self._thread.join(FAREWELL_S)
 
     def _begin(self) -> None:
         """Skip what was in the stream before: whatever reacts to it has reacted."""

@@ -81,10 +81,13 @@ class Pump:
         invoke: Callable[[str, Any], Any],
         give_up: Callable[[Record], None],
         gather_s: float = 0.0,
+        carried: Callable[[list[Record]], None] = lambda _: None,
     ) -> None:
         """
         Parameters
         ----------
+        carried
+            Takes the records that need not be carried any more.
         invoke
             Calls a function with an event; whatever it raises makes the batch be tried again.
         give_up
@@ -96,10 +99,14 @@ class Pump:
         self._gather_s = gather_s
         self._invoke = invoke
         self._give_up = give_up
+        self._carried = carried
         self._waiting: deque[Record] = deque()
         self._arrived = threading.Condition()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"stream-{table}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to carry."""
         self._thread.start()
 
     def put(self, record: Record) -> None:
@@ -110,11 +117,15 @@ class Pump:
                 self._arrived.notify()
 
     def stop(self) -> None:
-        """End after the invocation that is running; what was not carried yet is lost with the table."""
+        """End after the invocation that is running; what was not carried yet is left."""
         self._stopped.set()
         with self._arrived:
             self._arrived.notify()
-        self._thread.join()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the end, but no longer than this."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
 
     def _run(self) -> None:
         while not self._stopped.is_set():
@@ -124,6 +135,8 @@ class Pump:
                 batch = [self._waiting.popleft() for _ in range(min(self.mapping.batch_size, len(self._waiting)))]
             if batch:
                 self._carry(batch)
+                if not self._stopped.is_set():
+                    self._carried(batch)
 
     def _is_enough(self) -> bool:
         return len(self._waiting) >= self.mapping.batch_size or self._stopped.is_set()

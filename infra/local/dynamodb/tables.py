@@ -25,6 +25,12 @@ RecordSink = Callable[[str, dict[str, Any]], None]
 #: Says whether a record is wanted, by its table, the name of its event and the item's keys.
 RecordFilter = Callable[[str, str, dict[str, Any]], bool]
 
+#: An item: its table, its key within it, and its attributes as JSON, ``None`` when it was deleted.
+ItemRow = tuple[str, str, str | None]
+
+#: Takes items that one call has written and the records that it made, each with its table's name.
+Save = Callable[[list[ItemRow], list[tuple[str, dict[str, Any]]]], None]
+
 #: ``userIdentity`` of a stream record whose item expired (DynamoDB guide, "DynamoDB Streams and Time to Live").
 TTL_IDENTITY = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
 
@@ -48,7 +54,8 @@ class _Shard(StreamShard):
     def __init__(self, table: Table, tables: "Tables") -> None:
         super().__init__(table.account_id, table)
         self._tables = tables
-        self._written = 0
+        # Beyond those of an earlier run, whose records may still be carried.
+        self._written = time.time_ns() // 1_000 if tables.keeps else 0
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "_Shard":
         # A transaction copies its tables to be able to undo. Sequence numbers go on all the same.
@@ -58,6 +65,7 @@ class _Shard(StreamShard):
         """Take one change of the table; a write that changed nothing makes no record (as on AWS)."""
         if old is not None and new is not None and old.to_json() == new.to_json():
             return
+        self._tables.wrote(self.table, old, new)
         kind = "INSERT" if old is None else "REMOVE" if new is None else "MODIFY"
         keys = _keys(self.table, new if old is None else old)
         if not self._tables.wants(self.table.name, kind, keys):
@@ -91,7 +99,15 @@ class _Shard(StreamShard):
 class Tables:
     """The tables of one account and region."""
 
-    def __init__(self, account: str, region: str, sink: RecordSink, wants: RecordFilter) -> None:
+    def __init__(
+        self, account: str, region: str, sink: RecordSink, wants: RecordFilter, save: Save | None = None
+    ) -> None:
+        """
+        Parameters
+        ----------
+        save
+            Makes what one call has written outlive this process, before the call is answered.
+        """
         self._account = account
         self._region = region
         self._sink = sink
@@ -100,6 +116,14 @@ class Tables:
         # moto holds no lock: without one, two threads can both win a conditional write.
         self._lock = threading.RLock()
         self._pending: list[tuple[str, dict[str, Any]]] = []
+        self._save = save
+        #: What the call that is being made has written: of each item its table and key, and its attributes as JSON.
+        self._unsaved: list[ItemRow] = []
+
+    @property
+    def keeps(self) -> bool:
+        """Whether what is written outlives this process."""
+        return self._save is not None
 
     def patches(self) -> Iterable[AbstractContextManager[Any]]:
         """Return the patches that make moto's DynamoDB behave."""
@@ -135,21 +159,53 @@ class Tables:
     def alone(self, call: Callable[[], T], *, succeeded: Callable[[T], bool] = lambda _: True) -> T:
         """Make one call with no other beside it; its records go out when it has succeeded."""
         with self._lock:
-            self._pending.clear()
+            self._forget_pending()
             try:
                 answer = call()
                 # A refused transaction is undone by moto, and so are its records.
                 if succeeded(answer):
-                    for table, record in self._pending:
-                        self._sink(table, record)
+                    self._hand_on()
             finally:
-                self._pending.clear()
+                self._forget_pending()
             return answer
+
+    def _hand_on(self) -> None:
+        try:
+            if self._save is not None and self._unsaved:
+                self._save(self._unsaved, self._pending)
+        finally:
+            # What could not be saved has happened all the same.
+            for table, record in self._pending:
+                self._sink(table, record)
+
+    def _forget_pending(self) -> None:
+        self._pending.clear()
+        self._unsaved.clear()
 
     def stream(self, name: str) -> None:
         """Send the stream of a table to the sink from here on."""
         table = self._table(name)
         table.stream_shard = _Shard(table, self)
+
+    def names(self) -> list[str]:
+        """Return the names of all tables."""
+        return list(dynamodb_backends[self._account][self._region].tables)
+
+    def restore(self, name: str, items: Iterable[str | bytes]) -> None:
+        """Put the items of an earlier run into a table, each from its attributes as JSON."""
+        table = self._table(name)
+        shard, table.stream_shard = table.stream_shard, None
+        for attributes in items:
+            table.put_item(json.loads(attributes))
+        table.stream_shard = shard
+
+    def wrote(self, table: Table, old: Any, new: Any) -> None:
+        """Take a change of an item, to be saved when the call that made it has succeeded."""
+        if self._save is not None:
+            item = new if new is not None else old
+            key = [item.hash_key.value, item.range_key.value if item.range_key is not None else None]
+            attributes = None if new is None else dynamo_json_dump(new.to_json()["Attributes"])
+            self._unsaved.append((table.name, json.dumps(key), attributes))
 
     def changed(self, table: str, record: dict[str, Any]) -> None:
         """Take a record; it goes out when the call that made it has succeeded."""
@@ -158,25 +214,27 @@ class Tables:
     def delete_expired(self, now_s: float) -> int:
         """Delete what its TTL attribute says is over, and return how many items that were."""
         deleted = 0
-        for name in list(dynamodb_backends[self._account][self._region].tables):
+        for name in self.names():
             table = self._table(name)
             attribute = table.ttl.get("AttributeName")
             if table.ttl.get("TimeToLiveStatus") != "ENABLED" or not attribute:
                 continue
             with self._lock:
-                self._pending.clear()
+                self._forget_pending()
                 for item in table.all_items():
                     if _expired(item.attrs.get(attribute), now_s):
                         table.delete_item(item.hash_key, item.range_key)
                         deleted += 1
-                for _, record in self._pending:
-                    self._sink(name, {**record, "userIdentity": TTL_IDENTITY})
-                self._pending.clear()
+                self._pending[:] = [(name, {**record, "userIdentity": TTL_IDENTITY}) for _, record in self._pending]
+                try:
+                    self._hand_on()
+                finally:
+                    self._forget_pending()
         return deleted
 
     def forget_empty_partitions(self) -> None:
         """Give back what moto keeps of partitions that hold nothing any more, or were only asked for."""
-        for name in list(dynamodb_backends[self._account][self._region].tables):
+        for name in self.names():
             table = self._table(name)
             if table.range_key_attr is not None:
                 with self._lock:

@@ -8,10 +8,12 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from chalicelib.wire.logs import Io
+from infra.local.ecs.reaper import MARK, kill_marked
 
 #: What a child gets of this process's environment: what programs need to run at all, nothing that is secret.
 INHERITED = {
@@ -38,6 +40,9 @@ INHERITED = {
 #: How long the output of a process that has ended may take to be read, in s.
 LAST_WORDS_S = 1.0
 
+#: How long the process that ends what is left may take for that, in s.
+REAPER_S = 2.0
+
 #: A line of output is cut after so many bytes, so that a child cannot fill the memory.
 LONGEST_LINE = 64 * 1024
 
@@ -62,10 +67,13 @@ class Reaper:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._looking = threading.Lock()
+        #: Marks of groups that have ended, for the next look.
+        self._marks: set[str] = set()
         self._process: subprocess.Popen[str] | None = None
 
-    def watch(self, pid: int) -> None:
-        """Take a process group into care."""
+    def watch(self, pid: int, mark: str) -> None:
+        """Take a process group into care, with what leaves it and has its mark."""
         with self._lock:
             if self._process is None:
                 self._process = subprocess.Popen(
@@ -76,19 +84,29 @@ class Reaper:
                     text=True,
                     env={},
                 )
-            self._say(f"+{pid}")
+            self._say(f"+{pid} {mark}")
 
-    def forget(self, pid: int) -> None:
-        """Let go of a process group that has ended; its id may be reused soon."""
+    def end(self, pid: int, mark: str) -> None:
+        """End what has left a process group that has ended, and let go of it: its id may be reused soon."""
         with self._lock:
-            self._say(f"-{pid}")
+            self._marks.add(mark)
+        with self._looking:  # one look is enough for all that end at the same time
+            with self._lock:
+                marks, self._marks = self._marks, set()
+            kill_marked(marks)
+        with self._lock:
+            self._say(f"-{pid} {mark}")
 
     def close(self) -> None:
         """End the process."""
         with self._lock:
             if self._process is not None and self._process.stdin is not None:
                 self._process.stdin.close()
-                self._process.wait()
+                try:
+                    self._process.wait(REAPER_S)
+                except subprocess.TimeoutExpired:
+                    self._process.kill()
+                    self._process.wait()
                 self._process = None
 
     def _say(self, line: str) -> None:
@@ -173,6 +191,7 @@ class Child:
             when it cannot be started.
         """
         self._reaper = reaper
+        self._mark = uuid.uuid4().hex
         self._lock = threading.Lock()
         self._ended = False
         #: Set when what is left of the output is to be read at once.
@@ -184,11 +203,11 @@ class Child:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=environment(variables),
+            env={**environment(variables), MARK: self._mark},
             cwd=directory or None,
             start_new_session=True,
         )
-        reaper.watch(self._process.pid)
+        reaper.watch(self._process.pid, self._mark)
         self._reader = threading.Thread(target=self._read, name=f"output-{self._process.pid}", daemon=True)
         self._reader.start()
         self._waiter = threading.Thread(target=self._await_exit, name=f"process-{self._process.pid}", daemon=True)
@@ -240,7 +259,7 @@ class Child:
             # A container ends with its first process, whatever else runs in it.
             _signal_group(pid, signal.SIGKILL)
         code = self._process.wait()
-        self._reaper.forget(pid)
+        self._reaper.end(pid, self._mark)
         self._last_words.set()
         self._reader.join(LAST_WORDS_S)
         self._on_exit(128 - code if code < 0 else code)

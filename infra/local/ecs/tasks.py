@@ -4,6 +4,7 @@ import hashlib
 import json
 import threading
 import uuid
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,6 +16,9 @@ from infra.local.scheduler import Scheduler
 
 #: How long a stopped task can still be described, in ms (about an hour on AWS), and how long its client token is known.
 REMEMBERED_MS = 3_600_000
+
+#: How many stopped tasks are remembered at most.
+MOST_REMEMBERED = 2_000
 
 #: Most tasks of one ListTasks and of one DescribeTasks (ECS API reference).
 PAGE = 100
@@ -151,6 +155,8 @@ class Tasks:
         self._lock = threading.RLock()
         self._tasks: dict[str, Task] = {}
         self._tokens: dict[str, str] = {}
+        #: ARNs of stopped tasks, in the order in which they stopped.
+        self._stopped: deque[str] = deque()
         self._closed = False
 
     @property
@@ -339,6 +345,10 @@ class Tasks:
         task.last_status = "STOPPED"
         task.stopped_ms = self._scheduler.now_ms
         self._changed(task)
+        self._stopped.append(task.arn)
+        while len(self._stopped) > MOST_REMEMBERED:
+            if (oldest := self._tasks.get(self._stopped.popleft())) is not None:
+                self.forget(oldest)
 
     def _changed(self, task: Task) -> None:
         task.version += 1

@@ -28,6 +28,9 @@ MOST_ENTRIES = 10
 #: Operations that are answered here; rules and buses are moto's.
 OPERATIONS = ("PutEvents",)
 
+#: Takes what is on its way, by a name of its own; ``None`` once it has arrived.
+Keep = Callable[[str, str | None], None]
+
 _REQUIRED = ("Source", "DetailType", "Detail")
 
 
@@ -46,6 +49,7 @@ class EventBridge:
         send_message: Callable[[str, str], None],
         on_event: Callable[[Event], None],
         latency_ms: int = 0,
+        keep: Keep | None = None,
     ) -> None:
         """
         Parameters
@@ -60,6 +64,8 @@ class EventBridge:
             Sees every event that is put, in AWS's envelope.
         latency_ms
             How long an event is under way.
+        keep
+            Takes what is on its way to a target, to be sent in another process (`resend`).
         """
         self._account = account
         self._region = region
@@ -70,6 +76,7 @@ class EventBridge:
         self._send_message = send_message
         self._on_event = on_event
         self._latency_ms = latency_ms
+        self._keep = keep
 
     @property
     def operations(self) -> Operations:
@@ -107,23 +114,35 @@ class EventBridge:
 
     def send(self, target: Target, event: Event) -> None:
         """Hand an event to a target in the background, again and again until it takes it."""
+        content, way = _input(target, event), uuid.uuid4().hex
+        if self._keep is not None:
+            self._keep(way, json.dumps([target, content]))
+        self._send(way, target, content)
+
+    def resend(self, way: str, kept: str) -> None:
+        """Send what was on its way in another process."""
+        self._send(way, *json.loads(kept))
+
+    def _send(self, way: str, target: Target, content: Any) -> None:
         retries = target.get("RetryPolicy", {}).get("MaximumRetryAttempts", MOST_RETRIES)
         if self._latency_ms:
-            self._scheduler.after(self._latency_ms, self._try, target, _input(target, event), 0, retries)
+            self._scheduler.after(self._latency_ms, self._try, way, target, content, 0, retries)
         else:
-            self._scheduler.run(self._try, target, _input(target, event), 0, retries)
+            self._scheduler.run(self._try, way, target, content, 0, retries)
 
-    def _try(self, target: Target, content: Any, tried: int, retries: int) -> None:
+    def _try(self, way: str, target: Target, content: Any, tried: int, retries: int) -> None:
         try:
             self._hand(target, content)
         except Exception as error:
-            if tried >= retries:
-                log.warning("gave up on %s: %s", target["Arn"], error)
-                if "DeadLetterConfig" in target:
-                    self._send_message(target["DeadLetterConfig"]["Arn"], json.dumps(content))
+            if tried < retries:
+                pause_ms = min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** min(tried, 10))
+                self._scheduler.after(pause_ms, self._try, way, target, content, tried + 1, retries)
                 return
-            pause_ms = min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** min(tried, 10))
-            self._scheduler.after(pause_ms, self._try, target, content, tried + 1, retries)
+            log.warning("gave up on %s: %s", target["Arn"], error)
+            if "DeadLetterConfig" in target:
+                self._send_message(target["DeadLetterConfig"]["Arn"], json.dumps(content))
+        if self._keep is not None:
+            self._keep(way, None)
 
     def _hand(self, target: Target, content: Any) -> None:
         arn, service = target["Arn"], service_of(target)

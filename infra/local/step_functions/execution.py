@@ -15,6 +15,9 @@ from infra.local.step_functions.asl import StateFailed
 #: Calls a function by its name or ARN with an event; raises `FunctionError`, or ``LookupError`` for an unknown one.
 Invoke = Callable[[str, Any], Any]
 
+#: Takes what an execution of an ARN is to go on from, as JSON; ``None`` once it has ended.
+Keep = Callable[[str, str | None], None]
+
 #: Spreads the pauses of retriers with jitter. Replaced where time costs nothing and every run is to be like the last.
 Random = Callable[[], float]
 
@@ -45,6 +48,7 @@ class Execution:
         invoke: Invoke,
         ended: Callable[["Execution"], None],
         jitter: Random = random.random,
+        keep: Keep | None = None,
     ) -> None:
         """
         Parameters
@@ -53,6 +57,8 @@ class Execution:
             ARN and definition of the machine.
         ended
             Called when it has ended.
+        keep
+            Takes what it is to go on from in another process, at each step before it is taken.
         """
         self.arn = arn
         self.name = arn.rpartition(":")[2]
@@ -69,17 +75,39 @@ class Execution:
         self._invoke = invoke
         self._ended = ended
         self._jitter = jitter
+        self._keep = keep
         self._lock = threading.RLock()
         self._data = content
         self._numbers = itertools.count(1)
         self._attempt = 0
+        #: When the attempt is to begin, in epoch ms.
+        self._due_ms = self.started_ms
         self._timers: list[Timer] = []
         self._used: dict[int, int] = {}
+        self._restored = 0
 
     def start(self) -> None:
         """Begin with the first state."""
         with self._lock:
             self._enter(self._definition["StartAt"])
+
+    def restore(self, kept: str) -> None:
+        """Be where an execution of another process was; `go_on` goes on from there."""
+        found = json.loads(kept)
+        with self._lock:
+            self.started_ms, self.state, self._data = found["startedMs"], found["state"], found["data"]
+            self.entered = [self.state]
+            self._attempt, self._due_ms = found["attempt"], found["dueMs"]
+            self._numbers = itertools.count(self._attempt + 1)
+            self._used = {int(index): used for index, used in found["used"].items()}
+            self._restored = self._attempt
+
+    def go_on(self) -> None:
+        """Do again what was to be done when it was kept, unless it was answered since: a function is called twice."""
+        with self._lock:
+            if self._is_at(self._restored):
+                pause_ms = self._due_ms - self._scheduler.now_ms
+                self._timers.append(self._scheduler.after(max(0, pause_ms), self._run, self._attempt))
 
     def succeed(self, token: str, output: Any) -> bool:
         """Take the output for a task token; return whether the token is waited for."""
@@ -128,13 +156,20 @@ class Execution:
             "Task": {"Token": self._token(attempt)},
         }
 
-    def _next_attempt(self) -> int:
+    def _next_attempt(self, pause_ms: int = 0) -> int:
         """Make void whatever was to be done before."""
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
         self._attempt = next(self._numbers)
+        self._due_ms = self._scheduler.now_ms + pause_ms
         return self._attempt
+
+    def _keep_place(self) -> None:
+        if self._keep is not None:
+            place = {"machine": self.machine_arn, "input": self.input, "startedMs": self.started_ms}
+            place |= {"state": self.state, "data": self._data, "used": self._used}
+            self._keep(self.arn, json.dumps({**place, "attempt": self._attempt, "dueMs": self._due_ms}))
 
     def _is_at(self, attempt: int) -> bool:
         return self.status == "RUNNING" and self._attempt == attempt
@@ -143,7 +178,9 @@ class Execution:
         self.state = name
         self.entered.append(name)
         self._used = {}
-        self._scheduler.run(self._run, self._next_attempt())
+        attempt = self._next_attempt()
+        self._keep_place()
+        self._scheduler.run(self._run, attempt)
 
     def _run(self, attempt: int) -> None:
         """Do what the state says, and for a Task call its function with nothing held."""
@@ -193,7 +230,9 @@ class Execution:
     def _task(self, spec: dict[str, Any], context: dict[str, Any], attempt: int) -> tuple[str, Any]:
         limit_s = asl.timeout_s(spec, self._data, context)
         if limit_s is not None:
-            due_ms = self._scheduler.now_ms + limit_s * 1000
+            # A token is waited for across processes, a function that is called again has all its time again.
+            waits = spec["Resource"] == asl.INVOKE_AND_WAIT
+            due_ms = (self._due_ms if waits else self._scheduler.now_ms) + limit_s * 1000
             self._timers.append(self._scheduler.at(due_ms, self._fail, attempt, "States.Timeout", ""))
         parameters = asl.filled(spec["Parameters"], self._data, context)
         return parameters["FunctionName"], parameters.get("Payload")
@@ -230,7 +269,8 @@ class Execution:
                     return False
                 self._used[index] = used + 1
                 pause_ms = int(asl.pause_s(retrier, used, self._jitter) * 1000)
-                attempt = self._next_attempt()
+                attempt = self._next_attempt(pause_ms)
+                self._keep_place()
                 self._timers.append(self._scheduler.after(pause_ms, self._run, attempt))
                 return True
         return False
@@ -256,4 +296,6 @@ class Execution:
         self.error, self.cause = error, cause
         self.output = self._data if status == "SUCCEEDED" else None
         self.stopped_ms = self._scheduler.now_ms
+        if self._keep is not None:
+            self._keep(self.arn, None)
         self._ended(self)

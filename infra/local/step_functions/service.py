@@ -1,9 +1,11 @@
 """Step Functions: the operations that Atoll, its templates and its tests use. Requests and answers are the API's."""
 
 import json
+import logging
 import threading
 import uuid
 from collections import deque
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +13,9 @@ from infra.local.in_process import Operations, Request, ServiceError, operations
 from infra.local.pages import page
 from infra.local.scheduler import Scheduler
 from infra.local.step_functions.asl import InvalidDefinition, read_definition
-from infra.local.step_functions.execution import Execution, Invoke, Random
+from infra.local.step_functions.execution import Execution, Invoke, Keep, Random
+
+log = logging.getLogger(__name__)
 
 #: How many finished executions of each machine can still be described.
 REMEMBERED = 500
@@ -46,10 +50,13 @@ class StepFunctions:
         invoke: Invoke,
         machines: dict[str, dict[str, Any]] | None = None,
         jitter: Random | None = None,
+        keep: Keep | None = None,
     ) -> None:
         """
         Parameters
         ----------
+        keep
+            Takes what executions are to go on from in another process (`restore`).
         machines
             Definitions by ARN that are there from the beginning.
         jitter
@@ -59,6 +66,7 @@ class StepFunctions:
         self._scheduler = scheduler
         self._invoke = invoke
         self._jitter: dict[str, Any] = {} if jitter is None else {"jitter": jitter}
+        self._keep = keep
         self._lock = threading.RLock()
         self._finished: dict[str, deque[str]] = {}
         self._closed = False
@@ -71,12 +79,49 @@ class StepFunctions:
         return operations(self, *OPERATIONS)
 
     def close(self) -> None:
-        """Abort every execution, and start none any more."""
+        """Abort every execution, and start none any more; those that are kept stay where they are."""
         with self._lock:
             self._closed = True
-            running = [execution for execution in self.executions.values() if execution.status == "RUNNING"]
+            running = self._running()
         for execution in running:
             execution.stop()
+
+    def restore(self, kept: Iterable[tuple[str, str]]) -> None:
+        """Take executions of another process by their ARNs; none goes on before `go_on`."""
+        for arn, place in kept:
+            found = json.loads(place)
+            if found["state"] not in self.machines.get(found["machine"], {"States": {}})["States"]:
+                log.warning("left out: %s is in %s, which its machine does not have", arn, found["state"])
+                continue
+            execution = self.executions[arn] = self._execution_of(arn, found["machine"], found["input"])
+            execution.restore(place)
+
+    def go_on(self) -> None:
+        """Let the executions that were restored go on."""
+        with self._lock:
+            running = self._running()
+        for execution in running:
+            execution.go_on()
+
+    def _running(self) -> list[Execution]:
+        return [execution for execution in self.executions.values() if execution.status == "RUNNING"]
+
+    def _execution_of(self, arn: str, machine_arn: str, content: Any) -> Execution:
+        return Execution(
+            arn,
+            (machine_arn, self.machines[machine_arn]),
+            content,
+            scheduler=self._scheduler,
+            invoke=self._invoke,
+            ended=self._forget,
+            keep=self._kept,
+            **self._jitter,
+        )
+
+    def _kept(self, arn: str, place: str | None) -> None:
+        # What is aborted because the stack stops goes on with the next.
+        if self._keep is not None and not self._closed:
+            self._keep(arn, place)
 
     def create_state_machine(self, request: Request) -> Answer:
         """Create a machine; raise `ServiceError` for an unknown construct, or another machine of that name."""
@@ -107,7 +152,7 @@ class StepFunctions:
         Raises `ServiceError` for an unknown machine, and for a name that another execution has.
         """
         machine_arn, content = request["stateMachineArn"], self._json(request.get("input", "{}"))
-        definition = self._machine(machine_arn)
+        self._machine(machine_arn)
         arn = f"{machine_arn.replace(':stateMachine:', ':execution:')}:{request.get('name') or uuid.uuid4()}"
         with self._lock:
             if self._closed:
@@ -117,15 +162,7 @@ class StepFunctions:
                 if there.status != "RUNNING" or there.input != content:
                     raise ServiceError("ExecutionAlreadyExists", f"Execution Already Exists: '{arn}'")
                 return {"executionArn": arn, "startDate": _moment(there.started_ms)}
-            execution = self.executions[arn] = Execution(
-                arn,
-                (machine_arn, definition),
-                content,
-                scheduler=self._scheduler,
-                invoke=self._invoke,
-                ended=self._forget,
-                **self._jitter,
-            )
+            execution = self.executions[arn] = self._execution_of(arn, machine_arn, content)
         execution.start()
         return {"executionArn": arn, "startDate": _moment(execution.started_ms)}
 

@@ -447,3 +447,11 @@ def test_a_runtime_that_an_agent_lacks_is_refused_with_those_it_has(client: Clie
         {**agent("a", "sleeper"), "provider": {"type": "local", "runtime": "docker"}}, namespace=namespace
     )
     assert "executable" in client.call("POST", SESSION, request).body["message"]
+
+
+@pytest.mark.parametrize("other", [";other", "%3Bother", ";"])
+def test_a_name_goes_on_behind_a_semicolon(client: Client, namespace: str, other: str) -> None:
+    request = {"name": namespace, "deleteOnLastSessionExit": False}
+    assert client.call("POST", NAMESPACE, request).status == 200
+    assert client.call("DELETE", f"{NAMESPACE}/{namespace}{other}").status == 404
+    assert client.call("GET", f"{NAMESPACE}/{namespace}").status == 200

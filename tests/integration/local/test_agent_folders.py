@@ -480,6 +480,7 @@ def test_the_first_request_to_make_run_finds_every_agent(tmp_path: Path, free_po
         "HOME": str(tmp_path),
         "AGENTS": f"~/work/*:{tmp_path}/missing",
         "PORT": str(free_port),
+        "DATA": "",
         "COLUMNS": "500",
     }
     output = tmp_path / "output"
@@ -509,7 +510,7 @@ def test_the_first_request_to_make_run_finds_every_agent(tmp_path: Path, free_po
 
 
 def test_make_run_refuses_a_pattern_that_is_too_deep(tmp_path: Path) -> None:
-    environment = {**os.environ, "AGENTS": f"{tmp_path}/*/*/*/*/*", "COLUMNS": "500"}
+    environment = {**os.environ, "AGENTS": f"{tmp_path}/*/*/*/*/*", "DATA": "", "COLUMNS": "500"}
     ran = subprocess.run(
         [sys.executable, "-m", "infra.local"],
         cwd=ROOT,

@@ -28,6 +28,10 @@ FAMILY = [
 ]
 
 
+#: Like `FAMILY`, but the child has left its parent's group and session.
+FAMILY_WITH_LEAVER = [part.replace("'600']", "'600'], start_new_session=True") for part in FAMILY]
+
+
 def alive(pid: int) -> bool:
     """Whether a process runs; one that has ended and waits to be collected does not."""
     try:
@@ -122,8 +126,9 @@ def test_tasks_are_found_by_the_session_that_started_them(stand_ins: StandIns) -
     assert ecs.list_tasks(cluster="atoll-local", startedBy="s/0")["taskArns"] == []
 
 
-def test_stopping_ends_the_process_with_its_family(stand_ins: StandIns) -> None:
-    task = stand_ins.run(stand_ins.define(command=FAMILY))
+@pytest.mark.parametrize("command", [FAMILY, FAMILY_WITH_LEAVER], ids=["group", "leaver"])
+def test_stopping_ends_the_process_with_its_family(stand_ins: StandIns, command: list[str]) -> None:
+    task = stand_ins.run(stand_ins.define(command=command))
     parent, child = map(int, up(stand_ins).split())
 
     stand_ins.client("ecs").stop_task(cluster="atoll-local", task=task, reason="The session was closed.")
@@ -148,8 +153,10 @@ def test_a_process_that_ignores_sigterm_is_killed_after_the_grace(
     assert stand_ins.stopped(task)["containers"][0]["exitCode"] == 128 + signal.SIGKILL
 
 
-def test_a_process_that_leaves_children_behind_takes_them_along(stand_ins: StandIns) -> None:
-    code = "import subprocess; print(subprocess.Popen(['sleep', '600']).pid, flush=True)"
+@pytest.mark.parametrize("leaves", [False, True])
+def test_a_process_that_leaves_children_behind_takes_them_along(stand_ins: StandIns, leaves: bool) -> None:
+    started = f"subprocess.Popen(['sleep', '600'], stdout=subprocess.DEVNULL, start_new_session={leaves})"
+    code = f"import subprocess; print({started}.pid, flush=True)"
     task = stand_ins.run(stand_ins.define(command=[sys.executable, "-c", code]))
 
     stand_ins.stopped(task)
@@ -206,7 +213,7 @@ def test_every_process_ends_even_when_the_stack_is_killed(tmp_path: Path) -> Non
         "def show(agent, line): print(line, flush=True)\n"
         "with LocalStack(app=Chalice('atoll'), on_output=show) as stack:\n"
         "    stand_ins = StandIns(stack, {}, [])\n"
-        f"    stand_ins.run(stand_ins.define(command={FAMILY!r}))\n"
+        f"    stand_ins.run(stand_ins.define(command={FAMILY_WITH_LEAVER!r}))\n"
         "    time.sleep(600)\n"
     )
     root = Path(__file__).parents[3]
@@ -254,6 +261,17 @@ def test_stopped_tasks_are_forgotten_in_time(stand_ins: StandIns, monkeypatch: p
     stand_ins.stack.tidy()
 
     assert stand_ins.client("ecs").describe_tasks(cluster="atoll-local", tasks=[task])["tasks"] == []
+
+
+def test_of_stopped_tasks_the_latest_are_remembered(stand_ins: StandIns, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infra.local.ecs.tasks.MOST_REMEMBERED", 2)
+    definition = stand_ins.define(command=["true"])
+    tasks = []
+    for _ in range(3):
+        tasks.append(stand_ins.run(definition))
+        stand_ins.stopped(tasks[-1])
+    found = stand_ins.client("ecs").describe_tasks(cluster="atoll-local", tasks=tasks)["tasks"]
+    assert [task["taskArn"] for task in found] == tasks[1:]
 
 
 def test_a_stack_needs_no_agents() -> None:

@@ -253,6 +253,14 @@ def test_names_in_headers_are_percent_encoded(here: World, url: str, text: str, 
     assert path == f"/{OTHER}/{quote(text, safe='')}"
 
 
+@pytest.mark.parametrize("name", [".", ".."])
+def test_a_name_that_is_a_step_of_a_path_calls_no_other_place(here: World, url: str, name: str) -> None:
+    result = result_of(here, url, name=name)
+    assert result["isError"]
+    assert f"cannot be called by an agent named '{name}'" in result["content"][0]["text"]
+    assert Tool.got == []
+
+
 @pytest.mark.parametrize("number", ["1e400", "-1e999", "NaN", "Infinity"])
 def test_arguments_that_are_no_json_are_not_sent_on(here: World, url: str, number: str) -> None:
     _, answer = call(here, url, arguments=f'{{"n": [{number}]}}')

@@ -24,8 +24,10 @@ def pump(calls: "queue.Queue[list[int]]") -> Iterator[Pump]:
         calls.put([record["number"] for record in event["Records"]])
 
     made = Pump("t", Mapping("f", batch_size=3), invoke=invoke, give_up=_never, gather_s=600)
+    made.start()
     yield made
     made.stop()  # at once, though it gathers
+    made.join(10)
 
 
 def _never(message: Record) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import resource
 import signal
 import socket
 import threading
@@ -239,6 +240,18 @@ def test_connections_are_counted(
 
     first.close()
     eventually(lambda: _status(open_connection) == b"HTTP/1.1 200 OK")
+
+
+def test_the_limit_of_open_files_is_raised_where_it_may_be() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+    try:
+        connection.allow_files()
+        wanted = connection.MOST_CONNECTIONS + connection.FILES_OF_AGENTS
+        limit = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (limit, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def _status(open_connection: Open) -> bytes:

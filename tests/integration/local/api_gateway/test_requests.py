@@ -74,6 +74,11 @@ def test_status_headers_and_type_are_the_apps(connect: Connect) -> None:
     assert (answer.headers["Content-Type"], answer.headers["X-Mine"]) == ("text/plain", "yes")
 
 
+def test_what_is_behind_a_semicolon_is_part_of_a_name(ask: Ask) -> None:
+    assert ask("GET", "/echo/shop;other")[1]["name"] == ask("GET", "/echo/shop%3Bother")[1]["name"] == "shop%3Bother"
+    assert ask("GET", "/echo/a?x=1;2")[1]["query"] == {"x": ["1;2"]}
+
+
 def test_a_body_may_come_in_chunks(ask: Ask) -> None:
     assert ask("POST", "/echo/a", iter([b"one ", b"two"]))[1]["body"] == "one two"
 
