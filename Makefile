@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PYTEST := $(PY) -m pytest -n 2 --dist loadgroup
 
-.PHONY: run demo test unit clients coverage mutants lint typecheck fmt bench help clean
+.PHONY: run demo console screenshots test unit clients coverage mutants lint typecheck fmt bench help clean
 .DEFAULT_GOAL := run
 
 $(VENV)/.installed: requirements.txt requirements-dev.txt
@@ -13,13 +13,20 @@ $(VENV)/.installed: requirements.txt requirements-dev.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
-run: $(VENV)/.installed ## serve Atoll on this machine, port 5555 (PORT, ATOLL_API_KEY, ATOLL_WEBHOOK_SECRET, AGENTS)
+run: $(VENV)/.installed ## serve Atoll on this machine, port 5555 (PORT, ATOLL_API_KEY, ATOLL_WEBHOOK_SECRET, AGENTS, CONSOLE)
+	@$(PY) -m infra.web_console || true
 	@exec $(PY) -m infra.local
+
+console: $(VENV)/.installed ## build the web console, when its sources have changed
+	@$(PY) -m infra.web_console
+
+screenshots: console ## make the pictures of the console in docs/console
+	@exec $(PY) -m tests.console.screenshots
 
 demo: $(VENV)/.installed ## watch one session from its POST to its signed end report
 	@exec $(PY) -m infra.local.demo
 
-test: lint ## everything CI checks
+test: lint console ## everything CI checks
 	$(PYTEST)
 
 unit: $(VENV)/.installed ## the unit tests, with fewer examples each: run it after every change
@@ -53,4 +60,4 @@ help: ## list these commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{printf "make %-10s %s\n", $$1, $$2}'
 
 clean: ## remove all that the other commands have made
-	rm -rf $(VENV) .venv-* tests/clients/*/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* build
+	rm -rf $(VENV) .venv-* tests/clients/*/node_modules tests/console/node_modules console/node_modules chalicelib/ui .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* build

@@ -5,6 +5,7 @@ import { useEffect } from "preact/hooks";
 import { at, messageOf, send } from "./api.ts";
 import { runtimesOf, textOf } from "./create/draft.ts";
 import { keyOf, known, listed, readAgent, readRegistry } from "./create/registry.ts";
+import { html } from "./markdown.ts";
 import { go, link } from "./route.ts";
 import type { AgentOption, OptionValue, RegistryAgent } from "./types.ts";
 import { Avatar, Button, Dialog, Empty, Fault, Icon, SureButton, attempt } from "./ui.tsx";
@@ -101,7 +102,7 @@ function AgentPage(props: { name: string; version: string; versions: string[]; o
         </SureButton>
       </header>
       {agent.info.description && <p class="lead">{agent.info.description}</p>}
-      {agent.info.readme && <p class="readme">{agent.info.readme.trim()}</p>}
+      {agent.info.readme && <div class="readme markdown" dangerouslySetInnerHTML={{ __html: html(agent.info.readme) }} />}
       {!!agent.info.keywords?.length && (
         <p class="chips">
           {agent.info.keywords.map((each) => (

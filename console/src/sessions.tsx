@@ -160,6 +160,7 @@ function Running({ namespace }: { namespace: string }) {
         <VirtualList
           label="Sessions"
           class="table"
+          most="calc(100vh - 230px)"
           items={shown}
           rowPx={ROW_PX}
           render={(session) => <SessionRow key={session.id} session={session} agents={agents} />}
@@ -324,6 +325,7 @@ function Ended({ namespace }: { namespace: string }) {
         <VirtualList
           label="Sessions that have ended"
           class="table"
+          most="calc(100vh - 230px)"
           items={shown}
           rowPx={ROW_PX}
           render={(entry) => <EndedRow entry={entry} />}

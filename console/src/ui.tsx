@@ -271,6 +271,8 @@ export function VirtualList<Item>(props: {
   /** Which row is to be seen, when that changes. */
   show?: number | undefined;
   class?: string;
+  /** The most that it takes of the window's height; without it, it is as tall as its place. */
+  most?: string;
 }) {
   const { items, rowPx, render } = props;
   const box = useRef<HTMLDivElement>(null);
@@ -307,6 +309,7 @@ export function VirtualList<Item>(props: {
       role="list"
       aria-label={props.label}
       tabIndex={0}
+      {...(props.most ? { style: { height: `min(${items.length * rowPx + 2}px, ${props.most})` } } : {})}
       onScroll={onScroll}
     >
       <div class="virtual-all" style={{ height: `${items.length * rowPx}px` }}>

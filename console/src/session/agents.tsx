@@ -50,7 +50,7 @@ function AgentCard(props: { source: SessionSource; agent: AgentState; isChosen: 
         {isLocal ? <a href={link(["registry", id.name, id.version])}>{`${id.name} ${id.version}`}</a> : `${id.name} ${id.version}`}
       </p>
       {agent.description && <p>{agent.description}</p>}
-      {status.type === "stopped" && status.reason && <p class="bad">{status.reason}</p>}
+      {status.type === "stopped" && status.reason && <p class={status.reason.endsWith("code 0") ? "hint" : "bad"}>{status.reason}</p>}
       <dl>
         {status.type !== "waiting" && status.startTime && (
           <>

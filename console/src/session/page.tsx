@@ -20,8 +20,6 @@ export function SessionPage({ namespace, id }: { namespace: string; id: string }
   const source = useMemo(() => new SessionSource(namespace, id), [namespace, id]);
   const inspected = useSignal<unknown>(undefined);
   useEffect(() => () => source.close(), [source]);
-  source.version.value;
-
   const { query } = place.value;
   const tab = query.get("tab") ?? "threads";
   const { timeline } = source;

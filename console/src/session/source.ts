@@ -10,9 +10,9 @@ import { Timeline } from "./model.ts";
 const MOST_PAGES = 200;
 
 export class SessionSource {
-  readonly timeline = new Timeline();
+  readonly #timeline = new Timeline();
   /** Grows with every change of the timeline, once a frame of the screen. */
-  readonly version = signal(0);
+  readonly #version = signal(0);
   readonly state = signal<SessionState | undefined>(undefined);
   readonly agents = signal<AgentState[]>([]);
   readonly past = signal<HistoricSession | undefined>(undefined);
@@ -33,6 +33,12 @@ export class SessionSource {
     void this.#open();
   }
 
+  /** What has happened. Who shows it shows it again when more has. */
+  get timeline(): Timeline {
+    void this.#version.value;
+    return this.#timeline;
+  }
+
   close(): void {
     this.#stopped = true;
     clearTimeout(this.#refreshing);
@@ -49,7 +55,7 @@ export class SessionSource {
     ]);
     this.state.value = state;
     this.agents.value = agents;
-    for (const agent of agents) this.timeline.addAgent(agent.name);
+    for (const agent of agents) this.#timeline.addAgent(agent.name);
     this.#changed();
   }
 
@@ -108,7 +114,7 @@ export class SessionSource {
         const past = await get<HistoricSession>(this.#pastPath());
         for (const stop of this.#stop.splice(0)) stop();
         this.agents.value = past.state.agents as AgentState[];
-        for (const agent of past.state.agents) this.timeline.addAgent(agent.name);
+        for (const agent of past.state.agents) this.#timeline.addAgent(agent.name);
         this.state.value = past.state.base;
         this.past.value = past;
         this.liveness.value = "over";
@@ -135,7 +141,7 @@ export class SessionSource {
       const part = await page<SessionEvent>(path, { after, limit: "1000" });
       if (after !== this.#cursor) continue; // another reader was quicker
       if (part.items.length === 0 && (part.next === undefined || part.next === this.#cursor)) return;
-      for (const event of part.items) this.timeline.add(event);
+      for (const event of part.items) this.#timeline.add(event);
       this.#cursor = part.next ?? this.#cursor;
       this.#changed();
     }
@@ -146,7 +152,7 @@ export class SessionSource {
       if (Number(cursor) <= Number(this.#cursor)) return; // asked for in the meantime
       this.#cursor = String(cursor);
     }
-    this.timeline.add(event as SessionEvent);
+    this.#timeline.add(event as SessionEvent);
     this.#changed();
     if (/^(runtime_|agent_connected)/.test(event.type)) this.#refreshSoon();
   }
@@ -160,7 +166,7 @@ export class SessionSource {
     if (this.#frame || this.#stopped) return;
     this.#frame = requestAnimationFrame(() => {
       this.#frame = 0;
-      this.version.value++;
+      this.#version.value++;
     });
   }
 }

@@ -9,7 +9,8 @@ import { LONGEST_WAIT_MS, type Sending, type Span, type Timeline, firstAtLeast }
 import { type Range, clamp, moved, orderTicks, timeTicks, within, zoomed } from "./scale.ts";
 import type { SessionSource } from "./source.ts";
 
-const LANE_PX = 46;
+/** How high a lane is: as there is room, within bounds. */
+const LANE_PX = { least: 46, most: 92 };
 const AXIS_PX = 26;
 const PADDING_PX = 14;
 /** Marks that are nearer than that to each other are drawn as one. */
@@ -27,7 +28,6 @@ interface Hover {
 
 export function TimelineView({ source, onInspect }: { source: SessionSource; onInspect: (value: unknown) => void }) {
   const { timeline } = source;
-  source.version.value;
   const box = useRef<HTMLDivElement>(null);
   const width = useSignal(900);
   const axis = useSignal<Axis>("time");
@@ -45,12 +45,14 @@ export function TimelineView({ source, onInspect }: { source: SessionSource; onI
   const names = [...timeline.lanes.keys()];
   const namesPx = width.value < 640 ? NAMES_PX.narrow : NAMES_PX.wide;
   const plot = { x: namesPx, width: width.value - namesPx - PADDING_PX };
-  const height = AXIS_PX + Math.max(1, names.length) * LANE_PX + 6;
+  const roomPx = innerWidth >= 1_500 ? innerHeight - 300 : 0; // beside the details, not above them
+  const lanePx = clamp(Math.floor(roomPx / Math.max(1, names.length)), LANE_PX.least, LANE_PX.most);
+  const height = AXIS_PX + Math.max(1, names.length) * lanePx + 6;
   const whole = wholeOf(timeline, axis.value, isRunning ? now.value : undefined);
   const range = rangeShown(chosen.value, whole, isRunning && following.value);
   const toX = (value: number) => plot.x + ((value - range.from) / (range.to - range.from)) * plot.width;
   const least = axis.value === "time" ? 5 : 2;
-  const drawing = { timeline, axis: axis.value, range, toX, plot, names, nowMs: isRunning ? now.value : undefined };
+  const drawing = { timeline, axis: axis.value, range, toX, plot, names, lanePx, nowMs: isRunning ? now.value : undefined };
 
   const show = (next: Range) => {
     chosen.value = next;
@@ -179,7 +181,7 @@ export function TimelineView({ source, onInspect }: { source: SessionSource; onI
             )}
           </g>
           {names.map((name, row) => (
-            <LaneName key={name} name={name} row={row} activity={timeline.activityOf(name)} width={namesPx} />
+            <LaneName key={name} drawing={drawing} name={name} row={row} width={namesPx} />
           ))}
         </svg>
         {timeline.entries.length === 0 && source.loaded.value && (
@@ -216,6 +218,7 @@ interface Drawing {
   toX: (value: number) => number;
   plot: { x: number; width: number };
   names: string[];
+  lanePx: number;
   nowMs: number | undefined;
 }
 
@@ -234,7 +237,7 @@ function rangeShown(chosen: Range | undefined, whole: Range, follows: boolean): 
   return { from: whole.to - width, to: whole.to };
 }
 
-const yOf = (row: number) => AXIS_PX + row * LANE_PX + LANE_PX / 2;
+const yOf = (row: number, lanePx: number) => AXIS_PX + row * lanePx + lanePx / 2;
 
 function Ticks({ drawing, height }: { drawing: Drawing; height: number }) {
   const most = Math.max(2, Math.floor(drawing.plot.width / 110));
@@ -256,17 +259,18 @@ function Ticks({ drawing, height }: { drawing: Drawing; height: number }) {
   );
 }
 
-function LaneName({ name, row, activity, width }: { name: string; row: number; activity: string | undefined; width: number }) {
+function LaneName({ drawing, name, row, width }: { drawing: Drawing; name: string; row: number; width: number }) {
+  const y = yOf(row, drawing.lanePx);
   const fits = Math.floor((width - 20) / 7.6);
   return (
     <g class="lane-name">
-      <rect class="lane-ground" x="0" y={yOf(row) - LANE_PX / 2} width={width - 2} height={LANE_PX} />
-      <text x="14" y={yOf(row) - 1}>
+      <rect class="lane-ground" x="0" y={y - drawing.lanePx / 2} width={width - 2} height={drawing.lanePx} />
+      <text x="14" y={y - 1}>
         {name.length > fits ? `${name.slice(0, fits - 1)}…` : name}
         <title>{name}</title>
       </text>
-      <text class="lane-activity" x="14" y={yOf(row) + 14}>
-        {activity ?? "to start"}
+      <text class="lane-activity" x="14" y={y + 14}>
+        {drawing.timeline.activityOf(name) ?? "to start"}
       </text>
     </g>
   );
@@ -278,7 +282,7 @@ function Lane({ drawing, name, row }: { drawing: Drawing; name: string; row: num
   const endOf = (span: Span) =>
     axis === "order" ? (span.end ?? timeline.entries.length - 0.5) : (span.endMs ?? drawing.nowMs ?? timeline.endMs);
   const startOf = (span: Span) => (axis === "order" ? span.start : span.startMs);
-  const y = yOf(row);
+  const y = yOf(row, drawing.lanePx);
   const bars = [];
   let lastX = -Infinity;
   // The first that may be in sight is the one before the first that begins in it.
@@ -314,7 +318,7 @@ function Lane({ drawing, name, row }: { drawing: Drawing; name: string; row: num
 
 /** Messages in sight: a dot where it was sent, a line to each lane that it went to. */
 function Arrows({ drawing }: { drawing: Drawing }) {
-  const { timeline, axis, range, toX, names } = drawing;
+  const { timeline, axis, range, toX, names, lanePx } = drawing;
   const valueOf = (each: { atMs: number; position: number }) => (axis === "time" ? each.atMs : each.position);
   const rows = new Map(names.map((name, row) => [name, row]));
   const marks: ComponentChildren[] = [];
@@ -333,11 +337,11 @@ function Arrows({ drawing }: { drawing: Drawing }) {
     const row = rows.get(sending.message.senderName);
     if (row === undefined) continue;
     const tone = `tone-${timeline.threads.get(sending.message.threadId)?.tone ?? 0}`;
-    const [x, y] = [toX(valueOf(sending)), yOf(row)];
+    const [x, y] = [toX(valueOf(sending)), yOf(row, lanePx)];
     for (const { agent, to, isArrival } of targetsOf(sending, valueOf)) {
       const target = rows.get(agent);
       if (target === undefined || target === row || to < range.from) continue;
-      const [toPlaceX, toY] = [toX(to), yOf(target)];
+      const [toPlaceX, toY] = [toX(to), yOf(target, lanePx)];
       if (!isNew(`${row}>${target}${tone}`, x)) continue;
       const down = toY > y ? 1 : -1;
       marks.push(
