@@ -34,7 +34,9 @@ def main() -> int:
     signal.signal(signal.SIGINT, on_signal)
     signal.signal(signal.SIGTERM, on_signal)
     # The banner can wait for what takes longest to import, but a signal cannot.
+    from chalicelib.api.console import is_built
     from infra.local.agent_patterns import HOME_PATTERNS, fault_of, patterns_of
+    from infra.local.api_gateway.console_folder import ConsoleFolder
     from infra.local.console import show_agent_line, show_notice
     from infra.local.stack import LocalStack
 
@@ -48,6 +50,12 @@ def main() -> int:
     except ValueError as error:
         console.print(Text(f"AGENTS: {error}.", style="bold red"))
         return 1
+    try:
+        folder = os.environ.get("CONSOLE")
+        web_console = ConsoleFolder(Path(folder).expanduser()) if folder else None
+    except ValueError as error:
+        console.print(Text(f"CONSOLE: {error}.", style="bold red"))
+        return 1
     given_secret = os.environ.get("ATOLL_WEBHOOK_SECRET") or None
     stack = LocalStack(
         port=port,
@@ -57,6 +65,7 @@ def main() -> int:
         agent_patterns=[*given_patterns, f"{ROOT}/agents/*", *patterns_of(":".join(HOME_PATTERNS))],
         on_notice=lambda line, is_fault: show_notice(console, line, is_fault),
         on_output=lambda agent, line: show_agent_line(console, agent, line),
+        console=web_console,
     )
     try:
         stack.start()
@@ -68,7 +77,9 @@ def main() -> int:
     try:
         for fault in filter(None, map(fault_of, given_patterns)):
             console.print(Text(f"AGENTS: {fault}. It is registered once it is there.", style="bold red"))
-        console.print(_banner(stack.url, stack.key, None if given_secret else stack.webhook_secret, stack.agents))
+        made_secret = None if given_secret else stack.webhook_secret
+        console_url = f"{stack.url}/ui/console/" if web_console or is_built() else None
+        console.print(_banner(stack.url, console_url, stack.key, made_secret, stack.agents))
         stop.wait()
         console.print(Text("Stopping; agents end first.", style="dim"))
     finally:
@@ -76,11 +87,16 @@ def main() -> int:
     return 0
 
 
-def _banner(url: str, key: str, made_secret: str | None, agents: list[tuple[str, str]]) -> Panel:
+def _banner(
+    url: str, console_url: str | None, key: str, made_secret: str | None, agents: list[tuple[str, str]]
+) -> Panel:
     rows = Table.grid(padding=(0, 2))
     rows.add_column(style="dim", no_wrap=True)
     rows.add_column(overflow="fold")
-    rows.add_row("API", Text(url, style="bold"))
+    rows.add_row(
+        "console", Text(console_url or "not built: `make console` says why", style="bold" if console_url else "dim")
+    )
+    rows.add_row("API", Text(url))
     rows.add_row("API key", Text(key))
     if made_secret is not None:
         rows.add_row("webhook key", Text(made_secret))

@@ -14,6 +14,7 @@ from chalicelib.services import use
 from chalicelib.settings import DAY_S, Settings
 from chalicelib.wire.threads import MAX_WAIT_MS
 from infra.local.api_gateway import Gateway
+from infra.local.api_gateway.console_folder import ConsoleFolder
 from infra.local.api_gateway.sockets import Sockets
 from infra.local.aws import Aws
 from infra.local.cloudformation.provision import Provision
@@ -81,6 +82,7 @@ class LocalStack:
         on_event: Callable[[Event], None] | None = None,
         on_output: Callable[[str, str], None] | None = None,
         on_notice: Callable[[str, bool], None] | None = None,
+        console: ConsoleFolder | None = None,
     ) -> None:
         """
         Parameters
@@ -103,6 +105,8 @@ class LocalStack:
             Sees each line that an agent writes, with its secrets hidden: its name, the line.
         on_notice
             Sees what is to be told of the agents in watched folders: a line, and whether it is of a fault.
+        console
+            A console that is served in the place of Atoll's own.
         """
         self._port = port
         self._host = host
@@ -114,6 +118,7 @@ class LocalStack:
         self._on_event = on_event
         self._on_output = on_output
         self._on_notice = on_notice
+        self._console = console
         self.key = api_key
         self.webhook_secret = webhook_secret or secrets.token_urlsafe(32)
         self.custom_tool_secret = custom_tool_secret or self.webhook_secret
@@ -218,6 +223,7 @@ class LocalStack:
             | dict.fromkeys(
                 LOG_SOCKETS, functools.partial(sockets.serve, connected=LogPushes(self.services).connected)
             ),
+            console=self._console,
         )
 
     def _follow_agent_folders(self) -> None:
