@@ -90,7 +90,7 @@ function Running({ namespace }: { namespace: string }) {
     }
   };
   useEffect(() => {
-    void read();
+    // The socket first, then the listing: what happens between the two is told, and nothing is read twice.
     return follow({
       path: () => "ws/v1/events/lsm",
       query: () => ({ namespaceFilter: namespace }),
@@ -105,9 +105,8 @@ function Running({ namespace }: { namespace: string }) {
         agents.forget(state.id);
         sessions.value = next;
       },
-      // What happened while no socket was there is in the listing.
       onLiveness: (value) => {
-        if (value === "live" && liveness.value !== "live") void read();
+        if (value === "live" || (value === "asking" && !sessions.value)) void read();
         liveness.value = value;
       },
       ask: read,

@@ -105,7 +105,13 @@ function Head({ source }: { source: SessionSource }) {
         {past && <span>{REASONS[past.reason]}</span>}
       </span>
       <Annotations of={state.annotations} />
-      <LiveNotice liveness={source.liveness.value} />
+      {source.loaded.value ? (
+        <LiveNotice liveness={source.liveness.value} />
+      ) : (
+        <span class="liveness" role="status">
+          reading events: {source.timeline.entries.length.toLocaleString("en")}
+        </span>
+      )}
       <span class="spring" />
       <Copy text={source.id} label="Copy id" />
       {!past && status.type === "pending_execution" && (

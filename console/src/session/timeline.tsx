@@ -13,8 +13,8 @@ import type { SessionSource } from "./source.ts";
 const LANE_PX = { least: 46, most: 92 };
 const AXIS_PX = 26;
 const PADDING_PX = 14;
-/** Marks that are nearer than that to each other are drawn as one. */
-const NEAR_PX = 3;
+/** So many messages are all drawn; of more, some stand for those beside them, until one looks closer. */
+const MOST_MESSAGES = 600;
 /** The names of agents, beside the lanes. */
 const NAMES_PX = { wide: 168, narrow: 92 };
 
@@ -323,15 +323,22 @@ function Arrows({ drawing }: { drawing: Drawing }) {
   const rows = new Map(names.map((name, row) => [name, row]));
   const marks: ComponentChildren[] = [];
   const drawn = new Set<string>();
-  const isNew = (kind: string, x: number) => {
-    const key = `${kind}:${Math.round(x / NEAR_PX)}`;
+  const isNew = (kind: string, x: number, nearPx: number) => {
+    if (!nearPx) return true;
+    const key = `${kind}:${Math.round(x / nearPx)}`;
     if (drawn.has(key)) return false;
     drawn.add(key);
     return true;
   };
   // One that was sent before may arrive in sight; waits are not longer than this.
   const reach = axis === "time" ? LONGEST_WAIT_MS : 50;
-  for (let index = firstAtLeast(timeline.sendings, valueOf, range.from - reach); index < timeline.sendings.length; index++) {
+  const first = firstAtLeast(timeline.sendings, valueOf, range.from - reach);
+  const isCrowded = firstAtLeast(timeline.sendings, valueOf, range.to) - first > MOST_MESSAGES;
+  const pairs = Math.min(names.length * (names.length - 1), 40);
+  const near = isCrowded
+    ? { dot: (drawing.plot.width * names.length) / MOST_MESSAGES, arrow: (drawing.plot.width * pairs) / MOST_MESSAGES }
+    : { dot: 0, arrow: 0 };
+  for (let index = first; index < timeline.sendings.length; index++) {
     const sending = timeline.sendings[index]!;
     if (valueOf(sending) > range.to) break;
     const row = rows.get(sending.message.senderName);
@@ -342,7 +349,7 @@ function Arrows({ drawing }: { drawing: Drawing }) {
       const target = rows.get(agent);
       if (target === undefined || target === row || to < range.from) continue;
       const [toPlaceX, toY] = [toX(to), yOf(target, lanePx)];
-      if (!isNew(`${row}>${target}${tone}`, x)) continue;
+      if (!isNew(`${row}>${target}`, x, near.arrow)) continue;
       const down = toY > y ? 1 : -1;
       marks.push(
         <path
@@ -353,12 +360,21 @@ function Arrows({ drawing }: { drawing: Drawing }) {
         />,
       );
     }
-    if (isNew(`${row}.${tone}`, x))
+    if (isNew(`${row}`, x, near.dot))
       marks.push(
         <circle class={`dot ${tone}`} data-position={sending.position} data-sending={index} cx={x} cy={y} r="4.5" />,
       );
   }
-  return <g class="arrows">{marks}</g>;
+  return (
+    <g class="arrows">
+      {marks}
+      {isCrowded && (
+        <text class="crowded" x={drawing.plot.x + drawing.plot.width} y={AXIS_PX + 4}>
+          not every message is drawn: look closer
+        </text>
+      )}
+    </g>
+  );
 }
 
 /** Who got a message, and when; who was mentioned and has not got it by a wait, from when it was sent. */

@@ -2,7 +2,7 @@
 
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ def built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def ask(stack: LocalStack, path: str) -> tuple[int, str, Mapping[str, str]]:
+def ask(stack: LocalStack, path: str) -> tuple[int, str, Message]:
     try:
         with urllib.request.urlopen(f"{stack.url}{path}") as answer:
             return answer.status, answer.read().decode(), answer.headers
