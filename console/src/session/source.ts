@@ -131,7 +131,9 @@ export class SessionSource {
     }
     for (const stop of this.#stop.splice(0)) stop();
     this.liveness.value = "over";
-    if (!this.state.value) this.fault.value = `There is no session ${this.id} in ${this.namespace}, and none in its history.`;
+    this.fault.value = this.state.value
+      ? `The session ${this.id} is gone. The history has no session that was never executed.`
+      : `There is no session ${this.id} in ${this.namespace}, and none in its history.`;
   }
 
   /** Read events from the cursor on until there are no more. */

@@ -465,4 +465,3 @@ function Legend() {
     </ul>
   );
 }
-
