@@ -6,6 +6,7 @@ import { ApiError, all, at, messageOf, page } from "./api.ts";
 import { type Liveness, follow } from "./live.ts";
 import { namespaces, readNamespaces, visit } from "./namespaces.ts";
 import { go, link, namespaceLink, place, refine, sessionLink } from "./route.ts";
+import { dollars } from "./money.ts";
 import { duration } from "./time.ts";
 import type { AgentState, HistoryEntry, SessionState } from "./types.ts";
 import { Ago, Annotations, Avatar, Button, Empty, Fault, Icon, State, Tabs, VirtualList } from "./ui.tsx";
@@ -354,7 +355,8 @@ function EndedRow({ entry }: { entry: HistoryEntry }) {
         ))}
         <small>
           {summary.messages} {summary.messages === 1 ? "message" : "messages"}
-          {summary.runMs != null && `, ${duration(summary.runMs)}`}, {REASONS[entry.reason]}
+          {summary.runMs != null && `, ${duration(summary.runMs)}`}, {dollars(summary.estimate.microUsd)},{" "}
+          {REASONS[entry.reason]}
         </small>
       </span>
       <Annotations of={entry.annotations} />

@@ -114,7 +114,8 @@ await step("somebody speaks in an agent's name, and is answered on the timeline"
   await page.locator(".dot").first().click();
   await page.getByRole("dialog").getByText("thread_message_sent").waitFor();
   await accessible("raw JSON");
-  await page.keyboard.press("Escape");
+  await button("To its thread").click();
+  await page.getByRole("dialog").waitFor({ state: "detached" });
 });
 
 await step("the timeline is zoomed, moved, paused and followed again", async () => {

@@ -63,7 +63,21 @@ export function SessionPage({ namespace, id }: { namespace: string; id: string }
         <Dialog
           side
           title="As it is"
-          actions={<Copy text={JSON.stringify(inspected.value, null, 2)} />}
+          actions={
+            <>
+              {threadIn(inspected.value) && (
+                <Button
+                  onClick={() => {
+                    refine({ tab: "threads", thread: threadIn(inspected.value) });
+                    inspected.value = undefined;
+                  }}
+                >
+                  To its thread
+                </Button>
+              )}
+              <Copy text={JSON.stringify(inspected.value, null, 2)} />
+            </>
+          }
           onClose={() => (inspected.value = undefined)}
         >
           <Json value={inspected.value} />
@@ -71,6 +85,16 @@ export function SessionPage({ namespace, id }: { namespace: string; id: string }
       )}
     </section>
   );
+}
+
+/** The thread that an event, or a message, belongs to. */
+function threadIn(value: unknown): string | undefined {
+  const { threadId, message, thread } = value as {
+    threadId?: string;
+    message?: { threadId?: string };
+    thread?: { id?: string };
+  };
+  return threadId ?? message?.threadId ?? thread?.id;
 }
 
 function Head({ source }: { source: SessionSource }) {

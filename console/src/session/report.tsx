@@ -3,6 +3,7 @@ import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 
 import { at, get, messageOf } from "../api.ts";
+import { dollars } from "../money.ts";
 import { duration } from "../time.ts";
 import type { Summary } from "../types.ts";
 import { Agent, Button, Fault } from "../ui.tsx";
@@ -34,7 +35,7 @@ export function Report({ source, onInspect }: { source: SessionSource; onInspect
     ["waits", summary.waits.toLocaleString("en")],
     ["ran for", summary.runMs == null ? "–" : duration(summary.runMs)],
     ["held for", summary.holdMs == null ? "–" : duration(summary.holdMs)],
-    ["AWS, estimated", `$${(summary.estimate.microUsd / 1_000_000).toFixed(6)}`],
+    ["AWS, estimated", dollars(summary.estimate.microUsd)],
   ];
   return (
     <div class="report" role="tabpanel" aria-label="Report">
