@@ -264,6 +264,9 @@ export const REASONS: Record<string, string> = {
   namespace_deleted: "its namespace was deleted",
 };
 
+/** Entries of the history that are read at once. */
+const PAGE = 100;
+
 function Ended({ namespace }: { namespace: string }) {
   const entries = useSignal<HistoryEntry[] | undefined>(undefined);
   const next = useSignal<string | undefined>(undefined);
@@ -273,7 +276,7 @@ function Ended({ namespace }: { namespace: string }) {
   const path = `api/v1/local/namespace/${at(namespace)}/history`;
   const read = async (cursor?: string) => {
     try {
-      const part = await page<HistoryEntry>(path, { limit: "100", reason, cursor });
+      const part = await page<HistoryEntry>(path, { limit: String(PAGE), reason, cursor });
       entries.value = cursor ? [...(entries.value ?? []), ...part.items] : part.items;
       next.value = part.next;
       fault.value = "";
@@ -283,7 +286,25 @@ function Ended({ namespace }: { namespace: string }) {
   };
   useEffect(() => {
     entries.value = undefined;
+    let soon: ReturnType<typeof setTimeout>;
     void read();
+    const stop = follow({
+      path: () => "ws/v1/events/lsm",
+      query: () => ({ namespaceFilter: namespace }),
+      onFrame: ({ type }) => {
+        if (type !== "session_closed" || (entries.value?.length ?? 0) > PAGE) return; // who has paged reads on
+        clearTimeout(soon);
+        soon = setTimeout(() => void read(), 500);
+      },
+      onLiveness: () => undefined,
+      ask: async () => {
+        if ((entries.value?.length ?? 0) <= PAGE) await read();
+      },
+    });
+    return () => {
+      clearTimeout(soon);
+      stop();
+    };
   }, [namespace, reason]);
   const words = search.toLowerCase();
   const shown = (entries.value ?? []).filter(
