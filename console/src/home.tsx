@@ -3,7 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 
 import { messageOf } from "./api.ts";
 import { follow } from "./live.ts";
-import { namespaces, readNamespaces } from "./namespaces.ts";
+import { namespaces, readNamespaces, visited } from "./namespaces.ts";
 import { go, link, namespaceLink } from "./route.ts";
 import { Annotations, Button, Empty, Fault, Icon } from "./ui.tsx";
 
@@ -21,6 +21,7 @@ export function Home() {
     });
   }, []);
   const found = namespaces.value;
+  const gone = found ? visited().filter((each) => !found.some((other) => other.name === each)) : [];
   return (
     <section class="page narrow">
       <div class="title">
@@ -54,10 +55,15 @@ export function Home() {
         class="inline"
         onSubmit={(event) => {
           event.preventDefault();
-          if (name) go(namespaceLink(name));
+          if (name) go(namespaceLink(name, { tab: "history" }));
         }}
       >
         <label for="other">A namespace that is gone has its history still</label>
+        {gone.map((each) => (
+          <a key={each} class="button" href={namespaceLink(each, { tab: "history" })}>
+            {each}
+          </a>
+        ))}
         <input id="other" value={name} placeholder="its name" onInput={(event) => setName(event.currentTarget.value)} />
         <Button type="submit" disabled={!name}>
           Open

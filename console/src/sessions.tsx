@@ -364,7 +364,7 @@ function Ended({ namespace }: { namespace: string }) {
 function EndedRow({ entry }: { entry: HistoryEntry }) {
   const { summary } = entry;
   return (
-    <a class="row" href={sessionLink(entry.namespace, entry.sessionId)}>
+    <a class="row ended" href={sessionLink(entry.namespace, entry.sessionId)}>
       <State of="ended" />
       <code class="id">{entry.sessionId.slice(0, 8)}</code>
       <span class="crew">

@@ -19,9 +19,14 @@ export function duration(ms: number): string {
   return `${Math.floor(hours / 24)} days`;
 }
 
+/** Say how long ago something was, in one unit. */
 export function ago(timestamp: string, nowMs: number): string {
-  const ms = nowMs - Date.parse(timestamp);
-  return ms < 1_500 ? "now" : `${duration(Math.floor(ms / 1_000) * 1_000)} ago`;
+  const seconds = Math.floor((nowMs - Date.parse(timestamp)) / 1_000);
+  if (seconds < 2) return "now";
+  if (seconds < 60) return `${seconds} s ago`;
+  if (seconds < 3_600) return `${Math.floor(seconds / 60)} min ago`;
+  if (seconds < 48 * 3_600) return `${Math.floor(seconds / 3_600)} h ago`;
+  return `${Math.floor(seconds / 86_400)} days ago`;
 }
 
 export function clockTime(ms: number): string {

@@ -5,7 +5,7 @@ const URL = process.env.ATOLL_URL;
 const FOLDER = process.env.PICTURES;
 
 const browser = await launch();
-const { context, page } = await open(browser, URL, { viewport: { width: 1280, height: 860 } });
+const { context, page } = await open(browser, URL, { viewport: { width: 1280, height: 930 } });
 await context.request.post(`${URL}/api/v1/auth/token`, { form: { token: process.env.ATOLL_API_KEY }, maxRedirects: 0 });
 
 async function call(method, path, body) {

@@ -31,9 +31,18 @@ export function Deliveries(props: { namespace: string; session: string; onInspec
     }
   };
   useEffect(() => {
-    void read();
-    const timer = setInterval(() => void read(), 5_000);
-    return () => clearInterval(timer);
+    let timer: ReturnType<typeof setTimeout>;
+    let stopped = false;
+    const readOn = async () => {
+      await read();
+      const isPending = found.value?.some((each) => each.state === "pending");
+      if (!stopped) timer = setTimeout(() => void readOn(), isPending ? 1_000 : 5_000);
+    };
+    void readOn();
+    return () => {
+      stopped = true;
+      clearTimeout(timer);
+    };
   }, [props.namespace, props.session]);
   if (fault.value) return <Fault text={fault.value} onRetry={() => void read()} />;
   return (
