@@ -62,7 +62,9 @@ export function follow(follower: Follower): () => void {
     stopped = true;
     clearTimeout(retry);
     clearInterval(asking);
-    socket?.close();
+    // A browser notes an error for each socket that is closed before it is open.
+    if (socket?.readyState === WebSocket.CONNECTING) socket.onopen = () => socket?.close();
+    else socket?.close();
   }
 
   follower.onLiveness("connecting");

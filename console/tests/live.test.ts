@@ -5,7 +5,9 @@ import { mock, test } from "node:test";
 Object.assign(globalThis, { document: { baseURI: "http://atoll.test/ui/console/" } });
 
 class FakeSocket {
+  static readonly CONNECTING = 0;
   static readonly all: FakeSocket[] = [];
+  readyState = 1;
   onopen?: () => void;
   onmessage?: (message: { data: string }) => void;
   onclose?: (close: { code: number }) => void;
@@ -75,6 +77,16 @@ test("a server that is done ends it", (t) => {
   latest().onclose!({ code: 1000 });
   t.mock.timers.tick(60_000);
   assert.deepEqual([seen.ended, seen.asked, FakeSocket.all.length], [1, 0, 1]);
+});
+
+test("a connection that is being made is closed once it is there", (t) => {
+  const { seen, stop, latest } = followed(t as never);
+  latest().readyState = FakeSocket.CONNECTING;
+  stop();
+  assert.ok(!latest().isClosed);
+  latest().onopen!();
+  assert.ok(latest().isClosed);
+  assert.deepEqual(seen.liveness, ["connecting"]);
 });
 
 test("who stops hears nothing more", (t) => {

@@ -47,6 +47,8 @@ export async function open(browser, url, options = {}) {
     if (message.type() !== "error" && message.type() !== "warning") return;
     // The browser says so of every answer that is not 200. Which are expected, the page shows.
     if (message.text().startsWith("Failed to load resource: the server responded with a status of 4")) return;
+    // A page that is left while it connects.
+    if (message.text().endsWith("WebSocket is closed before the connection is established.")) return;
     faults.push(`${message.text()} (${message.location().url})`);
   });
   page.on("request", (request) => {

@@ -1,6 +1,8 @@
 """The web console: its parts by themselves, and the whole of it in a browser."""
 
+import gzip
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -17,6 +19,8 @@ ROOT = HERE.parents[1]
 #: What a process ends with that has no browser (browser.mjs).
 NO_BROWSER = 77
 DEADLINE_S = 240
+#: In bytes, compressed.
+LARGEST_FIRST_LOAD = 150_000
 
 # They share what npm installs.
 pytestmark = pytest.mark.xdist_group("console")
@@ -38,6 +42,14 @@ def _missing(why: str) -> None:
     if "CI" in os.environ:
         pytest.fail(why)
     pytest.skip(why)
+
+
+@pytest.mark.usefixtures("node")
+def test_the_first_load_is_small() -> None:
+    page = (web_console.BUILT / "index.html").read_text()
+    parts = [web_console.BUILT / name for name in re.findall(r'(?:src|href)="\./([^"]+)"', page)]
+    assert len(parts) == 3
+    assert sum(len(gzip.compress(part.read_bytes())) for part in parts) <= LARGEST_FIRST_LOAD
 
 
 @pytest.fixture(scope="module")

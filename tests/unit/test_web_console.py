@@ -1,5 +1,6 @@
 """When the web console is built, and what is said when it cannot be."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,6 @@ def test_an_old_node_is_not_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(web_console, "find_spec", lambda _: None)
     monkeypatch.setattr(web_console, "NODE_FROM_PYPI", "no-such-node==0")
-    monkeypatch.setattr(web_console.sys, "executable", "/bin/false")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(web_console.NotBuilt, match=r"no Node of 20\.19"):
         web_console.installed()
