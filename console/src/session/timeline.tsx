@@ -5,7 +5,7 @@ import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 
 import { clockTime, duration, now } from "../time.ts";
 import { Button } from "../ui.tsx";
-import { LONGEST_WAIT_MS, type Sending, type Span, type Timeline, firstAtLeast } from "./model.ts";
+import { LONGEST_WAIT_MS, type Sending, type Span, TONES, type Timeline, firstAtLeast } from "./model.ts";
 import { type Range, clamp, moved, orderTicks, timeTicks, within, zoomed } from "./scale.ts";
 import type { SessionSource } from "./source.ts";
 
@@ -316,65 +316,101 @@ function Lane({ drawing, name, row }: { drawing: Drawing; name: string; row: num
   );
 }
 
-/** Messages in sight: a dot where it was sent, a line to each lane that it went to. */
+/** A message in sight, in places of the screen: a dot where it was sent, a line to each lane that it went to. */
+interface Mark {
+  sending: number;
+  position: number;
+  tone: number;
+  dot?: { x: number; y: number };
+  arrows: { path: string; isArrival: boolean }[];
+}
+
 function Arrows({ drawing }: { drawing: Drawing }) {
-  const { timeline, axis, range, toX, names, lanePx } = drawing;
-  const valueOf = (each: { atMs: number; position: number }) => (axis === "time" ? each.atMs : each.position);
-  const rows = new Map(names.map((name, row) => [name, row]));
-  const marks: ComponentChildren[] = [];
-  const drawn = new Set<string>();
-  const isNew = (kind: string, x: number, nearPx: number) => {
-    if (!nearPx) return true;
-    const key = `${kind}:${Math.round(x / nearPx)}`;
-    if (drawn.has(key)) return false;
-    drawn.add(key);
-    return true;
-  };
-  // One that was sent before may arrive in sight; waits are not longer than this.
-  const reach = axis === "time" ? LONGEST_WAIT_MS : 50;
-  const first = firstAtLeast(timeline.sendings, valueOf, range.from - reach);
-  const isCrowded = firstAtLeast(timeline.sendings, valueOf, range.to) - first > MOST_MESSAGES;
-  const pairs = Math.min(names.length * (names.length - 1), 40);
-  const near = isCrowded
-    ? { dot: (drawing.plot.width * names.length) / MOST_MESSAGES, arrow: (drawing.plot.width * pairs) / MOST_MESSAGES }
-    : { dot: 0, arrow: 0 };
-  for (let index = first; index < timeline.sendings.length; index++) {
-    const sending = timeline.sendings[index]!;
-    if (valueOf(sending) > range.to) break;
-    const row = rows.get(sending.message.senderName);
-    if (row === undefined) continue;
-    const tone = `tone-${timeline.threads.get(sending.message.threadId)?.tone ?? 0}`;
-    const [x, y] = [toX(valueOf(sending)), yOf(row, lanePx)];
-    for (const { agent, to, isArrival } of targetsOf(sending, valueOf)) {
-      const target = rows.get(agent);
-      if (target === undefined || target === row || to < range.from) continue;
-      const [toPlaceX, toY] = [toX(to), yOf(target, lanePx)];
-      if (!isNew(`${row}>${target}`, x, near.arrow)) continue;
-      const down = toY > y ? 1 : -1;
-      marks.push(
-        <path
-          class={`arrow ${tone} ${isArrival ? "" : "unread"}`}
-          data-position={sending.position}
-          data-sending={index}
-          d={`M${x} ${y + 6 * down}L${toPlaceX} ${toY - 8 * down}m${-3.5} ${-5 * down}l3.5 ${5 * down}l3.5 ${-5 * down}`}
-        />,
-      );
-    }
-    if (isNew(`${row}`, x, near.dot))
-      marks.push(
-        <circle class={`dot ${tone}`} data-position={sending.position} data-sending={index} cx={x} cy={y} r="4.5" />,
-      );
-  }
+  const { marks, isCrowded } = marksOf(drawing);
+  if (isCrowded) return <Crowd marks={marks} drawing={drawing} />;
   return (
     <g class="arrows">
-      {marks}
-      {isCrowded && (
-        <text class="crowded" x={drawing.plot.x + drawing.plot.width} y={AXIS_PX + 4}>
-          not every message is drawn: look closer
-        </text>
-      )}
+      {marks.map(({ sending, position, tone, dot, arrows }) => {
+        const about = { "data-position": position, "data-sending": sending };
+        return (
+          <g key={sending} class={`tone-${tone}`}>
+            {arrows.map(({ path, isArrival }) => (
+              <path class={`arrow ${isArrival ? "" : "unread"}`} d={path} {...about} />
+            ))}
+            {dot && <circle class="dot" cx={dot.x} cy={dot.y} r="4.5" {...about} />}
+          </g>
+        );
+      })}
     </g>
   );
+}
+
+/** Messages too many to be told apart: a few shapes for all of them, which move as one. */
+function Crowd({ marks, drawing }: { marks: Mark[]; drawing: Drawing }) {
+  const tones = Array.from({ length: TONES }, () => ({ dots: "", arrows: "", unread: "" }));
+  for (const { tone, dot, arrows } of marks) {
+    const shapes = tones[tone]!;
+    if (dot) shapes.dots += `M${dot.x} ${dot.y}h0`;
+    for (const { path, isArrival } of arrows) shapes[isArrival ? "arrows" : "unread"] += path;
+  }
+  return (
+    <g class="arrows crowd">
+      {tones.map(({ dots, arrows, unread }, tone) => (
+        <g key={tone} class={`tone-${tone}`}>
+          <path class="arrow" d={arrows} />
+          <path class="arrow unread" d={unread} />
+          <path class="dots" d={dots} />
+        </g>
+      ))}
+      <text class="crowded" x={drawing.plot.x + drawing.plot.width} y={AXIS_PX + 4}>
+        not every message is drawn: look closer
+      </text>
+    </g>
+  );
+}
+
+function marksOf(drawing: Drawing): { marks: Mark[]; isCrowded: boolean } {
+  const { timeline, axis, range, toX, names, lanePx } = drawing;
+  const valueOf = (each: { atMs: number; position: number }) => (axis === "time" ? each.atMs : each.position);
+  const indexAt = (value: number) => firstAtLeast(timeline.sendings, valueOf, value);
+  const rows = new Map(names.map((name, row) => [name, row]));
+  const [first, end] = [indexAt(range.from), indexAt(range.to)];
+  const isCrowded = end - first > MOST_MESSAGES;
+  // How near to each other marks of a crowd may be, and those that are taken.
+  const pairs = Math.min(names.length * (names.length - 1), 40);
+  const nearPx = (kinds: number) => (drawing.plot.width * kinds) / MOST_MESSAGES;
+  const taken = new Set<string>();
+  const isNew = (kind: string, x: number, near: number) => {
+    const before = taken.size;
+    return !isCrowded || taken.add(`${kind}:${Math.round(x / near)}`).size > before;
+  };
+  const marks: Mark[] = [];
+  // One that was sent before may arrive in sight; waits are not longer than this.
+  const earliest = isCrowded ? first : indexAt(range.from - (axis === "time" ? LONGEST_WAIT_MS : 50));
+  for (let index = Math.max(earliest, first - MOST_MESSAGES); index < end; index++) {
+    const sending = timeline.sendings[index]!;
+    const row = rows.get(sending.message.senderName);
+    if (row === undefined) continue;
+    const [x, y] = [round(toX(valueOf(sending))), yOf(row, lanePx)];
+    const arrows = targetsOf(sending, valueOf).flatMap(({ agent, to, isArrival }) => {
+      const target = rows.get(agent);
+      if (target === undefined || target === row || to < range.from) return [];
+      if (!isNew(`${row}>${target}`, x, nearPx(pairs))) return [];
+      return [{ path: arrowPath(x, y, round(toX(to)), yOf(target, lanePx)), isArrival }];
+    });
+    const hasDot = index >= first && isNew(`${row}`, x, nearPx(names.length));
+    if (!hasDot && !arrows.length) continue;
+    const tone = timeline.threads.get(sending.message.threadId)?.tone ?? 0;
+    marks.push({ sending: index, position: sending.position, tone, arrows, ...(hasDot ? { dot: { x, y } } : {}) });
+  }
+  return { marks, isCrowded };
+}
+
+const round = (place: number) => Math.round(place * 10) / 10;
+
+function arrowPath(x: number, y: number, toX: number, toY: number): string {
+  const down = toY > y ? 1 : -1;
+  return `M${x} ${y + 6 * down}L${toX} ${toY - 8 * down}m-3.5 ${-5 * down}l3.5 ${5 * down}l3.5 ${-5 * down}`;
 }
 
 /** Who got a message, and when; who was mentioned and has not got it by a wait, from when it was sent. */
