@@ -9,7 +9,7 @@ PACKAGED := .venv-packaged
 INSTALL := -m pip install --quiet --disable-pip-version-check --require-hashes
 COMPILE := $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras
 
-.PHONY: run demo test unit clients coverage mutants kills lint typecheck fmt bench soak lock audit sbom licences help clean
+.PHONY: run demo console screenshots test unit clients coverage mutants kills lint typecheck fmt bench soak lock audit sbom licences help clean
 .DEFAULT_GOAL := run
 
 $(VENV)/.installed: requirements.txt requirements-dev.txt
@@ -29,13 +29,21 @@ $(PACKAGED)/.installed: requirements.txt $(TOOLS)/.installed
 	$(TOOLS)/bin/python -m pip --python $(PACKAGED)/bin/python install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	@touch $@
 
-run: $(VENV)/.installed ## serve Atoll on this machine, port 5555 (PORT, DATA, AGENTS, ATOLL_API_KEY, ATOLL_WEBHOOK_SECRET)
+run: $(VENV)/.installed ## serve Atoll on this machine, port 5555 (PORT, DATA, AGENTS, CONSOLE, ATOLL_API_KEY, ATOLL_WEBHOOK_SECRET)
+	@$(PY) -m infra.web_console || true
 	@exec $(PY) -m infra.local
+
+console: $(VENV)/.installed ## build the web console, when its sources have changed
+	@$(PY) -m infra.web_console
+
+screenshots: console ## make the pictures of the console in docs/console
+	@exec $(PY) -m tests.console.screenshots
 
 demo: $(VENV)/.installed ## watch one session from its POST to its signed end report
 	@exec $(PY) -m infra.local.demo
 
 test: lint ## everything CI checks
+	@$(PY) -m infra.web_console || true
 	$(PYTEST)
 
 unit: $(VENV)/.installed ## the unit tests, with fewer examples each: run it after every change
@@ -96,4 +104,4 @@ help: ## list these commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{printf "make %-10s %s\n", $$1, $$2}'
 
 clean: ## remove all that the other commands have made
-	rm -rf $(VENV) .venv-* tests/clients/*/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* build
+	rm -rf $(VENV) .venv-* tests/clients/*/node_modules tests/console/node_modules console/node_modules chalicelib/ui .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* build

@@ -9,6 +9,7 @@ from chalice.app import Chalice  # noqa: E402
 from chalicelib.api import (  # noqa: E402
     agent_options,
     auth,
+    console,
     cors,
     docs,
     errors,
@@ -46,6 +47,7 @@ for module in (
     agent_options,
     mcp_api,
     docs,
+    console,
 ):
     app.register_blueprint(module.routes)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from chalice.app import Blueprint, Request, Response
 
+from chalicelib.api import console
 from chalicelib.api.routing import route
 from chalicelib.domain.errors import NotFound
 
@@ -50,18 +51,19 @@ def get_openapi_document(request: Request) -> Response:
 
 @route(routes, "GET", "/", authenticated=False, documented=False)
 def get_root(request: Request) -> Response:
-    """Lead whoever opens the host in a browser to the page."""
-    return _to_page(_prefix(request, "/"))
+    """Lead whoever opens the host in a browser to the console, or to the page where that was not built."""
+    prefix = _prefix(request, "/")
+    return _to(f"{prefix}/ui/console/") if console.is_built() else _to(f"{prefix}/docs")
 
 
 @route(routes, "GET", "/ui/docs", authenticated=False, documented=False)
 def get_coral_docs(request: Request) -> Response:
     """Lead to the page from where Coral Server has its own."""
-    return _to_page(_prefix(request, "/ui/docs"))
+    return _to(f"{_prefix(request, '/ui/docs')}/docs")
 
 
-def _to_page(prefix: str) -> Response:
-    return Response(body="", status_code=302, headers={"Location": f"{prefix}/docs", "Cache-Control": "no-cache"})
+def _to(target: str) -> Response:
+    return Response(body="", status_code=302, headers={"Location": target, "Cache-Control": "no-cache"})
 
 
 def _prefix(request: Request, path: str) -> str:

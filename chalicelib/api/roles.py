@@ -41,6 +41,8 @@ NEEDED: Mapping[str, Roles] = {
     f"GET {_NAMESPACE}/deliveries": READERS,
     f"GET {_NAMESPACE}/deliveries/{{deliveryId}}": READERS,
     f"POST {_NAMESPACE}/deliveries/{{deliveryId}}/resend": OPERATORS,
+    f"GET {_NAMESPACE}/webhook-endpoints": READERS,
+    f"POST {_NAMESPACE}/webhook-endpoints/{{endpointId}}/enable": OPERATORS,
     f"DELETE {_PUPPET}": OPERATORS,
     f"POST {_PUPPET}/thread": OPERATORS,
     f"DELETE {_PUPPET}/thread": OPERATORS,
@@ -66,6 +68,7 @@ WITHOUT_KEY = frozenset(
         "GET /api/v1/agent-rental/wallet",
         "GET /api/v1/agent-rental/catalog",
         "GET /api/v1/agent/options",
+        "GET /api/v1/webhooks/keys",
         "POST /mcp/v1/{agentSecret}/mcp",
         "GET /mcp/v1/{agentSecret}/mcp",
         "DELETE /mcp/v1/{agentSecret}/mcp",
@@ -73,6 +76,8 @@ WITHOUT_KEY = frozenset(
         "GET /",
         "GET /docs",
         "GET /docs/{file}",
+        "GET /ui/console",
+        "GET /ui/console/{file}",
         "GET /ui/docs",
     }
 )

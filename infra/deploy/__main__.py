@@ -14,6 +14,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from infra import web_console
 from infra.deploy import Failed, account, package, plan
 from infra.deploy.description import ROOT
 from infra.deploy.executor import Executor
@@ -98,6 +99,8 @@ def main(
             _show(steps, executor)
         if dry_run or (destroy and not yes and not _confirmed(stage)):
             return
+        if not destroy:
+            _build_console()
         _carry_out(steps, executor)
         if not destroy:
             _show_urls(executor.urls(), stage)
@@ -110,7 +113,16 @@ def _given(options: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in options.items() if value}
 
 
+def _build_console() -> None:
+    """Have the console in the package; a stage works without it, too."""
+    try:
+        web_console.build()
+    except web_console.NotBuilt as error:
+        console.print(Text(f"The web console is left out: {error}", style="yellow"))
+
+
 def _package(folder: Path, stage: str) -> None:
+    _build_console()
     with console.status("Chalice packages the functions …"):
         template = package.make(folder, stage)
     console.print(f"[green]✓[/] {template} and {template.with_name('deployment.zip')}")

@@ -53,8 +53,10 @@ class _CannotServe(Exception):
 
 def _serve(signals: StopSignals, terminal: Terminal) -> int:
     # The banner can wait for what takes longest to import, but a signal cannot.
+    from chalicelib.api.console import is_built
     from infra.local.agent_patterns import HOME_PATTERNS, fault_of, patterns_of
     from infra.local.api_gateway.connection import allow_files
+    from infra.local.api_gateway.console_folder import ConsoleFolder
     from infra.local.data import DataUnusable
     from infra.local.stack import LocalStack
 
@@ -64,6 +66,11 @@ def _serve(signals: StopSignals, terminal: Terminal) -> int:
         given_patterns = patterns_of(os.environ.get("AGENTS", ""))
     except ValueError as error:
         raise _CannotServe(f"AGENTS: {error}.") from error
+    try:
+        folder = os.environ.get("CONSOLE")
+        web_console = ConsoleFolder(Path(folder).expanduser()) if folder else None
+    except ValueError as error:
+        raise _CannotServe(f"CONSOLE: {error}.") from error
     given_secret = os.environ.get("ATOLL_WEBHOOK_SECRET") or None
     given_tool_secret = os.environ.get("ATOLL_CUSTOM_TOOL_SECRET") or None
     data = os.environ.get("DATA", DATA)
@@ -76,6 +83,7 @@ def _serve(signals: StopSignals, terminal: Terminal) -> int:
         on_notice=terminal.show_notice,
         on_output=terminal.show_agent_line,
         data=Path(data).expanduser() if data else None,
+        console=web_console,
     )
     try:
         stack.start()
@@ -90,7 +98,8 @@ def _serve(signals: StopSignals, terminal: Terminal) -> int:
             "webhook key": (None if given_secret else stack.webhook_secret, "ATOLL_WEBHOOK_SECRET"),
             "tools key": (None if given_tool_secret else stack.custom_tool_secret, "ATOLL_CUSTOM_TOOL_SECRET"),
         }
-        terminal.show(_banner(stack, made, data))
+        console_url = f"{stack.url}/ui/console/" if web_console or is_built() else None
+        terminal.show(_banner(stack, console_url, made, data))
         signals.wait()
         terminal.show(Text("Stopping: sessions are closed and report first. Ctrl-C again ends at once.", style="dim"))
         stack.close_sessions(REPORTS_S)
@@ -106,11 +115,14 @@ def _port() -> int:
     return int(given)
 
 
-def _banner(stack: "LocalStack", made: dict[str, tuple[str | None, str]], data: str) -> Panel:
+def _banner(stack: "LocalStack", console_url: str | None, made: dict[str, tuple[str | None, str]], data: str) -> Panel:
     rows = Table.grid(padding=(0, 2))
     rows.add_column(style="dim", no_wrap=True)
     rows.add_column(overflow="fold")
-    rows.add_row("API", Text(stack.url, style="bold"))
+    rows.add_row(
+        "console", Text(console_url or "not built: `make console` says why", style="bold" if console_url else "dim")
+    )
+    rows.add_row("API", Text(stack.url))
     rows.add_row("API key", Text(stack.key))
     for name, (secret, variable) in made.items():
         if secret is not None:

@@ -15,6 +15,7 @@ from chalicelib.settings import DAY_S, Settings
 from chalicelib.wire.threads import MAX_WAIT_MS
 from infra.local import recovery
 from infra.local.api_gateway import Gateway
+from infra.local.api_gateway.console_folder import ConsoleFolder
 from infra.local.api_gateway.hosts import is_loopback
 from infra.local.api_gateway.sockets import Sockets
 from infra.local.aws import Aws
@@ -91,6 +92,7 @@ class LocalStack:
         on_output: Callable[[str, str], None] | None = None,
         on_notice: Callable[[str, bool], None] | None = None,
         data: Path | None = None,
+        console: ConsoleFolder | None = None,
     ) -> None:
         """
         Parameters
@@ -117,6 +119,8 @@ class LocalStack:
             Sees what is to be told of the agents in watched folders: a line, and whether it is of a fault.
         data
             The folder in which everything outlives this process; without one all is forgotten.
+        console
+            A console that is served in the place of Atoll's own.
         """
         if api_key == WELL_KNOWN_KEY and not is_loopback(host):
             raise ValueError(f"the key {api_key!r} is known to everybody: at {host!r} the stack needs another")
@@ -132,6 +136,7 @@ class LocalStack:
         self._on_notice = on_notice
         self._folder = data
         self._data: Data | None = None
+        self._console = console
         self.key = api_key
         self.webhook_secret = webhook_secret or ""
         self.custom_tool_secret = custom_tool_secret or ""
@@ -264,6 +269,7 @@ class LocalStack:
             | dict.fromkeys(
                 LOG_SOCKETS, functools.partial(sockets.serve, connected=LogPushes(self.services).connected)
             ),
+            console=self._console,
         )
 
     def _follow_agent_folders(self) -> None:

@@ -10,6 +10,7 @@ from uvicorn import Config, Server
 
 from infra.local.api_gateway.application import Application, SocketHandler
 from infra.local.api_gateway.connection import IDLE_S, Connection, most_connections
+from infra.local.api_gateway.console_folder import ConsoleFolder
 from infra.local.api_gateway.rest import RestApi
 from infra.local.dynamodb import keys as api_keys_endpoint
 
@@ -58,6 +59,7 @@ class Gateway:
         app: Chalice,
         keys: api_keys_endpoint.Endpoint | None = None,
         sockets: Mapping[str, SocketHandler] | None = None,
+        console: ConsoleFolder | None = None,
     ) -> None:
         """Begin to answer; connections made before have waited for this.
 
@@ -70,8 +72,12 @@ class Gateway:
         sockets
             What serves WebSockets, by route, as in ``/events/{id}``. A request to upgrade to one elsewhere is answered
             by the app like any other.
+        console
+            What is served in the place of the app's console.
         """
-        self._application = Application(RestApi(app, keys), sockets or {}, bound=self.host, threads=most_connections())
+        self._application = Application(
+            RestApi(app, keys, console), sockets or {}, bound=self.host, threads=most_connections()
+        )
         config = Config(
             self._application,
             loop="asyncio",

@@ -10,6 +10,7 @@ from chalice.config import Config
 from chalice.local import LocalChalice, LocalGateway, LocalGatewayException, RouteMatcher
 
 from infra.local.api_gateway.answer import Answer
+from infra.local.api_gateway.console_folder import ConsoleFolder
 from infra.local.dynamodb import keys as api_keys_endpoint
 from infra.local.waiting import Stopped
 
@@ -29,8 +30,11 @@ class Request:
 class RestApi:
     """Answers requests, any number at the same time, each in a thread of its own."""
 
-    def __init__(self, app: Chalice, keys: api_keys_endpoint.Endpoint | None) -> None:
+    def __init__(
+        self, app: Chalice, keys: api_keys_endpoint.Endpoint | None, console: ConsoleFolder | None = None
+    ) -> None:
         self._keys = keys
+        self._console = console
         self._routes: dict[str, dict[str, Any]] = _threaded(app).routes
         self._matcher = RouteMatcher(list(app.routes))
         self._gateway = LocalGateway(app, Config.create(chalice_app=app, lambda_timeout=900, lambda_memory_size=512))
@@ -52,6 +56,8 @@ class RestApi:
         if self._keys is not None and api_keys_endpoint.is_meant(request.headers):
             status, content = self._keys(request.headers, request.body or b"")
             return Answer(status, content, {"Content-Type": "application/x-amz-json-1.0"})
+        if self._console is not None and (page := self._console.find(request.method, request.target)):
+            return page
         # API Gateway answers both with 403 "Missing Authentication Token", which is of no use to a person.
         methods = self._routes.get(self._route(request.target))
         if methods is None:

@@ -133,13 +133,18 @@ class Tables:
         def call_alone(handler: DynamoHandler) -> Any:
             return self.alone(lambda: call_action(handler), succeeded=lambda answer: bool(answer[0] < 300))
 
-        def query_partition(table: Table, hash_key: Any, comparison: Any, values: Any, *rest: Any, **named: Any) -> Any:
+        def query_partition(table: Table, *asked: Any, **named: Any) -> Any:
             """Query with only the wanted part of the partition in sight: moto walks and copies the whole table."""
-            if named.get("index_name") or table.range_key_attr is None:
-                return query(table, hash_key, comparison, values, *rest, **named)
+            hash_key, comparison, values, limit, start, forward, _, index_name, *_ = asked
+            if index_name or table.range_key_attr is None:
+                return query(table, *asked, **named)
             part = copy.copy(table)
-            part.items = {hash_key: _in_range(table.items.get(hash_key, {}), comparison, values)}  # type: ignore[assignment]
-            return query(part, hash_key, comparison, values, *rest, **named)
+            found = _in_range(table.items.get(hash_key, {}), comparison, values)
+            if limit and not start:
+                # One more than is wanted shows that there are more.
+                found = dict(sorted(found.items(), key=_range_value, reverse=not forward)[: limit + 1])
+            part.items = {hash_key: found}  # type: ignore[assignment]
+            return query(part, *asked, **named)
 
         execute_result = ActionResult.execute_result
 
@@ -266,6 +271,10 @@ _ON_TEXT: dict[str, Callable[..., bool]] = {
     "BETWEEN": lambda key, low, high: low <= key <= high,
     "BEGINS_WITH": lambda key, value: key.startswith(value),
 }
+
+
+def _range_value(entry: tuple[Any, Any]) -> Any:
+    return entry[0].value if entry[0].type == "S" else entry[0].cast_value
 
 
 def _in_range(items: dict[Any, Any], comparison: str | None, values: list[Any]) -> dict[Any, Any]:

@@ -5,12 +5,14 @@ import re
 import subprocess
 import sys
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import pytest
 from chalice.local import LambdaEventConverter, RouteMatcher
 
 from app import app
+from chalicelib.api import console
 from infra.deploy import description
 from infra.local.stack import LocalStack
 from tests.client import Client
@@ -82,6 +84,12 @@ def test_the_page_needs_nothing_from_elsewhere(stack: LocalStack) -> None:
     assert "<script>" not in page
 
 
+@pytest.fixture
+def unbuilt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(console, "FOLDER", tmp_path)
+
+
+@pytest.mark.usefixtures("unbuilt")
 @pytest.mark.parametrize("path", ["/", "/ui/docs"])
 def test_the_root_and_corals_page_lead_to_the_page(stack: LocalStack, path: str) -> None:
     with urllib.request.urlopen(f"{stack.url}{path}") as answer:
@@ -89,7 +97,7 @@ def test_the_root_and_corals_page_lead_to_the_page(stack: LocalStack, path: str)
         assert b"Atoll API" in answer.read()
 
 
-@pytest.mark.usefixtures("stack")
+@pytest.mark.usefixtures("stack", "unbuilt")
 @pytest.mark.parametrize("path", ["/", "/ui/docs"])
 def test_behind_a_stage_they_lead_to_the_stages_page(path: str) -> None:
     assert at_stage(path, {})["headers"]["Location"] == "/prod/docs"

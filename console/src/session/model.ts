@@ -1,0 +1,194 @@
+/**
+ * What the timeline shows, made of a session's events one by one: what each agent did when, the messages from agent to
+ * agent, and the threads. No drawing is known here.
+ */
+import type { Message, SessionEvent } from "../types.ts";
+
+/** What an agent does. `starting` is from its start to its first request. */
+export type Activity = "starting" | "thinking" | "waiting" | "stopped";
+
+/** No wait for a message lasts longer; one that ends without a message leaves no event. */
+export const LONGEST_WAIT_MS = 58_000;
+
+/** How many colours threads have. */
+export const TONES = 8;
+
+/** A stretch of an agent's time. `end` is missing while it lasts. Positions count the session's events from 0. */
+export interface Span {
+  agent: string;
+  activity: Activity;
+  startMs: number;
+  start: number;
+  endMs?: number;
+  end?: number;
+  /** What a waiting agent waits for, in words. */
+  detail?: string;
+}
+
+/** A message and where it went: `position` and `atMs` of an arrival are those of the event that ended a wait. */
+export interface Sending {
+  position: number;
+  atMs: number;
+  message: Message;
+  arrivals: { agent: string; position: number; atMs: number }[];
+}
+
+export interface Thread {
+  id: string;
+  name: string;
+  creator: string;
+  participants: Set<string>;
+  sendings: Sending[];
+  tone: number;
+  closed?: { summary: string; atMs: number };
+}
+
+export interface Entry {
+  position: number;
+  atMs: number;
+  event: SessionEvent;
+}
+
+export class Timeline {
+  readonly entries: Entry[] = [];
+  readonly sendings: Sending[] = [];
+  readonly lanes = new Map<string, Span[]>();
+  readonly threads = new Map<string, Thread>();
+  readonly #byMessage = new Map<string, Sending>();
+
+  /** Give an agent its lane, before anything is known of what it does. */
+  addAgent(name: string): Span[] {
+    const spans = this.lanes.get(name) ?? [];
+    this.lanes.set(name, spans);
+    return spans;
+  }
+
+  add(event: SessionEvent): void {
+    const position = this.entries.length;
+    const entry = { position, atMs: Date.parse(event.timestamp), event };
+    this.entries.push(entry);
+    switch (event.type) {
+      case "runtime_started":
+        this.#begin(event.name, "starting", entry);
+        break;
+      case "agent_connected":
+        this.#begin(event.name, "thinking", entry);
+        break;
+      case "runtime_stopped":
+        this.#begin(event.name, "stopped", entry);
+        break;
+      case "agent_wait_start":
+        this.#begin(event.name, "waiting", entry, waitsFor(event.filters));
+        break;
+      case "agent_wait_stop":
+        this.#byMessage.get(event.message.id)?.arrivals.push({ agent: event.name, position, atMs: entry.atMs });
+        this.#begin(event.name, "thinking", entry);
+        break;
+      case "thread_message_sent":
+        this.#send(event.message, entry);
+        break;
+      case "thread_created":
+        this.#open(event.thread);
+        this.#act(event.thread.creatorName, entry);
+        break;
+      case "thread_closed": {
+        const thread = this.threads.get(event.threadId);
+        if (thread) thread.closed = { summary: event.summary, atMs: entry.atMs };
+        break;
+      }
+      case "thread_participant_added":
+        this.threads.get(event.threadId)?.participants.add(event.name);
+        break;
+      case "thread_participant_removed":
+        this.threads.get(event.threadId)?.participants.delete(event.name);
+        break;
+    }
+  }
+
+  /** What an agent does after the last event. */
+  activityOf(name: string): Activity | undefined {
+    return this.lanes.get(name)?.at(-1)?.activity;
+  }
+
+  get startMs(): number {
+    return this.entries[0]?.atMs ?? 0;
+  }
+
+  get endMs(): number {
+    return this.entries.at(-1)?.atMs ?? 0;
+  }
+
+  #open(thread: { id: string; name: string; creatorName: string; participants: string[] }): void {
+    if (this.threads.has(thread.id)) return;
+    this.threads.set(thread.id, {
+      id: thread.id,
+      name: thread.name,
+      creator: thread.creatorName,
+      participants: new Set(thread.participants),
+      sendings: [],
+      tone: this.threads.size % TONES,
+    });
+  }
+
+  #send(message: Message, entry: Entry): void {
+    const sending = { position: entry.position, atMs: entry.atMs, message, arrivals: [] };
+    this.sendings.push(sending);
+    this.#byMessage.set(message.id, sending);
+    this.threads.get(message.threadId)?.sendings.push(sending);
+    this.#act(message.senderName, entry);
+  }
+
+  /** An agent that does something does not wait any more. */
+  #act(name: string, entry: Entry): void {
+    if (this.activityOf(name) === "waiting") this.#begin(name, "thinking", entry);
+  }
+
+  #begin(name: string, activity: Activity, entry: Entry, detail?: string): void {
+    const spans = this.addAgent(name);
+    const last = spans.at(-1);
+    if (last?.activity === "stopped" && activity !== "starting") return;
+    if (last?.activity === activity && activity !== "waiting") return;
+    if (last) {
+      last.end = entry.position;
+      last.endMs = entry.atMs;
+      if (last.activity === "waiting" && entry.atMs > last.startMs + LONGEST_WAIT_MS) {
+        // It ended by itself, and the agent thought on.
+        last.endMs = last.startMs + LONGEST_WAIT_MS;
+        if (activity !== "thinking") {
+          spans.push({
+            agent: name,
+            activity: "thinking",
+            startMs: last.endMs,
+            start: last.end,
+            endMs: entry.atMs,
+            end: last.end,
+          });
+        } else {
+          spans.push({ agent: name, activity, startMs: last.endMs, start: last.end });
+          return;
+        }
+      }
+    }
+    spans.push({ agent: name, activity, startMs: entry.atMs, start: entry.position, ...(detail ? { detail } : {}) });
+  }
+}
+
+/** Say what a wait is for. */
+export function waitsFor(filters: { type: string; name: string }[]): string {
+  if (filters.length === 0) return "any message";
+  return filters
+    .map(({ type, name }) => (type === "from" ? `a message from ${name}` : `a message that mentions ${name}`))
+    .join(" and ");
+}
+
+/** Return the index of the first of `items`, which are in order, whose value is at least `least`. */
+export function firstAtLeast<Item>(items: readonly Item[], valueOf: (item: Item) => number, least: number): number {
+  let low = 0;
+  let high = items.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (valueOf(items[middle]!) < least) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
