@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
     from chalicelib.stores import Stores
 
+#: What the keys of environment files begin with, in the bucket.
+FOLDER = "environments/"
+
 #: Variables that everybody may see.
 _IDENTIFIERS = {"CORAL_AGENT_ID", "CORAL_SESSION_ID", "CORAL_API_URL", "CORAL_RUNTIME_ID", OPTIONS_URL}
 
@@ -57,7 +60,7 @@ def keys_of(agent: AgentRecord) -> list[str]:
 
 
 def _key(agent: AgentRecord, container: str) -> str:
-    return f"environments/{agent.session_id}/{agent.position}-{container}.env"
+    return f"{FOLDER}{agent.session_id}/{agent.position}-{container}.env"
 
 
 def check(stores: "Stores", agent: AgentRecord, option_values: str | None) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from moto.s3.models import FakeKey, S3Backend, s3_backends
 
+from chalicelib.domain.agent_environment import FOLDER
 from infra.local.data import Data
 
 KIND = "object"
@@ -83,7 +84,10 @@ class Objects:
     def _save(self, names: list[tuple[str, str]]) -> None:
         assert self._data is not None
         with self._lock:
-            self._data.write([(KIND, json.dumps(name), self._value(*name)) for name in names])
+            # Environment files have secrets in clear, and are made anew for a task that is started again.
+            self._data.write(
+                [(KIND, json.dumps(name), self._value(*name)) for name in names if not name[1].startswith(FOLDER)]
+            )
 
     def _value(self, bucket: str, name: str) -> bytes | None:
         key = self._backend.buckets[bucket].keys.get(name)

@@ -1,6 +1,7 @@
 """The data of a local stack in parts, each with runs of its own; `test_next_run` has the whole."""
 
 import contextlib
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from chalicelib.domain import deliveries as asked
+from chalicelib.domain.agent_environment import FOLDER
 from chalicelib.reactions import deliveries
 from infra.local.stack import LocalStack
 from tests.agents import SLEEPER
@@ -55,6 +57,14 @@ def test_objects_that_their_bucket_does_not_keep_any_longer_are_deleted(tmp_path
     with run(tmp_path) as stack:
         bodies = stack.services.bodies
         assert [bodies.find(key) for key in ("history/a", "deliveries/a", "other/a")] == [None, b"x", b"x"]
+
+
+def test_environment_files_are_in_no_data(tmp_path: Path) -> None:
+    with run(tmp_path) as stack:
+        for key in (f"{FOLDER}a", "history/a"):
+            stack.services.bodies.put(key, b"x")
+        assert stack._data is not None
+        assert [json.loads(name)[1] for name, _ in stack._data.read("object")] == ["history/a"]
 
 
 def test_agents_whose_folders_have_gone_between_two_runs_go(tmp_path: Path) -> None:
