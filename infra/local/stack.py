@@ -347,4 +347,6 @@ def _ignore(*_: object) -> None:
 def _load_app() -> Chalice:
     from app import app
 
+    # Chalice writes its lines straight into the output of the process, where a full pipe would hold up requests.
+    app.log.handlers.clear()
     return app
