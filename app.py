@@ -27,7 +27,17 @@ from chalicelib.api import (  # noqa: E402
 from chalicelib.api import deliveries as deliveries_api  # noqa: E402
 from chalicelib.api import mcp as mcp_api  # noqa: E402
 from chalicelib.live import sockets  # noqa: E402
-from chalicelib.workers import audit, changes, deliveries, entries, lifecycle, mcp, reconcile, tasks  # noqa: E402
+from chalicelib.workers import (  # noqa: E402
+    audit,
+    changes,
+    deliveries,
+    entries,
+    lifecycle,
+    log_lines,
+    mcp,
+    reconcile,
+    tasks,
+)
 
 app = Chalice(app_name="atoll")
 
@@ -51,7 +61,7 @@ for module in (
 ):
     app.register_blueprint(module.routes)
 
-for worker in (lifecycle, changes, entries, tasks, deliveries, reconcile, mcp, sockets, audit):
+for worker in (lifecycle, changes, entries, tasks, deliveries, reconcile, mcp, sockets, audit, log_lines):
     app.register_blueprint(worker.lambdas)
 
 errors.add_error_shape(app)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from chalicelib.aws.stage_urls import StageUrls
     from chalicelib.aws.task_definitions import TaskDefinitions
     from chalicelib.aws.tasks import Tasks
+    from chalicelib.domain.masks import Mask
+    from chalicelib.store.agents import AgentRecord
 
 
 class Services(Stores):
@@ -134,6 +136,11 @@ class Services(Stores):
             return mask.applied if mask else None
 
         return CloudWatchLogs(self.client("logs"), self.settings, self.clock, self.agents, hide)
+
+    @cached_property
+    def printing(self) -> "dict[str, tuple[AgentRecord, Mask | None]]":
+        """Agents of which this process has pushed lines, by their log streams, and what hides their secrets."""
+        return {}
 
     @cached_property
     def connections(self) -> "Connections":

@@ -92,8 +92,6 @@ class Settings(BaseModel):
     webhook_disable_after_s: int = Field(5 * DAY_S, ge=0)
     #: How long a socket can last, in s: API Gateway ends one after two hours (quota "Connection duration").
     longest_socket_s: int = Field(2 * 3600 + 600, ge=1)
-    #: Whether the lines of logs can be followed: on AWS they are listed.
-    live_logs: bool = False
     #: Whether the events of sessions are published on the bus, too.
     session_events: bool = False
     #: How many threads a session may have, and how many entries and bytes agents and users may put into its log. An

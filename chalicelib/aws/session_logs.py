@@ -93,7 +93,7 @@ class CloudWatchLogs:
             if of.name not in hiding:
                 hiding[of.name] = self._hide(session_id, of.name)
             hide = hiding[of.name]
-            yield place.cursor, _line(namespace, of, event, hide) if hide else None
+            yield place.cursor, line_of(of, event, hide) if hide else None
         place.settle()
         yield place.cursor, None
 
@@ -186,10 +186,11 @@ def _stream_of(agent: AgentRecord) -> str:
     return log_stream(made_of["name"], made_of["version"], agent.task_arn or "")
 
 
-def _line(namespace: str, agent: AgentRecord, event: Any, hide: Hide) -> LoggingEvent:
+def line_of(agent: AgentRecord, event: Any, hide: Hide) -> LoggingEvent:
+    """Return a line of an agent, its secrets hidden; ``event`` is as CloudWatch Logs lists it, and as it pushes it."""
     # The log driver writes both outputs of a process into one stream: it cannot be told which a line came from.
     return InfoEvent(
         timestamp=event["timestamp"],
         text=hide(event["message"].rstrip("\r\n")[:MOST_CHARS]),
-        tags=tags_of(namespace, agent.session_id, agent.name, "out"),
+        tags=tags_of(agent.namespace, agent.session_id, agent.name, "out"),
     )

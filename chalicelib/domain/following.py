@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.domain import api_keys, roles, sessions
-from chalicelib.domain.errors import BadRequest, NotConfigured, TryLater
+from chalicelib.domain.errors import BadRequest, TryLater
 from chalicelib.store.api_keys import ApiKeyRecord
 from chalicelib.store.followers import MOST_FOLLOWERS, SessionFollower, Topic
 from chalicelib.wire import base64url, strict_json
+from chalicelib.wire.logs import LogFilter, LoggingEvent, NamespaceTag
 
 if TYPE_CHECKING:
     from chalicelib.stores import Stores
@@ -80,16 +81,14 @@ def _annotations(text: str) -> dict[str, str]:
 
 
 def logs(stores: "Stores", caller: ApiKeyRecord, connection_id: str, asked: Mapping[str, str]) -> None:
-    """Let a connection follow the lines of the log, after the latest that there are.
+    """Let a connection follow the lines of the log; on one machine the latest that there are come first.
 
     ``asked`` is as in Coral: ``namespaceFilter``, ``sessionFilter``, ``agentFilter``, of which all that are given must
     hold, ``allowSensitive``, and ``limit``, how many of the latest lines come first.
 
-    Raises `BadRequest` for another value, `Forbidden` for sensitive lines to a key that only reads, `NotConfigured`
-    where logs cannot be followed, `TryLater` when as many connections follow as may.
+    Raises `BadRequest` for another value, `Forbidden` for sensitive lines to a key that only reads, `TryLater` when as
+    many connections follow as may.
     """
-    if not stores.settings.live_logs:
-        raise NotConfigured("logs are not followed here: list a session's lines, at /logs under it")
     wanted: dict[str, Any] = {"reach": list(caller.namespaces), "limit": DEFAULT_LINES}
     for name in ("namespace", "session", "agent"):
         if f"{name}Filter" in asked:
@@ -122,3 +121,16 @@ def wants(wanted: Mapping[str, Any], namespace_state: Mapping[str, Any]) -> bool
         and wanted.get("namespace", name) == name
         and wanted.get("annotations", {}).items() <= namespace_state["annotations"].items()
     )
+
+
+def log_filter(wanted: Mapping[str, Any]) -> LogFilter:
+    """Return which lines a follower of the log has asked for."""
+    given = {name: wanted[name] for name in ("namespace", "session", "agent") if name in wanted}
+    return LogFilter(**given, allow_sensitive=wanted["allowSensitive"])
+
+
+def reaches_line(wanted: Mapping[str, Any], line: LoggingEvent) -> bool:
+    """Return whether a follower's key may see a line; one about no namespace is for those that reach all."""
+    namespaces = [tag.namespace for tag in line.tags if isinstance(tag, NamespaceTag)]
+    reach = wanted["reach"]
+    return all(api_keys.is_within(reach, name) for name in namespaces) if namespaces else "*" in reach

@@ -37,10 +37,12 @@ ENVIRONMENT = {
 }
 
 #: How functions log, where that differs from what Lambda does by itself (its Developer Guide, "Log-level filtering").
-#: `on_entry` runs for each entry of each session's log, mostly to find that nobody follows: Lambda's own lines about a
-#: success (START, END, REPORT, which are INFO) would cost as much as all else. What it and Lambda say of a failure, and
-#: its metrics, which count as INFO, are written as ever. DEBUG would have libraries log what is in sessions.
-LOGGING = {"on_entry": {"LogFormat": "JSON", "ApplicationLogLevel": "INFO", "SystemLogLevel": "WARN"}}
+#: `on_entry` runs for each entry of each session's log, and `on_log_lines` for what agents print, mostly to find that
+#: nobody follows: Lambda's own lines about a success (START, END, REPORT, which are INFO) would cost as much as all
+#: else. What they and Lambda say of a failure, and their metrics, which count as INFO, are written as ever. DEBUG would
+#: have libraries log what is in sessions.
+_QUIET = {"LogFormat": "JSON", "ApplicationLogLevel": "INFO", "SystemLogLevel": "WARN"}
+LOGGING = {"on_entry": _QUIET, "on_log_lines": _QUIET}
 
 #: What a function may do besides when X-Ray traces it. Neither action knows resources.
 TRACING = {

@@ -294,7 +294,6 @@ class LocalStack:
             "api_url": self.url,
             "mcp_url": self.url,
             "mcp_wait_limit_ms": MAX_WAIT_MS,
-            "live_logs": True,
             "longest_socket_s": 365 * DAY_S,  # a follower that goes is forgotten at the next push
             "allow_private_addresses": True,
         }

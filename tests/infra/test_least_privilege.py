@@ -17,6 +17,7 @@ from websockets.sync.client import connect
 from chalicelib.api.credentials import COOKIE
 from chalicelib.aws import bodies
 from chalicelib.aws.task_overrides import overrides
+from chalicelib.aws.tasks import log_stream
 from chalicelib.domain import agent_secrets
 from chalicelib.domain.api_keys import hash_of
 from chalicelib.domain.api_keys import put as make_key
@@ -32,6 +33,7 @@ from tests.client import Client, agent, eventually, session, sleeper
 from tests.faults import test_reconciler
 from tests.faults.platform import Emulator, World
 from tests.held import wait_until_held
+from tests.log_batches import event_of
 
 pytestmark = pytest.mark.xdist_group("least-privilege")
 
@@ -134,6 +136,7 @@ def everything(somebody: Somebody) -> None:
     history(somebody)
     races(somebody)
     following(somebody)
+    lines(somebody)
     quotas_of_a_key(somebody)
 
 
@@ -432,6 +435,31 @@ def following(somebody: Somebody) -> None:
         eventually(lambda: not stack.services.session_followers.of_session(session_id).followers)
     manager_event()
     eventually(lambda: not stack.services.followers.of_topic("manager"))
+    somebody.must("DELETE", path)
+
+
+def lines(somebody: Somebody) -> None:
+    """What an agent prints is pushed as on AWS, and to one who is gone."""
+    stack = somebody.stack
+    secret = agent("a", "printer", SCRIPT=("string", "sleep 60"), TOKEN=("string", "hunter22"))
+    path = somebody.client.create(session(secret, namespace="printed"))
+    somebody.running(path)
+    [record] = stack.services.agents.of_session(path.rsplit("/", 1)[1])
+    event = event_of((1_700_000_000_000, "x"), stream=log_stream("printer", "1.0.0", record.task_arn or ""))
+    wanted = {"reach": ["*"], "limit": 0, "allowSensitive": False}
+    stack.services.followers.add("logs", "of-lines", wanted, expires_at=1 << 40)
+    stack.services.option_keys.known = (0, [])  # each function reads the key that encrypts option values by itself
+    unset = stack.services.settings.model_copy(update={"api_url": "", "mcp_url": ""})
+    with (
+        patch.object(type(stack.services), "connections", vars(Services)["connections"]),
+        patch.object(stack.services.stage_urls, "_settings", unset),
+        patch.object(stack.services.stage_urls, "_read", None),
+    ):
+        stack.functions.invoke("atoll-local-on_log_lines", event)
+    del stack.services.__dict__["connections"]
+    assert any(path.endswith("/of-lines") for path in PUSHED)
+    stack.functions.invoke("atoll-local-on_log_lines", event)  # no connection of this stack's
+    assert stack.services.followers.of_topic("logs") == []
     somebody.must("DELETE", path)
 
 

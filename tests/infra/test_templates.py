@@ -215,6 +215,7 @@ def test_the_package_gives_functions_the_same_environment_as_the_deployment_in_s
     mapping = resources["SessionsMapping"]["Properties"]
     assert mapping["FunctionName"] == {"Ref": "OnChange"}
     assert mapping["EventSourceArn"] == {"Fn::GetAtt": ["SessionsTable", "StreamArn"]}
+    assert resources["LogLinesSubscription"]["Properties"]["LogGroupName"] == {"Ref": "AgentLogs"}
     assert "${RestAPI}" in json.dumps(resources["StageUrls"]["Properties"]["Value"])
 
 

@@ -1,10 +1,9 @@
 """Pushes lines of the log to the sockets that follow it, a thread for each."""
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from chalicelib.domain.api_keys import is_within
-from chalicelib.wire.logs import LogFilter, LoggingEvent, NamespaceTag
+from chalicelib.domain import following
 
 if TYPE_CHECKING:
     from infra.local.services import LocalServices
@@ -26,21 +25,10 @@ class LogPushes:
     def _push(self, connection_id: str) -> None:
         services = self._services
         wanted = dict(services.followers.of_topic("logs"))[connection_id]
-        with services.ring.follow(_filter_of(wanted), int(str(wanted["limit"]))) as lines:
+        with services.ring.follow(following.log_filter(wanted), int(str(wanted["limit"]))) as lines:
             while connection_id in services.sockets and not lines.closed:
                 line = lines.next(LOOK_S)
-                if line is not None and _reaches(wanted["reach"], line):
+                if line is not None and following.reaches_line(wanted, line):
                     frame = line.model_dump_json(by_alias=True, exclude_none=True)
                     services.sockets.push({connection_id: [frame]})
         services.followers.remove("logs", connection_id)
-
-
-def _filter_of(wanted: dict[str, Any]) -> LogFilter:
-    given = {name: wanted[name] for name in ("namespace", "session", "agent") if name in wanted}
-    return LogFilter(**given, allow_sensitive=wanted["allowSensitive"])
-
-
-def _reaches(reach: Any, line: LoggingEvent) -> bool:
-    """Return whether a key with this reach may see a line; one about no namespace is for those that reach all."""
-    namespaces = [tag.namespace for tag in line.tags if isinstance(tag, NamespaceTag)]
-    return all(is_within(reach, name) for name in namespaces) if namespaces else "*" in reach

@@ -3,15 +3,20 @@
 import json
 from contextlib import suppress
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from chalicelib.aws.connections import ManagedConnections
+from chalicelib.aws.tasks import log_stream
 from chalicelib.wire.logs import ErrorEvent, InfoEvent, SensitiveTag, WarningEvent, tags_of
+from infra.local.services import LocalServices
 from infra.local.stack import LocalStack
 from tests.client import Client, eventually, session, sleeper
 from tests.contract.coral import Coral
 from tests.integration.live.conftest import Connect, Socket
+from tests.log_batches import event_of
 
 pytestmark = pytest.mark.xdist_group("live")
 
@@ -129,3 +134,35 @@ def test_who_has_no_key_is_refused(follow: Connect, key: str | None, message: st
         follow("logs", key, log=True)
     response: Any = refused.value.response
     assert (response.status_code, json.loads(response.body)) == (401, {"message": message})
+
+
+class Management:
+    """API Gateway's management of connections: what each was sent."""
+
+    def __init__(self) -> None:
+        self.sent: dict[str, list[dict[str, Any]]] = {}
+
+    def post_to_connection(self, **call: Any) -> None:
+        self.sent.setdefault(call["ConnectionId"], []).append(json.loads(call["Data"]))
+
+
+def test_on_aws_lines_come_by_the_subscription_to_who_has_connected(
+    stack: LocalStack, client: Client, namespace: str
+) -> None:
+    path = client.create(session(sleeper(), namespace=namespace))
+    session_id = path.rsplit("/", 1)[1]
+    arn = eventually(lambda: stack.services.agents.of_session(session_id)[0].task_arn)
+    query = {"path": f"/ws/v1/logs/{stack.key}", "sessionFilter": session_id}
+    connecting = {"requestContext": {"connectionId": "on-aws"}, "queryStringParameters": query, "headers": {}}
+    management = Management()
+    pushes = ManagedConnections(management, stack.services.clock)  # type: ignore[arg-type]
+    with patch.object(LocalServices, "connections", pushes):
+        assert stack.functions.invoke("atoll-local-sockets", connecting)["statusCode"] == 200
+        lines = [(1_700_000_000_000, "first"), (1_700_000_000_001, "second\n")]
+        stack.functions.invoke("atoll-local-on_log_lines", event_of(*lines, stream=log_stream("sleeper", "1.0.0", arn)))
+    stack.services.followers.remove("logs", "on-aws")
+    frames = management.sent["on-aws"]
+    assert [frame["text"] for frame in frames] == ["first", "second"]
+    assert frames[0]["tags"][:3] == [tag.model_dump(by_alias=True) for tag in tags_of(namespace, session_id, "a")]
+    assert [fault for frame in frames for fault in Coral().faults("LoggingEvent", frame)] == []
+    client.call("DELETE", path)

@@ -1,7 +1,5 @@
 """The audit log on AWS: lines come by a subscription, and are written into a stream a day."""
 
-import base64
-import gzip
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +17,7 @@ from chalicelib.settings import Settings
 from chalicelib.workers.audit import on_audit
 from infra import keys
 from infra.deploy import description
+from tests.log_batches import event_of
 
 DAY_MS = 24 * 3_600_000
 
@@ -36,15 +35,6 @@ def logs() -> Iterator[Any]:
         services.use(None)
 
 
-def batch(*lines: tuple[int, str], kind: str = "DATA_MESSAGE") -> dict[str, Any]:
-    """Return an event as a subscription sends it."""
-    events = [
-        {"id": str(number), "timestamp": time_ms, "message": text} for number, (time_ms, text) in enumerate(lines)
-    ]
-    text = json.dumps({"messageType": kind, "logGroup": "/aws/lambda/atoll-test", "logEvents": events})
-    return {"awslogs": {"data": base64.b64encode(gzip.compress(text.encode())).decode()}}
-
-
 def written(logs: Any) -> dict[str, list[str]]:
     group = {"logGroupName": "/atoll/test/audit"}
     streams = [each["logStreamName"] for each in logs.describe_log_streams(**group)["logStreams"]]
@@ -57,13 +47,13 @@ def written(logs: Any) -> dict[str, list[str]]:
 def test_lines_are_written_into_the_stream_of_their_day(logs: Any) -> None:
     now_ms = Clock().now_ms()
     day = now_ms - now_ms % DAY_MS
-    on_audit(batch((day + 2, "second"), (day + 1, "first"), (day - 1, "before midnight")), None)
-    on_audit(batch((day + 3, "third")), None)
+    on_audit(event_of((day + 2, "second"), (day + 1, "first"), (day - 1, "before midnight")), None)
+    on_audit(event_of((day + 3, "third")), None)
     assert sorted(written(logs).values()) == [["before midnight"], ["first", "second", "third"]]
 
 
 def test_a_message_that_checks_whether_the_function_is_there_writes_nothing(logs: Any) -> None:
-    on_audit(batch((0, "CWL CONTROL MESSAGE: Checking health of destination"), kind="CONTROL_MESSAGE"), None)
+    on_audit(event_of((0, "CWL CONTROL MESSAGE: Checking health of destination"), kind="CONTROL_MESSAGE"), None)
     assert written(logs) == {}
 
 
