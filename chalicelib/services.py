@@ -128,14 +128,16 @@ class Services(Stores):
     @cached_property
     def session_logs(self) -> "SessionLogs":
         """CloudWatch Logs, where agents' output is."""
-        from chalicelib.aws.session_logs import CloudWatchLogs
+        from chalicelib.aws.session_logs import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, TRIES, CloudWatchLogs
         from chalicelib.domain import masks
 
         def hide(session_id: str, agent: str) -> "Callable[[str], str] | None":
             mask = masks.of_agent(self, session_id, agent)
             return mask.applied if mask else None
 
-        return CloudWatchLogs(self.client("logs"), self.settings, self.clock, self.agents, hide)
+        # A client of its own: botocore's usual one waits for minutes, and archiving a session waits for this one.
+        client = make_client("logs", tries=TRIES, connect_timeout=CONNECT_TIMEOUT_S, read_timeout=READ_TIMEOUT_S)
+        return CloudWatchLogs(client, self.settings, self.clock, self.agents, hide)
 
     @cached_property
     def printing(self) -> "dict[str, tuple[AgentRecord, Mask | None]]":

@@ -6,6 +6,7 @@ from typing import get_args
 from chalice.app import Blueprint, Request
 
 from chalicelib import services
+from chalicelib.api import logs
 from chalicelib.api.paging import MAX_ANSWER_BYTES, TIME_LIMIT_MS, LogPaging, Page, Paging, check_size
 from chalicelib.api.routing import Extras, route
 from chalicelib.domain import history, summaries, threads
@@ -15,6 +16,7 @@ from chalicelib.store.sessions import CloseReason
 from chalicelib.stores import current
 from chalicelib.wire import events as wire_events
 from chalicelib.wire import history as wire
+from chalicelib.wire import logs as wire_logs
 
 routes = Blueprint(__name__)
 
@@ -103,6 +105,23 @@ def list_history_events(namespace: str, session_id: str, paging: LogPaging) -> "
     here = services.current()
     return paging.page(
         archive.events_of(here, history.find(here, namespace, session_id), int(paging.start or 0)),
+        lambda passed: passed[1],
+        position=lambda passed: str(passed[0]),
+    )
+
+
+@route(routes, "GET", f"{_HISTORY}/{{sessionId}}/logs", filtered=False, pages=LogPaging, extras=logs.FILTERS)
+def list_history_logs(
+    namespace: str, session_id: str, paging: LogPaging, request: Request
+) -> "Page[wire_logs.LoggingEvent]":
+    """List the last lines of each agent of a session that has ended, secrets hidden.
+
+    A warning says which lines of an agent are missing, and why.
+    """
+    here = services.current()
+    record = history.find(here, namespace, session_id)
+    return paging.page(
+        archive.lines_of(here, record, logs.agent_in(request), int(paging.start or 0)),
         lambda passed: passed[1],
         position=lambda passed: str(passed[0]),
     )

@@ -11,12 +11,12 @@ from chalicelib.wire import logs as wire
 
 routes = Blueprint(__name__)
 
-_AGENT = {
-    "name": "agent",
-    "in": "query",
-    "description": "Only lines of this agent.",
-    "schema": {"type": "string"},
-}
+#: What chooses among the lines of a session.
+FILTERS = Extras(
+    parameters=[
+        {"name": "agent", "in": "query", "description": "Only lines of this agent.", "schema": {"type": "string"}}
+    ]
+)
 
 
 @route(
@@ -25,7 +25,7 @@ _AGENT = {
     "/api/v1/local/session/{namespace}/{sessionId}/logs",
     filtered=False,
     pages=LinePaging,
-    extras=Extras(parameters=[_AGENT]),
+    extras=FILTERS,
 )
 def list_logs(namespace: str, session_id: str, paging: LinePaging, request: Request) -> "Page[wire.LoggingEvent]":
     """List the lines of a session's log, secrets hidden, while they are kept.
@@ -33,7 +33,12 @@ def list_logs(namespace: str, session_id: str, paging: LinePaging, request: Requ
     Each page has a cursor, the last one too: given as ``after`` with the same ``agent``, it leads to what came since.
     """
     sessions.read(current(), namespace, session_id)
-    agent = request.query_params.get("agent") if request.query_params else None
+    agent = agent_in(request)
     # What this request asks beside DynamoDB (rule 1): the lines.
     lines = services.current().session_logs.read(namespace, session_id, agent, paging.start or "0")
     return paging.page(lines, lambda passed: passed[1], position=lambda passed: passed[0])
+
+
+def agent_in(request: Request) -> str | None:
+    """Return the agent whose lines are asked for; ``None`` for those of all."""
+    return request.query_params.get("agent") if request.query_params else None

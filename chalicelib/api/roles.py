@@ -37,6 +37,7 @@ NEEDED: Mapping[str, Roles] = {
     f"GET {_NAMESPACE}/history": READERS,
     f"GET {_NAMESPACE}/history/{{sessionId}}": READERS,
     f"GET {_NAMESPACE}/history/{{sessionId}}/events": READERS,
+    f"GET {_NAMESPACE}/history/{{sessionId}}/logs": READERS,
     f"DELETE {_NAMESPACE}/history/{{sessionId}}": OPERATORS,
     f"GET {_NAMESPACE}/deliveries": READERS,
     f"GET {_NAMESPACE}/deliveries/{{deliveryId}}": READERS,

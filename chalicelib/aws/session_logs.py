@@ -31,6 +31,14 @@ MOST_CHARS = 65_536
 #: Most streams of one FilterLogEvents (CloudWatch Logs API reference).
 STREAMS_AT_ONCE = 100
 
+#: Pages that are looked at for the last lines of a stream: one may be empty and not the last (GetLogEvents).
+LAST_PAGES = 3
+
+#: How long (s) a call waits for a connection, and for an answer; and how often it is tried.
+CONNECT_TIMEOUT_S = 2
+READ_TIMEOUT_S = 8
+TRIES = 3
+
 #: Hides secrets in a line.
 Hide = Callable[[str], str]
 
@@ -48,6 +56,12 @@ class SessionLogs(Protocol):
 
         Gives each line with its cursor, and cursors alone where nothing is to be shown, the last one too. The caller
         stops when it has enough, or no more time.
+        """
+
+    def last(self, namespace: str, session_id: str, limit: int) -> Callable[[AgentRecord], list[LoggingEvent] | None]:
+        """Return what reads the last lines of an agent of a session, at most ``limit``.
+
+        It returns ``None`` when what is to be hidden in them cannot be known any more.
         """
 
 
@@ -96,6 +110,32 @@ class CloudWatchLogs:
             yield place.cursor, line_of(of, event, hide) if hide else None
         place.settle()
         yield place.cursor, None
+
+    def last(self, namespace: str, session_id: str, limit: int) -> Callable[[AgentRecord], list[LoggingEvent] | None]:
+        """Return what reads the last lines of an agent (`SessionLogs`), by a call of CloudWatch or two."""
+
+        def read(agent: AgentRecord) -> list[LoggingEvent] | None:
+            printed = self._last_of(_stream_of(agent), limit) if agent.task_arn else []
+            if not printed:
+                return []
+            hide = self._hide(session_id, agent.name)
+            return [_line(namespace, agent, event, hide) for event in printed] if hide else None
+
+        return read
+
+    def _last_of(self, stream: str, limit: int) -> list[Any]:
+        asked: dict[str, Any] = {"logGroupName": self._group, "logStreamName": stream, "limit": limit}
+        for _ in range(LAST_PAGES):
+            try:
+                page = self._client.get_log_events(**asked, startFromHead=False)
+            except ClientError as error:
+                if error.response["Error"]["Code"] != "ResourceNotFoundException":
+                    raise
+                break  # nothing was printed
+            if page["events"] or page["nextBackwardToken"] == asked.get("nextToken"):
+                return list(page["events"])
+            asked["nextToken"] = page["nextBackwardToken"]
+        return []
 
     def _agents_of(self, session_id: str, name: str | None) -> list[AgentRecord]:
         if name is None:

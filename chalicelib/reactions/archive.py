@@ -12,20 +12,22 @@ import json
 import logging
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from chalicelib.domain import events, sessions, summaries
 from chalicelib.domain.errors import NotFound
-from chalicelib.reactions import reports
+from chalicelib.reactions import last_lines, reports
 from chalicelib.settings import DAY_S
 from chalicelib.store.history import ArchiveProgress, HistoryRecord, place_of
 from chalicelib.store.log import LogEntry
 from chalicelib.store.sessions import SessionRecord
 from chalicelib.wire.events import ThreadMessageSent
 from chalicelib.wire.history import Archive
+from chalicelib.wire.logs import LogFilter, LoggingEvent
 from chalicelib.wire.threads import OpenThread
 
 if TYPE_CHECKING:
@@ -136,9 +138,8 @@ def _row(
         state=state,
         threads_omitted=threads_omitted,
     )
-    compressed = io.BytesIO()
-    with _gzip_file(compressed) as file:
-        file.write(kept.model_dump_json(by_alias=True, exclude_none=True).encode())
+    # Now: what is to be hidden in them goes with the items of the session.
+    lines = list(last_lines.of_session(services, session, records, ended_at_ms=reached.begun_at_ms))
     return HistoryRecord(
         namespace=session.namespace,
         session_id=session.session_id,
@@ -157,14 +158,22 @@ def _row(
         waits=tally.waits,
         agents=[agent.to_wire() for agent in tally.agents(records, closing_ms)],
         last_position=reached.last_position,
-        state=_put(services, session.session_id, "state", compressed.getvalue()),
+        state=_put_text(services, session.session_id, "state", kept.model_dump_json(by_alias=True, exclude_none=True)),
         parts=reached.parts,
+        lines=_put_text(services, session.session_id, "lines", "\n".join(lines)) if lines else None,
     )
 
 
 def _gzip_file(to: io.BytesIO) -> gzip.GzipFile:
     # Without a time in it: the same content is the same bytes.
     return gzip.GzipFile(fileobj=to, mode="wb", mtime=0)
+
+
+def _put_text(services: "Services", session_id: str, name: str, text: str) -> str:
+    compressed = io.BytesIO()
+    with _gzip_file(compressed) as file:
+        file.write(text.encode())
+    return _put(services, session_id, name, compressed.getvalue())
 
 
 def _put(services: "Services", session_id: str, name: str, content: bytes) -> str:
@@ -196,6 +205,28 @@ def events_of(
             if int(line[1 : line.index(b",")]) > after:
                 position, event = json.loads(line)
                 yield position, None if event is None else events.parsed(event)
+
+
+def lines_of(
+    services: "Services", record: HistoryRecord, agent: str | None = None, after: int = 0
+) -> Iterator[tuple[int, LoggingEvent | None]]:
+    """Read the last lines of an archived session from behind a number on, or those of one of its agents.
+
+    Gives each line with its number, and the number alone of a line of another agent. Raises `NotFound` when the archive
+    has expired.
+    """
+    if record.lines is None:
+        return
+    wanted = LogFilter(agent=agent)
+    for number, text in enumerate(_opened(services, record, record.lines), 1):
+        if number > after:
+            line = _lines().validate_json(text)
+            yield number, line if wanted.passes(line) else None
+
+
+@cache
+def _lines() -> TypeAdapter[LoggingEvent]:
+    return TypeAdapter(LoggingEvent)
 
 
 def state_of(services: "Services", record: HistoryRecord) -> Archive:
@@ -231,9 +262,7 @@ def _opened(services: "Services", record: HistoryRecord, name: str) -> gzip.Gzip
 def forget(services: "Services", records: Sequence[HistoryRecord]) -> None:
     """Delete sessions from the history. Their rows go first: what a crash leaves of the rest goes by itself."""
     services.history.remove(records)
-    services.bodies.delete(
-        [_key(record.session_id, name) for record in records for name in (record.state, *record.parts)]
-    )
+    services.bodies.delete([_key(record.session_id, name) for record in records for name in record.objects])
 
 
 def forget_namespace(services: "Services", namespace: str) -> None:

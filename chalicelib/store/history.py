@@ -45,6 +45,13 @@ class HistoryRecord(Record):
     #: Names of its objects: its state, and the parts of its log, each by the first position that it has.
     state: str
     parts: list[str]
+    #: The name of the object with the last lines of its agents; ``None`` when there are none.
+    lines: str | None = None
+
+    @property
+    def objects(self) -> list[str]:
+        """The names of all its objects."""
+        return [self.state, *self.parts, *([self.lines] if self.lines else [])]
 
 
 def place_of(closing_at_ms: int, session_id: str = "") -> str:

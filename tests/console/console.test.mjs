@@ -210,6 +210,9 @@ await step("an agent is ended, and the session is closed and becomes history in 
   await button("Close", { exact: true }).click();
   await button("Really close?").click();
   await page.getByText("closed by a user").waitFor({ timeout: 60_000 });
+  await page.getByRole("region", { name: "Log" }).getByText("agent started").first().waitFor();
+  await button("Log of this one").first().click();
+  await page.getByRole("region", { name: "Log of ann" }).getByText("agent started").waitFor();
   await tab(/Threads/).click();
   await page.getByRole("log").getByText("nice message!").waitFor();
   await tab("Report").click();

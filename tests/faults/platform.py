@@ -12,6 +12,7 @@ import heapq
 import itertools
 import json
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -25,10 +26,12 @@ from chalice.config import Config
 from chalice.local import LocalGateway, LocalGatewayException
 from moto import mock_aws
 from moto.dynamodb.models import dynamodb_backends
+from moto.logs.models import logs_backends
 from moto.s3.models import s3_backends
 
 from chalicelib.aws.connections import Frames
 from chalicelib.aws.http import Answer
+from chalicelib.aws.tasks import log_stream
 from chalicelib.clock import Clock
 from chalicelib.mcp import busy
 from chalicelib.services import Services, use
@@ -213,6 +216,16 @@ class AgentKeys:
         yield "the agent-key of these tests"
 
 
+class NothingPrinted:
+    """The logs of agents in a scenario that is not about them: no call of CloudWatch is made, and so none fails."""
+
+    def read(self, *_: Any) -> Iterator[Any]:
+        return iter([("0", None)])
+
+    def last(self, *_: Any) -> Callable[[Any], list[Any]]:
+        return lambda _: []
+
+
 class WorldServices(Services):
     """The handlers' services: clients are made once, since making one takes longer than a test."""
 
@@ -224,6 +237,20 @@ class WorldServices(Services):
         self.agent_keys = AgentKeys()  # type: ignore[assignment]
         self.http = Receiver(world)  # type: ignore[assignment]
         self.connections = Sockets(world)
+        self.session_logs = NothingPrinted()
+
+    def print(self, session_id: str, **lines: str) -> None:
+        """Let agents of a session print a line each, into CloudWatch, which is asked from here on."""
+        logs, group = self.client("logs"), "/atoll/local/agents"
+        logs.create_log_group(logGroupName=group)
+        for agent in self.agents.of_session(session_id):
+            made_of = agent.registry_agent_identifier
+            stream = log_stream(made_of["name"], made_of["version"], agent.task_arn or "")
+            logs.create_log_stream(logGroupName=group, logStreamName=stream)
+            # No time of this world: CloudWatch takes no lines of a time that is still to come.
+            event = {"timestamp": time.time_ns() // 1_000_000, "message": lines[agent.name]}
+            logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=[event])
+        self.session_logs = Services.session_logs.func(self)  # type: ignore[attr-defined]
 
     def client(self, service: str) -> Any:
         return self._emulator.client(service)
@@ -299,6 +326,7 @@ class Emulator:
             table.items.clear()
         for bucket in s3_backends[ACCOUNT]["aws"].buckets.values():
             bucket.keys.clear()
+        logs_backends[ACCOUNT][REGION].groups.clear()
         self.world = World(self)
         return self.world
 

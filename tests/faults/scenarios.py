@@ -11,6 +11,7 @@ from chalicelib.aws import bodies
 from chalicelib.domain import api_keys
 from chalicelib.domain.registry import register_local
 from chalicelib.reactions import archive, deliveries
+from chalicelib.store.history import HistoryRecord
 from chalicelib.store.log import INTERNAL
 from tests.agents import BOXED, CRASHER, REPORTER, SLEEPER
 from tests.client import agent, boxed, session, sleeper
@@ -263,7 +264,7 @@ def closed_by_agent(world: World, witness: Witness) -> None:
 
 
 def archived(world: World, witness: Witness) -> None:
-    """A session that was held is archived, its log in several parts and slices, and removed."""
+    """A session that was held is archived, its log in several parts and slices, with its agents' lines, and removed."""
     world.in_window = False
     _talking(world, witness, "a", "b", persistenceMode=HOLD)
     thread = world.tool("a", "coral_create_thread", threadName="t", participantNames=["b"])["thread"]
@@ -271,6 +272,7 @@ def archived(world: World, witness: Witness) -> None:
         world.tool("b", "coral_send_message", threadId=thread["id"], content=text, mentions=["a"])
     world.tool("a", "coral_close_session", reason="done")
     world.run_for(30_000)
+    world.services.print(witness.created[0].rpartition("/")[2], a="printed by a", b="printed by b")
     world.in_window = True
     # A part is an entry, and takes a call; a slice lasts for three or four.
     with patch.object(archive, "PART_BYTES", 1), patch.object(archive, "SLICE_MS", 8):
@@ -279,6 +281,12 @@ def archived(world: World, witness: Witness) -> None:
     assert len(row["parts"]) == row["lastPosition"] > 8
     put = [call for call in world.calls if (call.function, call.operation) == ("remove_session", "PutObject")]
     assert len(put) > row["lastPosition"]
+    found = [line for _, line in archive.lines_of(world.services, HistoryRecord.from_item(row)) if line is not None]
+    missing = [line.tags[-1].name for line in found if line.type == "warning" and line.tags[-1].type == "agent"]
+    assert len(missing) == 0 if world.fault is None else len(missing) < 2
+    assert {line.text for line in found if line.type == "info"} == {
+        f"printed by {name}" for name in ("a", "b") if name not in missing
+    }
 
 
 def report_uploaded(world: World, witness: Witness) -> None:

@@ -4,6 +4,7 @@ import http.server
 import inspect
 import json
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -284,10 +285,13 @@ def refused(somebody: Somebody) -> None:
 
 
 def logs(somebody: Somebody) -> None:
-    """Read the log of a session from where it is on AWS, where one stream that is not there hides the others."""
+    """Read the log of a session from where it is on AWS, where one stream that is not there hides the others.
+
+    When it ends, its last lines are archived, secrets hidden.
+    """
     services = somebody.stack.services
-    client = services.client("logs")
-    client.create_log_group(logGroupName="/atoll/local/agents")
+    group = "/atoll/local/agents"
+    services.client("logs").create_log_group(logGroupName=group)
     secret = agent("a", "printer", SCRIPT=("string", "sleep 60"), TOKEN=("string", "hunter22"))
     path = somebody.client.create(session(secret, namespace="logs", defer=True))
     services.option_keys.known = (0, [])  # each function reads the key that encrypts option values by itself
@@ -297,13 +301,25 @@ def logs(somebody: Somebody) -> None:
     def missing(**_: Any) -> None:
         raise ClientError({"Error": {"Code": "ResourceNotFoundException"}}, "FilterLogEvents")
 
-    with patch.object(services, "session_logs", Services.session_logs.func(services)):  # type: ignore[attr-defined]
+    logs = Services.session_logs.func(services)  # type: ignore[attr-defined]
+    client = logs._client
+    with patch.object(services, "session_logs", logs):
         somebody.must("GET", f"{path}/logs")
         event = "provide-client-params.cloudwatch-logs.FilterLogEvents"
         client.meta.events.register(event, missing)
         somebody.must("GET", f"{path}/logs?agent=a")
         client.meta.events.unregister(event, missing)
-    somebody.must("DELETE", path)
+        printer = services.agents.find(path.rsplit("/", 1)[1], "a")
+        assert printer is not None
+        stream = log_stream("printer", "1.0.0", printer.task_arn or "")
+        client.create_log_stream(logGroupName=group, logStreamName=stream)
+        events = [{"timestamp": int(time.time() * 1000), "message": "hunter22"}]
+        client.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
+        services.option_keys.known = (0, [])
+        somebody.must("DELETE", path)
+        somebody.gone(path)
+    past = f"/api/v1/local/namespace/logs/history/{path.rsplit('/', 1)[1]}/logs"
+    assert [line["text"] for line in somebody.must("GET", past)] == ["***"]
 
 
 def history(somebody: Somebody) -> None:

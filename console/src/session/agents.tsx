@@ -23,11 +23,7 @@ export function Agents({ source }: { source: SessionSource }) {
           </li>
         ))}
       </ul>
-      {isOver ? (
-        <p class="hint">What agents printed is not in the history.</p>
-      ) : (
-        <Logs key={chosen ?? ""} source={source} agent={chosen ?? undefined} />
-      )}
+      <Logs key={`${chosen ?? ""} ${isOver}`} source={source} agent={chosen ?? undefined} isOver={isOver} />
     </div>
   );
 }
@@ -67,16 +63,14 @@ function AgentCard(props: { source: SessionSource; agent: AgentState; isChosen: 
       </dl>
       <Annotations of={agent.annotations} />
       <footer>
-        {!props.isOver && (
-          <button
-            type="button"
-            class="button quiet"
-            aria-pressed={props.isChosen}
-            onClick={() => refine({ agent: props.isChosen ? undefined : agent.name })}
-          >
-            {props.isChosen ? "Log of all" : "Log of this one"}
-          </button>
-        )}
+        <button
+          type="button"
+          class="button quiet"
+          aria-pressed={props.isChosen}
+          onClick={() => refine({ agent: props.isChosen ? undefined : agent.name })}
+        >
+          {props.isChosen ? "Log of all" : "Log of this one"}
+        </button>
         {canBeKilled && (
           <SureButton kind="quiet" sure={`End ${agent.name}?`} onSure={() => void attempt(kill, `${agent.name} is ended.`)}>
             End agent
@@ -90,15 +84,17 @@ function AgentCard(props: { source: SessionSource; agent: AgentState; isChosen: 
 const ASK_EVERY_MS = 1_500;
 const MOST_LINES = 20_000;
 
-/** What agents print, asked for again and again from where it ended. */
-function Logs({ source, agent }: { source: SessionSource; agent: string | undefined }) {
+/** What agents print, asked for again and again from where it ended; their last lines when the session is over. */
+function Logs({ source, agent, isOver }: { source: SessionSource; agent: string | undefined; isOver: boolean }) {
   const lines = useSignal<LogLine[]>([]);
   const fault = useSignal("");
   useEffect(() => {
     let cursor: string | undefined;
     let stopped = false;
     let timer: ReturnType<typeof setTimeout>;
-    const path = `api/v1/local/session/${at(source.namespace, source.id)}/logs`;
+    const path = isOver
+      ? `api/v1/local/namespace/${at(source.namespace)}/history/${at(source.id)}/logs`
+      : `api/v1/local/session/${at(source.namespace, source.id)}/logs`;
     const read = async () => {
       try {
         let before: string | undefined;
@@ -114,19 +110,19 @@ function Logs({ source, agent }: { source: SessionSource; agent: string | undefi
         if (error instanceof ApiError && error.status === 404) return;
         fault.value = messageOf(error);
       }
-      if (!stopped) timer = setTimeout(() => void read(), ASK_EVERY_MS);
+      if (!stopped && !isOver) timer = setTimeout(() => void read(), ASK_EVERY_MS);
     };
     void read();
     return () => {
       stopped = true;
       clearTimeout(timer);
     };
-  }, [source, agent]);
+  }, [source, agent, isOver]);
   return (
     <section class="logs" aria-label={agent ? `Log of ${agent}` : "Log"}>
       {fault.value && <p class="bad">{fault.value}</p>}
       {lines.value.length === 0 ? (
-        <Empty title={agent ? `${agent} has printed nothing` : "Nothing printed yet"} />
+        <Empty title={agent ? `${agent} has printed nothing` : isOver ? "Nothing was printed" : "Nothing printed yet"} />
       ) : (
         <VirtualList
           label="Lines of the log"

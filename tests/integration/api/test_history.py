@@ -198,12 +198,13 @@ def test_a_session_is_deleted_from_the_history(client: Client, stack: LocalStack
     path = ended(client, namespace, "hello")
     record = stack.services.history.find(namespace, path.rsplit("/", 1)[1])
     assert record is not None
+    assert {key.rsplit("/", 1)[1] for key in objects(stack, path)} == {record.state, *record.parts, record.lines}
 
     assert client.call("DELETE", at(path)).status == 200
 
     assert listed(client, namespace) == []
-    for method, where in (("GET", at(path)), ("GET", f"{at(path)}/events"), ("DELETE", at(path))):
-        assert client.call(method, where).status == 404
+    for method, where in (("GET", ""), ("GET", "/events"), ("GET", "/logs"), ("DELETE", "")):
+        assert client.call(method, at(path) + where).status == 404
     assert objects(stack, path) == []
 
 
@@ -234,7 +235,7 @@ def test_sessions_that_were_never_executed_have_no_history(client: Client, names
     assert client.call("GET", at(path)).status == 404
 
 
-@pytest.mark.parametrize("what", ["", "/{id}", "/{id}/events"])
+@pytest.mark.parametrize("what", ["", "/{id}", "/{id}/events", "/{id}/logs"])
 def test_the_history_of_another_tenant_is_refused(client: Client, narrow: Client, namespace: str, what: str) -> None:
     where = f"/api/v1/local/namespace/{namespace}/history{what.format(id='x')}"
     assert narrow.call("GET", where).status == 403

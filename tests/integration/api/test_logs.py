@@ -9,6 +9,7 @@ from unittest.mock import patch
 import pytest
 
 from chalicelib.aws.tasks import log_stream
+from chalicelib.reactions import last_lines
 from chalicelib.services import Services
 from chalicelib.wire.logs import CUT, MAX_TEXT_CHARS, LogFilter
 from infra.local.stack import LocalStack
@@ -161,6 +162,50 @@ def test_the_log_is_gone_with_its_session(client: Client, namespace: str) -> Non
     assert client.call("GET", f"{path}/logs").status == 404
 
 
+def past(path: str) -> str:
+    """Return where a session is in the history, by its path."""
+    *_, namespace, session_id = path.split("/")
+    return f"/api/v1/local/namespace/{namespace}/history/{session_id}"
+
+
+def end(client: Client, path: str) -> None:
+    """Close a session and wait until it is gone."""
+    assert client.call("DELETE", path).status == 200
+    client.wait_for_status(path, None, within_s=30)
+
+
+def test_the_last_lines_of_each_agent_are_in_its_history(client: Client, namespace: str) -> None:
+    count = last_lines.AGENT_LINES + 50
+    many = printer(f"for i in $(seq {count}); do echo $i; done; exec sleep 60")
+    secret = printer("echo $TOKEN >&2; exec sleep 60", "bob", TOKEN=("string", "hunter22"))
+    path = client.create(session(many, secret, namespace=namespace))
+    eventually(lambda: len(printed(client, path)) == count + 1, 20)
+    live = [line for line in read(client, path, "?agent=ann")[0] if line["tags"][-1]["type"] == "stdout"]
+    end(client, path)
+
+    kept, _ = read(client, past(path), "?agent=ann")
+    [older] = [line["text"] for line in kept if "not archived" in line["text"]]
+    assert str(last_lines.AGENT_LINES) in older
+    assert [line for line in kept if line["tags"][-1]["type"] == "stdout"] == live[-len(kept) + 2 :]
+    assert ("warning", "***") in printed(client, past(path), "?agent=bob")
+    assert read(client, past(path), "?agent=nobody")[0] == []
+    whole, _ = read(client, past(path))
+    assert [
+        line for line in whole if {"type": "agent", "name": "ann", "mdcMap": {"agent": "ann"}} in line["tags"]
+    ] == kept
+    assert "hunter22" not in str(whole)
+    assert [line["timestamp"] for line in whole] == sorted(line["timestamp"] for line in whole)
+
+    first, cursor = read(client, past(path), "?agent=ann&limit=150")
+    rest, end_cursor = read(client, past(path), f"?agent=ann&after={cursor}")
+    assert first + rest == kept
+    assert read(client, past(path), f"?after={end_cursor}") == ([], end_cursor)
+    assert client.call("GET", f"{past(path)}/logs?after=1-1.2.3").status == 400
+
+    assert client.call("DELETE", past(path)).status == 200
+    assert client.call("GET", f"{past(path)}/logs").status == 404
+
+
 @pytest.fixture
 def on_aws(stack: LocalStack) -> Iterator[Any]:
     """The stack's log group, which is read in place of the ring."""
@@ -191,4 +236,5 @@ def test_on_aws_the_lines_come_from_cloudwatch_with_secrets_hidden(
     rest, _ = read(client, path, f"?after={cursor}&agent=ann")
     assert [line["text"] for line in rest] == ["2 ***"]
     assert {tag["type"]: tag.get("io") for tag in rest[0]["tags"]}["stdout"] == "out"
-    assert client.call("DELETE", path).status == 200
+    end(client, path)
+    assert read(client, past(path))[0] == first + rest, "they were read once more when it ended"

@@ -11,9 +11,11 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from chalicelib.api.paging import LinePaging
-from chalicelib.aws.session_logs import LATE_MS, CloudWatchLogs, Hide
+from chalicelib.aws.session_logs import LAST_PAGES, LATE_MS, CloudWatchLogs, Hide
 from chalicelib.aws.tasks import log_stream
 from chalicelib.clock import Clock
+from chalicelib.reactions import archive, last_lines
+from chalicelib.services import Services
 from chalicelib.settings import Settings
 from chalicelib.store.agents import AgentRecord
 
@@ -223,3 +225,72 @@ def test_an_error_of_cloudwatch_is_raised(stage: Stage) -> None:
     stage.client.delete_log_group(logGroupName=GROUP)
     with pytest.raises(ClientError):
         stage.read()
+
+
+def last(stage: Stage, name: str, limit: int = 3) -> list[str] | None:
+    """Read the last lines of an agent."""
+    found = stage.logs.last("n", "s", limit)(stage.graph.records[name])
+    return None if found is None else [line.text for line in found]
+
+
+def test_the_last_lines_of_an_agent_are_read_with_secrets_hidden(stage: Stage) -> None:
+    stage.agent("ann")
+    stage.agent("bob")
+    stage.secrets["ann"] = lambda line: line.replace("hunter22", "***")
+    stage.say("ann", *((10 - number, f"{number} hunter22\n") for number in range(5)))
+    stage.say("bob", (1, "one"))
+    assert last(stage, "ann") == ["2 ***", "3 ***", "4 ***"]
+    assert last(stage, "bob") == ["one"]
+
+
+def test_who_has_printed_nothing_has_no_last_lines(stage: Stage) -> None:
+    stage.agent("ann")
+    stage.agent("silent", printed=False)
+    stage.agent("waiting", printed=False)
+    stage.graph.records["waiting"] = dataclasses.replace(stage.graph.records["waiting"], task_arn=None)
+    assert [last(stage, name) for name in ("ann", "silent", "waiting")] == [[], [], []]
+
+
+def test_last_lines_whose_secrets_are_not_known_are_not_shown(stage: Stage) -> None:
+    stage.agent("ann")
+    stage.secrets["ann"] = None
+    assert last(stage, "ann") == []
+    stage.say("ann", (1, "hunter22"))
+    assert last(stage, "ann") is None
+
+
+@pytest.mark.parametrize(("empty", "found"), [(LAST_PAGES - 1, ["one"]), (LAST_PAGES, [])])
+def test_a_page_of_last_lines_may_be_empty_a_few_times(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, empty: int, found: list[str]
+) -> None:
+    stage.agent("ann")
+    event = {"timestamp": NOW_MS, "message": "one"}
+    asked: list[Any] = []
+
+    def page(**parameters: Any) -> dict[str, Any]:
+        asked.append(parameters.get("nextToken"))
+        return {"events": [event] if len(asked) > empty else [], "nextBackwardToken": f"b/{len(asked)}"}
+
+    monkeypatch.setattr(stage.client, "get_log_events", page)
+    assert last(stage, "ann") == found
+    assert asked == [None, "b/1", "b/2"]
+
+
+def test_an_error_of_the_last_lines_is_raised(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.agent("ann")
+
+    def refuse(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "ThrottlingException"}}, "GetLogEvents")
+
+    monkeypatch.setattr(stage.client, "get_log_events", refuse)
+    with pytest.raises(ClientError):
+        last(stage, "ann")
+
+
+def test_logs_that_do_not_answer_hold_up_a_call_for_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What archives a session ends within its function's time, whatever becomes of CloudWatch."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    config = Services(Settings(stage="prod")).session_logs._client.meta.config  # type: ignore[attr-defined]
+    call_s = config.retries["total_max_attempts"] * (config.connect_timeout + config.read_timeout)
+    assert call_s == 30
+    assert archive.SLICE_MS + last_lines.READING_MS + call_s * 1_000 < 300_000 / 2
