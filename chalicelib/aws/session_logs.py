@@ -119,7 +119,7 @@ class CloudWatchLogs:
             if not printed:
                 return []
             hide = self._hide(session_id, agent.name)
-            return [_line(namespace, agent, event, hide) for event in printed] if hide else None
+            return [line_of(agent, event, hide) for event in printed] if hide else None
 
         return read
 
