@@ -64,7 +64,7 @@ def test_a_refusal_names_the_role_and_what_is_needed(stack: LocalStack, keys: di
 
 def test_a_sign_in_has_the_role_of_its_key(stack: LocalStack, keys: dict[Role, str]) -> None:
     for role in ROLES:
-        cookie = {"Cookie": signs_in(stack, keys[role])}
+        cookie = {"Cookie": signs_in(stack, keys[role]), "Origin": stack.url}
         assert refused(stack, "POST /api/v1/local/session", None, cookie) is (role in {"viewer", "agents"})
         assert refused(stack, "GET /api/v1/local/namespace", None, cookie) is (role == "agents")
 
