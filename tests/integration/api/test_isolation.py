@@ -52,6 +52,7 @@ def victim(stack: LocalStack) -> Iterator[dict[str, str]]:
         "threadId": thread["id"],
         "deliveryId": "foreign-end",
         "agentVersion": "1.0.0",
+        "endpointId": "e",
     }
     owner.call("DELETE", f"/api/v1/local/namespace/{FOREIGN}")
 

@@ -24,7 +24,7 @@ class Operator:
         return CliRunner().invoke(
             keys.app,
             [*arguments, "--stage", "local", "--url", self._stack.url],
-            env={"ATOLL_API_KEY": key or self._stack.key, "COLUMNS": "250"},
+            env={"ATOLL_API_KEY": key or self._stack.key, "COLUMNS": "1000"},
         )
 
     def __call__(self, *arguments: str, key: str | None = None, succeeds: bool = True) -> str:
