@@ -61,6 +61,7 @@ class PlayedChalice:
         self._apis.put_method(**method, authorizationType="NONE")
         uri = f"arn:aws:apigateway:us-east-1:lambda:path/2015-03-31/functions/{FUNCTION}/invocations"
         self._apis.put_integration(**method, type="AWS_PROXY", integrationHttpMethod="POST", uri=uri)
+        self._apis.create_deployment(restApiId=api, stageName=STAGE)
 
     def _make(self, name: str) -> None:
         code = io.BytesIO()
