@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from infra.deploy import description
 from tests.client import agent, eventually, session
 from tests.e2e.conftest import STACK, Stage
 from tests.e2e.containers import Containers
@@ -164,10 +165,9 @@ def test_a_launch_passes_a_task_all_it_needs_and_uses_the_stages_own_roles(
 def test_no_function_was_denied_anything(stage: Stage) -> None:
     """The last of this module: what the policies lack shows in the functions' logs, even where it was retried."""
     logs = stage.aws.client("logs")
-    groups = [
-        group["logGroupName"] for group in logs.describe_log_groups(logGroupNamePrefix="/aws/lambda/")["logGroups"]
-    ]
-    assert len(groups) == 11
+    found = logs.describe_log_groups(logGroupNamePrefix="/aws/lambda/")["logGroups"]
+    groups = {group["logGroupName"] for group in found}
+    assert groups == {f"/aws/lambda/{description.function_name('dev', name)}" for name in description.functions()}
     denied = [
         event["message"]
         for group in groups
