@@ -140,15 +140,15 @@ def route(
         wanted, needed = registered.wanted, needed_roles(f"{method} {path}")
 
         def view(**path_parameters: str) -> Response:
-            if not authenticated:
-                return perform(None, path_parameters)
-            changes = method != "GET"
-            caller = caller_of(current(), blueprint.current_request, for_change=changes)
-            with audited(handler.__name__, caller) if changes else nullcontext():
-                return perform(caller, path_parameters)
-
-        def perform(caller: ApiKeyRecord | None, path_parameters: Mapping[str, str]) -> Response:
             request: Request = blueprint.current_request
+            if not authenticated:
+                return perform(request, None, path_parameters)
+            changes = method != "GET"
+            caller = caller_of(current(), request, for_change=changes)
+            with audited(handler.__name__, caller) if changes else nullcontext():
+                return perform(request, caller, path_parameters)
+
+        def perform(request: Request, caller: ApiKeyRecord | None, path_parameters: Mapping[str, str]) -> Response:
             arguments: dict[str, Any] = {to_snake(name): unquote(value) for name, value in path_parameters.items()}
             if caller is not None:
                 quotas.count_request(current(), quotas.of_key(caller))
