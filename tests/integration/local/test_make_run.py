@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -47,13 +46,14 @@ class Run:
         process = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=output)
         os.close(output)
         self.processes.append(process)
-        eventually(self._answers, PROCESS_S, "it answers")
+        eventually(lambda: self._answers(process), PROCESS_S, "it answers")
         return process
 
-    def _answers(self) -> bool:
+    def _answers(self, process: subprocess.Popen[bytes]) -> bool:
+        assert process.poll() is None, f"it has ended with {process.returncode}"
         try:
             return self.client.call("GET", "/api/v1/registry").status == 200
-        except urllib.error.URLError:
+        except OSError:  # the port is not taken yet, or no longer by the process before
             return False
 
 
