@@ -1,8 +1,10 @@
 """API keys: an operator makes, lists and revokes them with the command, on the local stack."""
 
 from typing import get_args
+from unittest.mock import patch
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from chalicelib.domain import api_keys
@@ -21,11 +23,13 @@ class Operator:
         self._stack = stack
 
     def run(self, *arguments: str, key: str | None = None) -> Result:
-        return CliRunner().invoke(
-            keys.app,
-            [*arguments, "--stage", "local", "--url", self._stack.url],
-            env={"ATOLL_API_KEY": key or self._stack.key, "COLUMNS": "1000"},
-        )
+        # A console is as wide as the terminal was when it was made.
+        with patch.object(keys, "out", Console(width=1000)):
+            return CliRunner().invoke(
+                keys.app,
+                [*arguments, "--stage", "local", "--url", self._stack.url],
+                env={"ATOLL_API_KEY": key or self._stack.key},
+            )
 
     def __call__(self, *arguments: str, key: str | None = None, succeeds: bool = True) -> str:
         found = self.run(*arguments, key=key)
