@@ -60,8 +60,9 @@ def as_ministack_takes_it(template: dict[str, Any]) -> dict[str, Any]:
     """Leave out what ministack does not know: alarms on sums of metrics, deployments of WebSocket APIs, TLS (which the
     bucket insists on), and what these actions are limited to.
 
-    It holds calls of ECS against the ARN of the cluster and knows no ``ecs:cluster``, and it has no ARN for an answer
-    to a task token.
+    It holds calls of ECS against the ARN of the cluster and knows no ``ecs:cluster``, has no ARN for an answer to a
+    task token, and holds ``logs:GetLogEvents`` against the log group, where AWS has the stream
+    (``…:log-group:name:log-stream:name``).
     """
     resources = template["Resources"]
     kept = {name: each for name, each in resources.items() if "Metrics" not in each.get("Properties", {})}
@@ -73,7 +74,9 @@ def as_ministack_takes_it(template: dict[str, Any]) -> dict[str, Any]:
         for policy in role["Properties"].get("Policies", []):
             for statement in policy["PolicyDocument"]["Statement"]:
                 actions = statement.get("Action", [])
-                if "states:SendTaskSuccess" in actions or any(action.startswith("ecs:") for action in actions):
+                if {"states:SendTaskSuccess", "logs:GetLogEvents"} & {*actions} or any(
+                    action.startswith("ecs:") for action in actions
+                ):
                     statement["Resource"] = "*"
                     statement.pop("Condition", None)
     return {**template, "Resources": kept}
