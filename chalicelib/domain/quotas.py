@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from chalicelib.domain import api_keys
 from chalicelib.domain.errors import AtollError, BadRequest, TooManyRequests
+from chalicelib.settings import DAY_S
 from chalicelib.store.api_keys import ApiKeyRecord, Limits
 from chalicelib.store.sessions import SessionRecord
 from chalicelib.store.usage import Opening, Usage
@@ -35,7 +36,7 @@ NAMES: Mapping[str, int] = {
 #: Quotas that are looked at when a session is created.
 _OF_CREATIONS = frozenset({SESSIONS, AGENTS, CREATIONS_PER_MINUTE, AGENT_HOURS_PER_DAY})
 
-DAY_MS = 24 * 3_600_000
+DAY_MS = DAY_S * 1000
 HOUR_MS = 3_600_000
 
 #: How many namespaces, or prefixes of some, may have quotas: they are one item.

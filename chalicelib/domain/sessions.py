@@ -16,6 +16,7 @@ from chalicelib.domain import (
 )
 from chalicelib.domain.errors import BadRequest, NotFound, TooLarge, TryLater
 from chalicelib.domain.idempotency import Claim
+from chalicelib.settings import DAY_S
 from chalicelib.store.agents import AgentRecord
 from chalicelib.store.namespaces import NamespaceRecord
 from chalicelib.store.sessions import CloseReason, SessionRecord
@@ -38,8 +39,6 @@ from chalicelib.wire.sessions import (
 if TYPE_CHECKING:
     from chalicelib.stores import Stores
 
-
-DAY_MS = 24 * 3_600_000
 
 #: Sessions of one namespace in one answer: a base state takes 200 bytes at least, an answer has 5 MB.
 MAX_SESSIONS_TOGETHER = 25_000
@@ -144,7 +143,7 @@ def _namespace_for(
 
 def _check_ttl(stores: "Stores", settings: SessionRuntimeSettings | None) -> None:
     days = stores.settings.max_session_days
-    if settings is not None and settings.ttl is not None and settings.ttl > days * DAY_MS:
+    if settings is not None and settings.ttl is not None and settings.ttl > days * DAY_S * 1000:
         raise BadRequest(f"runtimeSettings.ttl: {settings.ttl} ms is more than the {days} days that a session may live")
 
 
