@@ -9,7 +9,7 @@ PACKAGED := .venv-packaged
 INSTALL := -m pip install --quiet --disable-pip-version-check --require-hashes
 COMPILE := $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras
 
-.PHONY: run demo console screenshots test unit clients coverage mutants kills lint typecheck fmt bench soak lock audit sbom licences help clean
+.PHONY: run demo console screenshots test unit clients coverage mutants kills lint typecheck fmt bench soak lock audit sbom prices licences help clean
 .DEFAULT_GOAL := run
 
 $(VENV)/.installed: requirements.txt requirements-dev.txt
@@ -84,6 +84,9 @@ lock: $(TOOLS)/.installed ## pin what requirements*.in ask for and all that it n
 	$(COMPILE) $(UPGRADE) -c requirements.txt requirements-dev.in --output-file requirements-dev.txt
 	$(COMPILE) $(UPGRADE) -c requirements-dev.txt agents/requirements.in --output-file agents/requirements.txt
 	$(COMPILE) $(UPGRADE) requirements-tools.in --output-file requirements-tools.txt
+
+prices: $(VENV)/.installed ## write the table of what language models cost out of the pinned genai-prices
+	@exec $(PY) -m infra.prices
 
 audit: $(TOOLS)/.installed ## look for known vulnerabilities of everything that is pinned
 	$(TOOLS)/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.txt

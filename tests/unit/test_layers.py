@@ -27,6 +27,7 @@ ALLOWED = {
     "reactions": _FACTS | {"aws", "services"},
     "mcp": _FACTS | {"aws.errors"},
     "api": _FACTS | {"aws.errors", "mcp"},
+    "models": _FACTS,
     "live": _FACTS | {"api.cors", "api.credentials", "api.errors", "api.same_origin"},
     "workers": _FACTS | {"aws", "services", "reactions", "mcp"},
 }

@@ -1,0 +1,1 @@
+"""The LLM proxy: how agents reach language models, and what that costs."""
