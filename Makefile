@@ -29,7 +29,7 @@ $(PACKAGED)/.installed: requirements.txt $(TOOLS)/.installed
 	$(TOOLS)/bin/python -m pip --python $(PACKAGED)/bin/python install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	@touch $@
 
-run: $(VENV)/.installed ## serve Atoll on this machine, port 5555 (PORT, DATA, AGENTS, CONSOLE, ATOLL_API_KEY, ATOLL_WEBHOOK_SECRET)
+run: $(VENV)/.installed ## serve Atoll on this machine, port 5555 (PORT, DATA, AGENTS, CONSOLE, LLM_PROXY, ATOLL_API_KEY, ATOLL_WEBHOOK_SECRET)
 	@$(PY) -m infra.web_console || true
 	@exec $(PY) -m infra.local
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from chalicelib.aws.connections import Connections
     from chalicelib.aws.dead_letters import DeadLetters
     from chalicelib.aws.http import OutgoingHttp
+    from chalicelib.aws.llm_proxy_secret import LlmProxySecret
     from chalicelib.aws.machines import Machines
     from chalicelib.aws.option_keys import OptionKeys
     from chalicelib.aws.secrets import Secrets
@@ -110,6 +111,13 @@ class Services(Stores):
         from chalicelib.domain import sealing
 
         return sealing.opened(self.option_keys.candidates(), sealed, session_id=session_id, agent=agent)
+
+    @cached_property
+    def llm_proxy(self) -> "LlmProxySecret":
+        """The configuration of the LLM proxy, providers' keys and all, in Secrets Manager."""
+        from chalicelib.aws.llm_proxy_secret import LlmProxySecret
+
+        return LlmProxySecret(self.client("secretsmanager"), self.settings, self.clock)
 
     @cached_property
     def stage_urls(self) -> "StageUrls":

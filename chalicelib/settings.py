@@ -21,10 +21,12 @@ class Urls(NamedTuple):
     mcp: str
     #: Where the connections of the WebSocket API are managed; empty on one machine.
     sockets: str = ""
+    #: Where agents reach their models.
+    models: str = ""
 
 
 #: Take as much room as any URLs of a stage.
-LONGEST_URLS = Urls("u" * LONGEST_URL, "u" * LONGEST_URL)
+LONGEST_URLS = Urls("u" * LONGEST_URL, "u" * LONGEST_URL, models="u" * LONGEST_URL)
 
 
 class Settings(BaseModel):
@@ -132,7 +134,8 @@ class Settings(BaseModel):
     @property
     def urls(self) -> Urls | None:
         """The URLs of this stage where the settings name them; on AWS they are known only at run time."""
-        return Urls(self.api_url, self.mcp_url or self.api_url) if self.api_url else None
+        endpoint = self.mcp_url or self.api_url
+        return Urls(self.api_url, endpoint, models=endpoint) if self.api_url else None
 
     def table(self, name: str) -> str:
         """Return the full name of a table: ``sessions`` is ``atoll-dev-sessions``."""

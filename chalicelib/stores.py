@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from chalicelib.store.followers import Followers, SessionFollowers
     from chalicelib.store.history import Archives, History
     from chalicelib.store.message_counts import MessageCounts
+    from chalicelib.store.model_offers import ModelOffers
     from chalicelib.store.registry import Registry
     from chalicelib.store.sign_ins import SignIns
     from chalicelib.store.threads import Threads
@@ -216,6 +217,13 @@ class Stores(ABC):
         from chalicelib.store.registry import Registry
 
         return Registry(self.table("registry"))
+
+    @cached_property
+    def model_offers(self) -> "ModelOffers":
+        """Which models can be had."""
+        from chalicelib.store.model_offers import ModelOffers
+
+        return ModelOffers(self.table("api-keys"))
 
     @cached_property
     def deliveries(self) -> "Deliveries":

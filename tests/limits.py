@@ -103,6 +103,8 @@ LIMITS: dict[str, list[Limit]] = {
         Limit("option values of an agent", "domain.options:MAX_STORED_BYTES", _413),
         Limit("overrides of an agent's ECS task", "aws.task_overrides:MAX_OVERRIDES_BYTES", _400),
         Limit("system prompt", "wire.graph:MAX_PROMPT_BYTES", _400),
+        Limit("choices of models for an agent's proxies", "wire.graph:MAX_PROXIES", _400),
+        Limit("name of a model", "wire.llm_proxy:MAX_MODEL_NAME_CHARACTERS", _400),
         Limit("description of an agent", "wire.graph:MAX_DESCRIPTION_BYTES", _400),
         Limit("`ttl`, `duration`, `time`", "wire.sessions:MAX_DURATION_MS", _400),
         Limit("`ttl` that a deployment takes", "settings:max_session_days", _400, "days"),
@@ -139,6 +141,13 @@ LIMITS: dict[str, list[Limit]] = {
         Limit("line of a log", "wire.logs:MAX_TEXT_CHARS", "it is cut"),
         Limit("`Last-Event-ID`", "mcp.resumption:MAX_EVENT_ID_CHARACTERS", _400),
         Limit("agent's secret", "domain.agent_secrets:MAX_SECRET_CHARS", "401"),
+    ],
+    "Configuration of models": [
+        Limit("the file", "wire.llm_proxy:MAX_CONFIG_BYTES", "the command refuses it"),
+        Limit("providers", "wire.llm_proxy:MAX_PROVIDERS", "the command refuses it"),
+        Limit("a size", "wire.llm_proxy:MAX_SIZE_BYTES", "the command refuses it"),
+        Limit("a time", "wire.llm_proxy:MAX_TIME_MS", "the command refuses it"),
+        Limit("retries of a call", "wire.llm_proxy:MAX_RETRIES", "the command refuses it"),
     ],
     "History and webhooks": [
         Limit("days that a session is kept after its end", "settings:history_days", "it is gone"),

@@ -20,6 +20,7 @@ from chalicelib.aws.task_overrides import (
 from chalicelib.domain import agent_secrets, options
 from chalicelib.settings import LONGEST_URLS, Settings, Urls
 from chalicelib.store.agents import AgentRecord
+from chalicelib.wire.llm_proxy import ResolvedProxy
 
 if TYPE_CHECKING:
     from mypy_boto3_ecs.type_defs import TaskOverrideTypeDef
@@ -89,6 +90,7 @@ def of(agent: AgentRecord, secret: str, option_values: str | None, urls: Urls) -
         "CORAL_API_URL": urls.api,
         "CORAL_RUNTIME_ID": agent.runtime,
     }
+    environment |= _of_models(agent, f"{urls.models}/llm-proxy/{secret}")
     if agent.system_prompt is not None:
         environment["CORAL_PROMPT_SYSTEM"] = agent.system_prompt
     of_containers = {CONTAINER: environment}
@@ -102,3 +104,14 @@ def of(agent: AgentRecord, secret: str, option_values: str | None, urls: Urls) -
         }
         filed[container] = {name: value for name, value in variables.items() if name not in shown[container]}
     return TaskEnvironment(agent, shown, filed)
+
+
+def _of_models(agent: AgentRecord, base_url: str) -> dict[str, str]:
+    """Return where an agent finds each of its models, and what that is. The URLs have its secret in them."""
+    environment = {}
+    for name, wired in (agent.proxies or {}).items():
+        proxy = ResolvedProxy.model_validate(wired)
+        environment[f"CORAL_PROXY_URL_{name}"] = f"{base_url}/{name}"
+        environment[f"CORAL_PROXY_FORMAT_{name}"] = proxy.format
+        environment[f"CORAL_PROXY_MODEL_{name}"] = proxy.model_name
+    return environment

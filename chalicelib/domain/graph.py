@@ -3,10 +3,10 @@
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from chalicelib.domain import options, registry
+from chalicelib.domain import options, proxies, registry
 from chalicelib.domain.errors import BadRequest, TooLarge
 from chalicelib.store.agents import AgentRecord
 from chalicelib.store.items import size_of
@@ -14,6 +14,7 @@ from chalicelib.store.namespaces import NamespaceRecord
 from chalicelib.store.registry import RegistryAgentRecord
 from chalicelib.wire.custom_tools import CORAL_TOOL_NAMES
 from chalicelib.wire.graph import AgentGraphRequest, GraphAgentRequest, LocalProvider
+from chalicelib.wire.llm_proxy import ModelOffer
 
 if TYPE_CHECKING:
     from chalicelib.stores import Stores
@@ -54,6 +55,8 @@ class Plan:
     links: Mapping[str, list[str]]
     options: Mapping[str, options.ResolvedOptions]
     descriptions: Mapping[str, str | None]
+    #: The models that each agent got, in wire form by the names of its proxies.
+    proxies: Mapping[str, dict[str, dict[str, str]]] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def tools(self) -> Mapping[str, str]:
@@ -93,6 +96,7 @@ class Plan:
                 custom_tool_names=list(dict.fromkeys(agent.custom_tool_access)),
                 plugins=[plugin.type for plugin in agent.plugins],
                 has_options=True if self.options[agent.name] else None,
+                proxies=self.proxies.get(agent.name) or None,
             )
             for position, agent in enumerate(self.graph.agents)
         ]
@@ -122,7 +126,10 @@ def plan(stores: "Stores", graph: AgentGraphRequest, registered: Registered) -> 
     pairs = list(zip(graph.agents, registered, strict=True))
     resolved = {agent.name: _resolve(stores, agent, record) for agent, record in pairs}
     descriptions = {agent.name: agent.description or record.definition.info.description for agent, record in pairs}
-    return Plan(graph, links_of(names, graph.groups), resolved, descriptions)
+    # Read once, and only for a graph that needs a model.
+    offers = functools.cache(lambda: stores.model_offers.all())  # noqa: PLW0108, the store is loaded on use
+    models = {agent.name: _models(offers, agent, record) for agent, record in pairs}
+    return Plan(graph, links_of(names, graph.groups), resolved, descriptions, models)
 
 
 def links_of(names: list[str], groups: list[list[str]]) -> dict[str, list[str]]:
@@ -142,6 +149,16 @@ def _refuse_unknown(where: str, named: list[str], known: Mapping[str, object] | 
 def _resolve(stores: "Stores", agent: GraphAgentRequest, record: RegistryAgentRecord) -> options.ResolvedOptions:
     registry.runtime_of(stores, record.definition, agent.provider.runtime)
     return options.resolve(record.definition, agent.name, agent.options)
+
+
+def _models(
+    offers: Callable[[], list[ModelOffer]], agent: GraphAgentRequest, record: RegistryAgentRecord
+) -> dict[str, dict[str, str]]:
+    llm = record.definition.llm
+    if llm is None or not llm.proxies:
+        return {}
+    found = proxies.resolve(offers(), agent.name, llm.proxies, agent.proxies)
+    return {name: proxy.to_wire() for name, proxy in found.items()}
 
 
 def _refuse_too_large(agent: AgentRecord, option_values: str) -> None:

@@ -53,6 +53,8 @@ class AgentRecord(Record):
     plugins: list[str] = dataclasses.field(default_factory=list)
     #: Whether it has option values, in an item of their own; nothing for one that has none.
     has_options: bool | None = None
+    #: The models that it got: `ResolvedProxy` in wire form, by the names of its proxies.
+    proxies: dict[str, dict[str, str]] | None = None
     task_definition: str | None = None
     #: SHA-256 of its secret; gone when the session is closed.
     secret_hash: str | None = None

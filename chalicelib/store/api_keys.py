@@ -1,4 +1,7 @@
-"""The api-keys table: only SHA-256 hashes of keys, and what each may touch. Sign-ins and usage are in it too."""
+"""The api-keys table: only SHA-256 hashes of keys, and what each may touch.
+
+Sign-ins and usage are in it too, and which models can be had: what the API's function reads and an operator writes.
+"""
 
 import dataclasses
 from collections.abc import Iterator, Mapping

@@ -6,6 +6,7 @@ than there is. What counts is found by one pass over the text, which knows strin
 
 import re
 import tomllib
+from collections.abc import Callable
 from typing import Any
 
 #: How deep a key may be: its parts, and the brackets around it.
@@ -30,10 +31,10 @@ _TOKEN = re.compile(
 )
 
 
-def loads(text: str) -> dict[str, Any]:
+def loads(text: str, *, parse_float: Callable[[str], Any] = float) -> dict[str, Any]:
     """Read a TOML text; raise ``ValueError`` for what is none, and for more depth or keys than are taken."""
     _check(text.replace("\r\n", "\n"))
-    return tomllib.loads(text)
+    return tomllib.loads(text, parse_float=parse_float)
 
 
 def _check(text: str) -> None:

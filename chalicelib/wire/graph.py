@@ -7,7 +7,8 @@ from pydantic import Field
 from chalicelib.wire.base import WireModel
 from chalicelib.wire.custom_tools import GraphAgentTool
 from chalicelib.wire.identifiers import RegistryAgentIdentifier, RuntimeId
-from chalicelib.wire.limits import WITHOUT_NUL, at_most_bytes
+from chalicelib.wire.limits import WITHOUT_NUL, at_most_bytes, at_most_entries
+from chalicelib.wire.llm_proxy import ModelName
 from chalicelib.wire.namespaces import Annotations, Name
 from chalicelib.wire.options import OptionValue
 
@@ -16,6 +17,8 @@ MAX_AGENTS = 128
 MAX_GROUPS = 1_000
 MAX_PROMPT_BYTES = 8_192
 MAX_DESCRIPTION_BYTES = 1_024
+#: Choices of models of one agent, which declares 16 proxies at most.
+MAX_PROXIES = 64
 #: What MCP recommends; the name is part of a key.
 MAX_TOOL_NAME_BYTES = 128
 
@@ -68,6 +71,13 @@ class X402BudgetedResource(WireModel):
     remaining_budget: int
 
 
+class GraphAgentProxyRequest(WireModel):
+    """Which provider's model an agent is to get for one of the proxies that it declares."""
+
+    configuration_name: Annotated[str, at_most_bytes(512)]
+    model_name: ModelName
+
+
 class GraphAgentRequest(WireModel):
     """One agent of a graph."""
 
@@ -81,6 +91,8 @@ class GraphAgentRequest(WireModel):
     plugins: list[CloseSessionTool] = Field(default_factory=list)
     provider: GraphAgentProvider
     x402_budgets: list[X402BudgetedResource] = Field(default_factory=list, alias="x402Budgets")
+    #: By the names of proxies; those that the agent does not declare are read over.
+    proxies: Annotated[dict[str, GraphAgentProxyRequest], at_most_entries(MAX_PROXIES)] = Field(default_factory=dict)
     annotations: Annotations = Field(default_factory=dict)
 
 

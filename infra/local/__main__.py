@@ -13,6 +13,7 @@ from infra.local.console import Terminal, TerminalHandler
 from infra.local.signals import StopSignals
 
 if TYPE_CHECKING:
+    from chalicelib.wire.llm_proxy import LlmProxyConfig
     from infra.local.stack import LocalStack
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -71,6 +72,7 @@ def _serve(signals: StopSignals, terminal: Terminal) -> int:
         web_console = ConsoleFolder(Path(folder).expanduser()) if folder else None
     except ValueError as error:
         raise _CannotServe(f"CONSOLE: {error}.") from error
+    llm_proxy = _llm_proxy(os.environ.get("LLM_PROXY", ""))
     given_secret = os.environ.get("ATOLL_WEBHOOK_SECRET") or None
     given_tool_secret = os.environ.get("ATOLL_CUSTOM_TOOL_SECRET") or None
     data = os.environ.get("DATA", DATA)
@@ -84,6 +86,7 @@ def _serve(signals: StopSignals, terminal: Terminal) -> int:
         on_output=terminal.show_agent_line,
         data=Path(data).expanduser() if data else None,
         console=web_console,
+        llm_proxy=llm_proxy,
     )
     try:
         stack.start()
@@ -99,13 +102,25 @@ def _serve(signals: StopSignals, terminal: Terminal) -> int:
             "tools key": (None if given_tool_secret else stack.custom_tool_secret, "ATOLL_CUSTOM_TOOL_SECRET"),
         }
         console_url = f"{stack.url}/ui/console/" if web_console or is_built() else None
-        terminal.show(_banner(stack, console_url, made, data))
+        terminal.show(_banner(stack, console_url, made, data, llm_proxy))
         signals.wait()
         terminal.show(Text("Stopping: sessions are closed and report first. Ctrl-C again ends at once.", style="dim"))
         stack.close_sessions(REPORTS_S)
     finally:
         stack.stop()
     return 0
+
+
+def _llm_proxy(file: str) -> "LlmProxyConfig | None":
+    if not file:
+        return None
+    from chalicelib.wire.llm_proxy import ConfigFault
+    from infra.llm_proxy import read
+
+    try:
+        return read(Path(file).expanduser())
+    except (ConfigFault, OSError) as error:
+        raise _CannotServe(f"LLM_PROXY: {file}: {error}") from error
 
 
 def _port() -> int:
@@ -115,7 +130,13 @@ def _port() -> int:
     return int(given)
 
 
-def _banner(stack: "LocalStack", console_url: str | None, made: dict[str, tuple[str | None, str]], data: str) -> Panel:
+def _banner(
+    stack: "LocalStack",
+    console_url: str | None,
+    made: dict[str, tuple[str | None, str]],
+    data: str,
+    llm_proxy: "LlmProxyConfig | None",
+) -> Panel:
     rows = Table.grid(padding=(0, 2))
     rows.add_column(style="dim", no_wrap=True)
     rows.add_column(overflow="fold")
@@ -130,6 +151,8 @@ def _banner(stack: "LocalStack", console_url: str | None, made: dict[str, tuple[
             rows.add_row("", Text(f"made for {'its data' if data else 'this run'}; {variable} sets it", style="dim"))
     names = ", ".join(f"{name} {version}" for name, version in stack.agents)
     rows.add_row("agents", Text(names or "none: AGENTS lists folders of agents"))
+    providers = ", ".join(provider.name for provider in llm_proxy.providers) if llm_proxy else ""
+    rows.add_row("models", Text(providers or "none: LLM_PROXY names a file with providers"))
     rows.add_row("data", Text(data or "none: all is forgotten at the end; DATA names a folder"))
     rows.add_row("to stop", Text("Ctrl-C"))
     return Panel(rows, title="[bold]Atoll[/] runs on this machine", title_align="left", expand=False)

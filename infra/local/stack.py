@@ -12,6 +12,7 @@ from chalice.app import Chalice
 
 from chalicelib.services import use
 from chalicelib.settings import DAY_S, Settings
+from chalicelib.wire.llm_proxy import LlmProxyConfig
 from chalicelib.wire.threads import MAX_WAIT_MS
 from infra.local import recovery
 from infra.local.api_gateway import Gateway
@@ -93,6 +94,7 @@ class LocalStack:
         on_notice: Callable[[str, bool], None] | None = None,
         data: Path | None = None,
         console: ConsoleFolder | None = None,
+        llm_proxy: LlmProxyConfig | None = None,
     ) -> None:
         """
         Parameters
@@ -121,6 +123,8 @@ class LocalStack:
             The folder in which everything outlives this process; without one all is forgotten.
         console
             A console that is served in the place of Atoll's own.
+        llm_proxy
+            The models that agents may use; none by default.
         """
         if api_key == WELL_KNOWN_KEY and not is_loopback(host):
             raise ValueError(f"the key {api_key!r} is known to everybody: at {host!r} the stack needs another")
@@ -137,6 +141,7 @@ class LocalStack:
         self._folder = data
         self._data: Data | None = None
         self._console = console
+        self._llm_proxy = llm_proxy or LlmProxyConfig()
         self.key = api_key
         self.webhook_secret = webhook_secret or ""
         self.custom_tool_secret = custom_tool_secret or ""
@@ -318,6 +323,8 @@ class LocalStack:
         signing = json.dumps({"current": self.webhook_secret, "signingKey": key})
         client.put_secret_value(SecretId=f"{prefix}/webhook-secrets", SecretString=signing)
         client.put_secret_value(SecretId=f"{prefix}/custom-tool-secret", SecretString=self.custom_tool_secret)
+        self.services.llm_proxy.write(self._llm_proxy)
+        self.services.model_offers.replace(self._llm_proxy.offers)
         if self._data is None:
             return
         for name in KEYS:
