@@ -186,6 +186,30 @@ def archiving() -> Section:
     return rows, asdict(found)
 
 
+def console() -> Section:
+    """The web console, in a browser."""
+    from bench import console
+
+    try:
+        found = console.measure()
+    except console.NotThere as error:
+        return [Row("the console", f"not measured: {error}")], None
+    sessions, entries = f"{console.SESSIONS:,} sessions", f"{console.ENTRIES:,} entries"
+
+    def soon(what: str, ms: float, most_ms: int) -> Row:
+        return Row(what, f"{ms:.0f} ms", f"≤ {most_ms} ms", ms <= most_ms)
+
+    rows = [
+        soon(f"a namespace of {sessions}: the first paint", found.first_paint_ms, 1000),
+        Row("    all of its list", f"{found.rows_ms:.0f} ms"),
+        soon(f"a session of {entries}: its timeline", found.lanes_ms, 1500),
+        Row("    all of its events", f"{found.all_ms:.0f} ms"),
+        Row("    scrolling them", f"{found.frames_per_s:.0f} frames a second", "60", found.frames_per_s >= 59),
+        soon("    a message is on the screen after", found.shown_ms, 200),
+    ]
+    return rows, asdict(found)
+
+
 def throughput() -> Section:
     """Throughput of the local stack."""
     from bench import throughput
@@ -273,6 +297,7 @@ SECTIONS: list[Callable[[], Section]] = [
     timers,
     following,
     archiving,
+    console,
     throughput,
     money,
     scale,

@@ -46,6 +46,10 @@ MEDIAN_WAKE_S = 0.150
 MOST_COST = 1.5
 
 NAMESPACE = "bench"
+#: What its agents claim to be: no such agent is registered.
+REGISTERED = {"name": "bench", "version": "1.0.0", "registrySourceId": {"type": "local"}}
+#: What a session keeps of its namespace.
+NAMESPACE_STATE = {"name": NAMESPACE, "deleteOnLastSessionExit": False, "annotations": {}}
 
 
 class Agent:
@@ -68,8 +72,8 @@ class Agent:
         self._connection.request("POST", self._path, body, headers)
         answer = self._connection.getresponse()
         text = answer.read()
-        if answer.status != 200:
-            raise RuntimeError(f"{answer.status}: {text[:300]!r}")
+        if answer.status != 200 or not text.startswith(b"{"):
+            raise RuntimeError(f"{answer.status}, {dict(answer.getheaders())}: {text[:300]!r}")
         result = json.loads(text)["result"]
         if result.get("isError"):
             raise RuntimeError(str(result["structuredContent"]))
@@ -136,7 +140,7 @@ class Session:
                 created_at_ms=now_ms,
                 executed_at_ms=now_ms,
                 expires_at=expires_at,
-                namespace_state={},
+                namespace_state=NAMESPACE_STATE,
                 runtime_settings={},
             )
         )
@@ -147,7 +151,7 @@ class Session:
             namespace=NAMESPACE,
             name=name,
             position=self.names.index(name),
-            registry_agent_identifier={},
+            registry_agent_identifier=REGISTERED,
             runtime="executable",
             expires_at=expires_at,
             status="running",

@@ -8,6 +8,8 @@ import { Timeline } from "./model.ts";
 
 /** Pages of events that are read at most: the sockets go no further back either. */
 const MOST_PAGES = 200;
+/** Events that are read at once: few at first, so that there is something to see. */
+const PAGE = { first: "200", next: "1000" };
 
 export class SessionSource {
   readonly #timeline = new Timeline();
@@ -140,7 +142,7 @@ export class SessionSource {
   async #read(path: string): Promise<void> {
     for (let count = 0; count < MOST_PAGES && !this.#stopped; count++) {
       const after = this.#cursor;
-      const part = await page<SessionEvent>(path, { after, limit: "1000" });
+      const part = await page<SessionEvent>(path, { after, limit: after === "0" ? PAGE.first : PAGE.next });
       if (after !== this.#cursor) continue; // another reader was quicker
       if (part.items.length === 0 && (part.next === undefined || part.next === this.#cursor)) return;
       for (const event of part.items) this.#timeline.add(event);
