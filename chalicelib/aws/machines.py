@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
@@ -63,9 +64,22 @@ class Machines:
 
     def end_run(self, task_token: str) -> None:
         """Answer the lifecycle's task token: its agents need not run on. A wait that is over is left alone."""
-        try:
+        with _unless_over():
             self._client.send_task_success(taskToken=task_token, output="{}")
-        except ClientError as error:
-            # TaskTimedOut: the TTL came first, or the token was answered before. InvalidToken: its execution is gone.
-            if error.response["Error"]["Code"] not in ("TaskTimedOut", "TaskDoesNotExist", "InvalidToken"):
-                raise
+
+    def repeat_run(self, task_token: str) -> None:
+        """Let the lifecycle start the agents that wait: it retries what fails. A wait that is over is left alone."""
+        with _unless_over():
+            self._client.send_task_failure(
+                taskToken=task_token, error="AgentsWait", cause="Tasks of agents never started."
+            )
+
+
+@contextmanager
+def _unless_over() -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        # TaskTimedOut: the TTL came first, or the token was answered before. InvalidToken: its execution is gone.
+        if error.response["Error"]["Code"] not in ("TaskTimedOut", "TaskDoesNotExist", "InvalidToken"):
+            raise

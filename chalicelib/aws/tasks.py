@@ -2,13 +2,13 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from botocore.exceptions import ClientError
 
-from chalicelib.aws.task_overrides import CONTAINER
+from chalicelib.aws.task_overrides import CONTAINER, OPTIONS_CONTAINER
 from chalicelib.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,11 +33,12 @@ _FINAL = {
 }
 
 
-#: What their messages say when they are transient all the same: there is no room, EC2 is throttling what ECS asks of it
-#: for the task's network, the account's service-linked role has just been made, or the same family is registered twice
-#: in one moment.
+#: What their messages say when they are transient all the same: there is no room, a quota of vCPUs or tasks is used up,
+#: EC2 is throttling what ECS asks of it for the task's network, the account's service-linked role has just been made,
+#: or the same family is registered twice in one moment.
 _TRANSIENT = (
     "capacity",
+    "reached the limit on the number of",
     "request limit exceeded",
     "requestlimitexceeded",
     "rate exceeded",
@@ -72,7 +73,7 @@ class TaskRefused(Exception):
 
 
 class NoCapacity(Exception):
-    """ECS has no room for the task just now."""
+    """ECS has no room for the task just now, and answers so again to the same launch of the same agent."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,7 +86,52 @@ class TaskState:
     created_at_ms: int | None
     started_at_ms: int | None
     stopped_at_ms: int | None
+    #: Why it has stopped: what its agent's container says of it, if that says anything.
     reason: str
+    #: Whether it has stopped before its agent's container ran, and nobody had asked for that.
+    never_started: bool = False
+
+    @classmethod
+    def of(cls, task: Mapping[str, Any]) -> Self:
+        """Read a task as DescribeTasks returns it, or as an event has it (times are texts there)."""
+        stopped = task.get("lastStatus") == "STOPPED"
+        started_at_ms = _ms(task.get("startedAt"))
+        # A container may exit before ECS has noted that its task runs.
+        started = started_at_ms is not None or _container(task, CONTAINER).get("exitCode") is not None
+        return cls(
+            arn=task["taskArn"],
+            started_by=task.get("startedBy", ""),
+            stopped=stopped,
+            created_at_ms=_ms(task.get("createdAt")),
+            started_at_ms=started_at_ms,
+            stopped_at_ms=_ms(task.get("stoppedAt")),
+            reason=_reason_of(task) if stopped else "",
+            never_started=stopped and not started and task.get("stopCode") != "UserInitiated",
+        )
+
+
+def _container(task: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    return next((each for each in task.get("containers", []) if each.get("name") == name), {})
+
+
+def _reason_of(task: Mapping[str, Any]) -> str:
+    """Return why a task has stopped.
+
+    What others than the agent's container say is not why: the one that fetches options exits first, with 0, and
+    GuardDuty adds one of its own. Unless the agent never ran because its options could not be fetched.
+    """
+    if told := _told_by(_container(task, CONTAINER)):
+        return told
+    why = str(task.get("stoppedReason") or "unknown")
+    first = _container(task, OPTIONS_CONTAINER)
+    failed = bool(first.get("reason")) or first.get("exitCode") not in (None, 0)
+    return f"{why}: the files of its options: {_told_by(first)}" if failed else why
+
+
+def _told_by(container: Mapping[str, Any]) -> str:
+    if container.get("reason"):
+        return str(container["reason"])
+    return f"exited with code {container['exitCode']}" if container.get("exitCode") is not None else ""
 
 
 class Tasks:
@@ -101,15 +147,20 @@ class Tasks:
         overrides: "TaskOverrideTypeDef",
         *,
         started_by: str,
+        launch: int = 0,
     ) -> str:
-        """Start a task and return its ARN; a repeated call for the same ``started_by`` returns the same task.
+        """Start a task and return its ARN; a repeated call for the same launch returns the same task.
+
+        ECS repeats its first answer to a client token for as long as a day, failures too (ECS API reference, "Ensuring
+        idempotency"), so that one after which another try makes sense needs another ``launch``. An error is no such
+        answer: a task may run all the same, if it is that of a repetition.
 
         Raises
         ------
         TaskRefused
             when it can never be started.
         NoCapacity
-            when it cannot be started now.
+            when this launch starts no task, and another one may later.
         """
         try:
             answer = self._client.run_task(
@@ -118,7 +169,7 @@ class Tasks:
                 launchType="FARGATE",
                 count=1,
                 startedBy=started_by,
-                clientToken=hashlib.sha256(started_by.encode()).hexdigest(),
+                clientToken=_client_token(started_by, launch),
                 networkConfiguration={
                     "awsvpcConfiguration": {
                         "subnets": self._settings.subnet_ids,
@@ -165,18 +216,7 @@ class Tasks:
         for start in range(0, len(task_arns), DESCRIBED_AT_ONCE):
             wanted = list(task_arns[start : start + DESCRIBED_AT_ONCE])
             answer = self._client.describe_tasks(cluster=self._settings.prefix, tasks=wanted)
-            found += [
-                TaskState(
-                    arn=task["taskArn"],
-                    started_by=task.get("startedBy", ""),
-                    stopped=task["lastStatus"] == "STOPPED",
-                    created_at_ms=_ms(task.get("createdAt")),
-                    started_at_ms=_ms(task.get("startedAt")),
-                    stopped_at_ms=_ms(task.get("stoppedAt")),
-                    reason=task.get("stoppedReason", ""),
-                )
-                for task in answer["tasks"]
-            ]
+            found += map(TaskState.of, answer["tasks"])
         return found
 
 
@@ -185,5 +225,12 @@ def _existing(error: ClientError) -> str | None:
     return found[0] if found else None
 
 
-def _ms(time: datetime | None) -> int | None:
+def _client_token(started_by: str, launch: int) -> str:
+    """Return the token of an agent's launch: at most 64 characters. That of the first is as in earlier versions."""
+    return hashlib.sha256((f"{started_by}/{launch}" if launch else started_by).encode()).hexdigest()
+
+
+def _ms(time: datetime | str | None) -> int | None:
+    if isinstance(time, str):
+        time = datetime.fromisoformat(time)
     return int(time.timestamp() * 1000) if time else None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from chalicelib import telemetry
-from chalicelib.aws.tasks import TaskRefused, log_stream
+from chalicelib.aws.tasks import NoCapacity, TaskRefused, TaskState, log_stream
 from chalicelib.domain import agent_environment, agent_secrets, option_values
 from chalicelib.domain.sealing import Unreadable
 from chalicelib.reactions import task_definitions
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from chalicelib.services import Services
 
 logger = logging.getLogger(__name__)
+
+#: How many tasks of an agent may fail to start before it is stopped.
+MOST_FAILED_TASKS = 3
 
 
 def started_by(agent: AgentRecord) -> str:
@@ -44,7 +47,7 @@ def launch(
     """Start a waiting agent's task. It may run twice: the second time ECS answers with the same task.
 
     An agent that can never be started is stopped with the reason, one whose option values cannot be opened too. Raises
-    what ECS raises when it may work later.
+    what ECS raises when it may work later, and `NoCapacity` when it may with the next launch.
     """
     secret = agent_secrets.mint(services.secrets.get("agent-key"), session.namespace, session.session_id, agent.name)
     if not services.agents.admit(session.session_id, agent.name, secret_hash=agent_secrets.hash_of(secret)):
@@ -56,7 +59,10 @@ def launch(
         for key, content in environment.files():  # before the task, which ECS may start at once
             services.bodies.put(key, content, content_type="text/plain; charset=utf-8")
         overrides = environment.overrides(services.settings)
-        task_arn = services.tasks.run(definition, overrides, started_by=started_by(agent))
+        task_arn = services.tasks.run(definition, overrides, started_by=started_by(agent), launch=agent.launch)
+    except NoCapacity:
+        services.agents.launch_anew(agent)
+        raise
     except (TaskRefused, task_definitions.CannotRun, Unreadable) as error:
         telemetry.count("LaunchesFailed")
         logger.warning("agent refused", extra={**_about(agent), "reason": str(error)})
@@ -70,10 +76,43 @@ def launch(
     logger.info("agent started", extra={**_about(agent), "task": task_arn, "stream": stream})
     if services.agents.start(session.session_id, agent.name, task_arn=task_arn, now_ms=now_ms):
         telemetry.measure("TimeToRunning", now_ms - (session.executed_at_ms or session.created_at_ms))
-    else:
+    elif not _never_started(services, agent, task_arn):
         # It has stopped already, or its session was closed while ECS was asked: then no other code knows of the task.
         services.tasks.stop(task_arn, reason="the session is closed")
         forget_environments(services, [agent])
+
+
+def _never_started(services: "Services", agent: AgentRecord, task_arn: str) -> bool:
+    """Return whether a task is known to have failed to start: another launch may need the agent's environment then."""
+    now = services.agents.find(agent.session_id, agent.name)
+    return now is not None and task_arn in now.failed_task_arns
+
+
+def start_again(services: "Services", agent: AgentRecord, task: TaskState) -> bool:
+    """Have an agent started again whose task never started; ``False`` when it has stopped, or has failed often enough.
+
+    The lifecycle does that: its step is let fail, and tries again to start all agents that wait. A repetition of this
+    makes it try once more at most.
+    """
+    if agent.status == "stopped":
+        return False
+    if task.arn not in agent.failed_task_arns:
+        if len(agent.failed_task_arns) + 1 >= MOST_FAILED_TASKS:
+            return False
+        logger.warning("task never started", extra={**_about(agent), "task": task.arn, "reason": task.reason})
+        services.agents.relaunch(agent, task_arn=task.arn, now_ms=services.clock.now_ms())
+    elif agent.status == "running":
+        return True  # in the next one
+    launch_waiting(services, agent.namespace, agent.session_id)
+    return True
+
+
+def launch_waiting(services: "Services", namespace: str, session_id: str) -> None:
+    """Have the lifecycle of an executed session start the agents that wait."""
+    session = services.sessions.find(namespace, session_id)
+    # While no token is there, the agents are still to be read that a lifecycle starts.
+    if session is not None and session.status == "executed" and session.task_token is not None:
+        services.machines.repeat_run(session.task_token)
 
 
 def forget_environments(services: "Services", agents: Sequence[AgentRecord]) -> None:

@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from chalicelib.aws.errors import is_aws_error
-from chalicelib.aws.tasks import NoCapacity
+from chalicelib.aws.tasks import NoCapacity, TaskState
 from chalicelib.reactions import archive, launches, reports
 from chalicelib.store.log import SESSION_CLOSING
 from chalicelib.store.session_items import ENDS_S
@@ -174,25 +174,22 @@ def task_runs(services: "Services", started_by: str, *, task_arn: str, started_a
         launches.forget_environments(services, [agent])
 
 
-def task_stopped(
-    services: "Services",
-    started_by: str,
-    *,
-    task_arn: str,
-    reason: str,
-    started_at_ms: int | None,
-    stopped_at_ms: int,
-) -> None:
+def task_stopped(services: "Services", task: TaskState) -> None:
     """Record that the task of an agent has stopped, and close its session when it was the last one.
 
-    The event may come twice, late, and before ``RunTask`` has returned, so the agent is found by ``started_by``.
+    The event may come twice, late, and before ``RunTask`` has returned, so the agent is found by ``started_by``. An
+    agent whose task never started is started again, twice.
     """
-    agent = launches.of_task(services, started_by)
+    agent = launches.of_task(services, task.started_by)
     if agent is None:
         return
-    if started_at_ms is not None:
-        agent = launches.contained(services, agent, task_arn=task_arn, since_ms=started_at_ms)
-    launches.exited(services, agent, reason=reason, at_ms=stopped_at_ms)
+    if task.never_started and launches.start_again(services, agent, task):
+        return
+    if task.started_at_ms is not None:
+        agent = launches.contained(services, agent, task_arn=task.arn, since_ms=task.started_at_ms)
+    else:
+        launches.forget_environments(services, [agent])  # nobody will tell that it runs
+    launches.exited(services, agent, reason=task.reason, at_ms=task.stopped_at_ms or services.clock.now_ms())
     close_when_exited(services, agent.namespace, agent.session_id)
 
 

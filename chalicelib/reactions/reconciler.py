@@ -177,6 +177,9 @@ class _Run:
         for agent, task in self._gone(known):
             self._note_end(agent, task)
             self._repaired("task_gone", sessionId=session.session_id, agent=agent.name)
+        if any(agent.status == "waiting" and self._is_old(agent.failed_at_ms) for agent in known):
+            launches.launch_waiting(self._services, *where)
+            self._repaired("launch_forgotten", namespace=where[0], sessionId=where[1])
         if known and lifecycle.close_when_exited(self._services, *where):
             self._repaired("agents_gone", namespace=where[0], sessionId=where[1])
 
@@ -191,6 +194,8 @@ class _Run:
                 yield agent, task
 
     def _note_end(self, agent: AgentRecord, task: TaskState | None) -> None:
+        if task is not None and task.never_started and launches.start_again(self._services, agent, task):
+            return
         reason = task.reason if task and task.reason else "its task is gone"
         at_ms = (task.stopped_at_ms if task else None) or self._now_ms
         if task is not None and task.started_at_ms is not None:

@@ -59,6 +59,11 @@ class AgentRecord(Record):
     #: SHA-256 of its secret; gone when the session is closed.
     secret_hash: str | None = None
     task_arn: str | None = None
+    #: The number of its launch: raised after each answer of ECS that no task was started, and each task that was not.
+    launch: int = 0
+    #: ARNs of its tasks that never started, and when the last of them was known to.
+    failed_task_arns: list[str] = dataclasses.field(default_factory=list)
+    failed_at_ms: int | None = None
     #: Its container, once the log tells of it.
     container_id: str | None = None
     #: First MCP request of this agent.
@@ -168,14 +173,50 @@ class Agents:
     def start(self, session_id: str, name: str, *, task_arn: str, now_ms: int) -> bool:
         """Mark an agent running in a task; ``False`` when it has stopped already (its event came first).
 
-        Marking the same task again succeeds too: a launch beside this one does, or the SDK after a lost answer.
+        Marking the same task again succeeds too: a launch beside this one does, or the SDK after a lost answer. A task
+        that is known never to have started is none that the agent runs in.
         """
         return self._changed(
             session_id,
             name,
             "SET #status = :running, #taskArn = :arn, #startedAtMs = if_not_exists(#startedAtMs, :now)",
-            when="#status = :waiting OR (#status = :running AND #taskArn = :arn)",
+            when="(#status = :waiting AND NOT contains(#failedTaskArns, :arn))"
+            " OR (#status = :running AND #taskArn = :arn)",
             values={":running": "running", ":waiting": "waiting", ":arn": task_arn, ":now": now_ms},
+        )
+
+    def launch_anew(self, agent: AgentRecord) -> bool:
+        """Raise the number of a waiting agent's launch by one; ``False`` when another has, or it does not wait."""
+        return self._changed(
+            agent.session_id,
+            agent.name,
+            "SET #launch = :next",
+            when="#status = :waiting AND (#launch = :this OR (attribute_not_exists(#launch) AND :this = :first))",
+            values={":waiting": "waiting", ":this": agent.launch, ":next": agent.launch + 1, ":first": 0},
+        )
+
+    def relaunch(self, agent: AgentRecord, *, task_arn: str, now_ms: int) -> bool:
+        """Let an agent wait for another launch after its task never started.
+
+        ``False`` when that was done before, or it has stopped, or runs in another task.
+        """
+        return self._changed(
+            agent.session_id,
+            agent.name,
+            "SET #status = :waiting, #launch = if_not_exists(#launch, :first) + :one, #failedAtMs = :now,"
+            " #failedTaskArns = list_append(if_not_exists(#failedTaskArns, :none), :arns) REMOVE #taskArn",
+            when="attribute_exists(#sessionId) AND #status <> :stopped AND NOT contains(#failedTaskArns, :arn)"
+            " AND (attribute_not_exists(#taskArn) OR #taskArn = :arn)",
+            values={
+                ":waiting": "waiting",
+                ":stopped": "stopped",
+                ":first": 0,
+                ":one": 1,
+                ":now": now_ms,
+                ":none": [],
+                ":arn": task_arn,
+                ":arns": [task_arn],
+            },
         )
 
     def note_start(self, session_id: str, name: str, *, now_ms: int) -> bool:

@@ -203,6 +203,7 @@ class Witness:
             for session_id in self._executed():
                 agents = [item for item in self.last_items.get(session_id, []) if item["item"].startswith("AGENT#")]
                 tasks = [each for each in self.world.ecs.tasks.values() if each.started_by.startswith(session_id)]
+                tasks = [each for each in tasks if each.stop_code != "TaskFailedToStart"]
                 if len(tasks) != len(agents):
                     found.append(f"the session {session_id} with {len(agents)} agents ran {len(tasks)} tasks")
         return found

@@ -407,6 +407,27 @@ def secret_given(world: World, witness: Witness) -> None:
     assert not shown, f"a secret is in {shown}"
 
 
+def started_again(world: World, witness: Witness) -> None:
+    """ECS has no room for an agent at first, then its task fails to start; the next one runs."""
+    world.in_window = False
+    witness.undisturbed, witness.reasons = True, {"agents_exited"}
+    full = iter(["Capacity is unavailable at this time. Please try again later."])
+    world.ecs.full = lambda _: next(full, None)
+    world.ecs.failures = {"a": ["CannotPullContainerError: dial tcp: i/o timeout"]}
+    world.ecs.lives_ms = {"a": 1_000}
+
+    def told(call: Call) -> None:
+        answered = call.operation == "UpdateItem" and "launch" in str(call.parameters.get("ExpressionAttributeNames"))
+        first_end = call.function == "on_task_change" and len(world.ecs.tasks) == 1
+        world.in_window = call.operation == "RunTask" or answered or first_end
+
+    world.before_call.insert(0, told)
+    create(world, witness, session(sleeper("a"), webhooks=WEBHOOKS))
+    world.run_for(600_000)
+    world.before_call.remove(told)
+    world.in_window = False
+
+
 SCENARIOS: list[Scenario] = [
     agents_exit,
     created_with_key,
@@ -428,6 +449,7 @@ SCENARIOS: list[Scenario] = [
     containers_come_and_go,
     session_followed,
     secret_given,
+    started_again,
 ]
 
 

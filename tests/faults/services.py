@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError
 
 from infra.local.ecs.definitions import MotoDefinitions
 from infra.local.ecs.environment_files import S3EnvironmentFiles
-from infra.local.ecs.tasks import Container, Task, Tasks
+from infra.local.ecs.tasks import CannotStart, Container, Task, Tasks
 from infra.local.environment import ACCOUNT, REGION
 
 if TYPE_CHECKING:
@@ -110,8 +110,23 @@ class Ecs(Tasks):
         self.tasks: dict[str, Task] = {}
         #: How long the agent of a name lives, in ms; one that is not here lives until it is stopped.
         self.lives_ms: dict[str, int] = {}
+        #: Says of a request with a new client token why there is no room for its task now, if there is none.
+        self.full: Callable[[dict[str, Any]], str | None] = lambda _: None
+        #: Why the next tasks of the agent of a name fail to start.
+        self.failures: dict[str, list[str]] = {}
+        self._refusals: dict[str, dict[str, Any]] = {}
 
     def run_task(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Make a task. The first answer to a client token is the answer to it from then on, a refusal too.
+
+        That is what AWS does (ECS API reference, "Ensuring idempotency").
+        """
+        token = request.get("clientToken", "")
+        if token in self._refusals:
+            return self._refusals[token]
+        if token not in self._tokens and (reason := self.full(request)) is not None:
+            self._refusals[token] = answer = {"tasks": [], "failures": [{"reason": reason}]}
+            return answer
         answer = super().run_task(request)
         for each in answer["tasks"]:
             self.tasks.setdefault(each["taskArn"], self._tasks[each["taskArn"]])
@@ -148,7 +163,10 @@ class Ecs(Tasks):
     # How containers run (`infra.local.ecs.tasks.Containers`).
 
     def prepare(self, task: Task) -> None:
-        """Nothing comes before."""
+        """Fail to pull an image, for as often as a test wants it."""
+        reasons = self.failures.get(variables(task).get("CORAL_AGENT_ID", ""))
+        if reasons:
+            raise CannotStart(task.containers[0], reasons.pop(0))
 
     def start(self, task: Task, container: Container, exited: Callable[[int], None]) -> Life:
         life = self._lives[task.arn] = Life(self._world, exited)

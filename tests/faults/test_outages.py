@@ -62,21 +62,66 @@ def test_a_closed_session_waits_for_a_service_and_then_ends(emulator: Emulator, 
 def test_an_agent_waits_for_room_while_the_others_run(emulator: Emulator) -> None:
     world, witness = begin(emulator)
     witness.undisturbed, witness.reasons = True, {"agents_exited"}
-    run_task = world.ecs.run_task
-    full = {"now": True}
-
-    def run(request: dict[str, object]) -> dict[str, object]:
-        if full["now"] and str(request["startedBy"]).endswith("/0"):
-            return {"tasks": [], "failures": [{"reason": "RESOURCE:CPU"}]}
-        return run_task(request)
-
-    world.ecs.run_task = run  # type: ignore[method-assign]
+    world.ecs.full = lambda request: (
+        "Capacity is unavailable at this time." if str(request["startedBy"]).endswith("/0") else None
+    )
     create(world, witness, two_agents(world, lives_ms=(500, 500)))
     world.run_for(10 * MINUTE_MS)
     assert len(world.ecs.tasks) == 1
     assert world.items("sessions")[0]["status"] == "executed", "one agent is still to run"
-    full["now"] = False
+    world.ecs.full = lambda _: None
     assert not witness.broken()
+
+
+def test_an_agent_whose_tasks_failed_to_start_twice_runs_in_the_third(emulator: Emulator) -> None:
+    world, witness = begin(emulator)
+    witness.undisturbed, witness.reasons = True, {"agents_exited"}
+    world.ecs.failures = {"a": ["ResourceInitializationError: failed to download env files"] * 2}
+    path = create(world, witness, two_agents(world, lives_ms=(60_000, 60_000)))
+    world.run_for(10_000)
+    states = [each["status"]["type"] for each in world.ask("GET", f"{path}/agent")[1]]
+    assert states == ["running", "running"]
+    assert len(world.ecs.tasks) == 4
+    assert not witness.broken()
+
+
+def test_an_agent_whose_tasks_fail_to_start_is_stopped_with_the_reason_of_ecs(emulator: Emulator) -> None:
+    world, witness = begin(emulator)
+    witness.reasons = {"agents_exited"}
+    reason = "CannotPullContainerError: pull image manifest has been retried 1 time(s): not found"
+    world.ecs.failures = {"a": [reason] * 9}
+    path = create(world, witness, two_agents(world, lives_ms=(500, 60_000)))
+    world.run_for(30_000)
+    states = [each["status"] for each in world.ask("GET", f"{path}/agent")[1]]
+    assert [state["type"] for state in states] == ["stopped", "running"]
+    assert states[0]["reason"] == reason
+    assert len(world.ecs.failures["a"]) == 6, "it was tried three times"
+    assert not [key for key in world.objects("environments/") if "/0-" in key]
+    assert not witness.broken()
+
+
+@pytest.mark.parametrize("meanwhile_ms", [0, 1_020], ids=["at once", "and its agent launched again"])
+def test_a_task_that_failed_to_start_is_told_of_before_its_launch_has_noted_it(
+    emulator: Emulator, meanwhile_ms: int
+) -> None:
+    world, witness = begin(emulator)
+    witness.undisturbed, witness.reasons = True, {"agents_exited"}
+    world.ecs.failures = {"a": ["CannotPullContainerError: timed out"]}
+    run_task = world.ecs.run_task
+
+    def run_and_fail(request: dict[str, Any]) -> dict[str, Any]:
+        answer = run_task(request)
+        task = world.ecs.tasks[answer["tasks"][0]["taskArn"]]
+        if world.ecs.failures["a"] and str(request["startedBy"]).endswith("/0"):
+            world.ecs.start_now(task)
+            world.outside(lambda: world.invoke("atoll-local-on_task_change", world.ecs.event(task)))
+            world.outside(lambda: world.run_for(meanwhile_ms))
+        return answer
+
+    world.ecs.run_task = run_and_fail  # type: ignore[method-assign]
+    create(world, witness, two_agents(world, lives_ms=(500, 500)))
+    assert not witness.broken()
+    assert len(world.ecs.tasks) == 3
 
 
 def test_a_task_definition_waits_for_ecs(emulator: Emulator) -> None:

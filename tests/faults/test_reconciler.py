@@ -125,6 +125,31 @@ def test_one_task_that_is_gone_is_noted_while_the_session_goes_on(made: Made) ->
     assert not witness.broken()
 
 
+def test_a_task_that_never_started_and_of_which_ecs_never_tells_is_started_again(made: Made) -> None:
+    world, witness = made
+    world.ecs.failures, world.ecs.lives_ms = {"a": ["CannotPullContainerError: timed out"]}, {"a": 500}
+    world.ecs.silent = True
+    create(world, witness, session(sleeper("a")))
+    world.run_for(11 * MINUTE_MS)
+    world.ecs.silent = False
+    assert reconcile(world) == {"task_gone": 1}
+    assert len(world.ecs.tasks) == 2
+    assert not witness.broken()
+
+
+def test_an_agent_that_waits_and_whose_lifecycle_was_not_told_is_started(made: Made) -> None:
+    world, witness = made
+    world.ecs.failures, world.ecs.lives_ms = {"a": ["CannotPullContainerError: timed out"]}, {"a": 500}
+    create(world, witness, session(sleeper("a")))
+    with patch.object(type(world.services.machines), "repeat_run"):
+        world.run_for(MINUTE_MS)
+        assert reconcile(world) == {}, "what is young is left to the usual way"
+        world.run_for(11 * MINUTE_MS)
+    assert reconcile(world) == {"launch_forgotten": 1}
+    assert len(world.ecs.tasks) == 2
+    assert not witness.broken()
+
+
 def test_an_agent_that_was_ended_but_whose_task_was_not_stopped(made: Made) -> None:
     world, witness = made
     running(world, witness)

@@ -347,8 +347,8 @@ def races(somebody: Somebody) -> None:
     # A session is closed while ECS is asked to run its agent.
     run_task = tasks.run
 
-    def closing(definition: str, overrides: Any, *, started_by: str) -> str:
-        arn = run_task(definition, overrides, started_by=started_by)
+    def closing(definition: str, overrides: Any, *, started_by: str, launch: int) -> str:
+        arn = run_task(definition, overrides, started_by=started_by, launch=launch)
         stack.services.agents.stop(started_by.split("/", maxsplit=1)[0], "a", now_ms=0, reason="closed")
         return arn
 
@@ -385,6 +385,9 @@ def races(somebody: Somebody) -> None:
     stack.functions.invoke("atoll-local-on_task_change", {"detail": {**told, "startedAt": "2027-01-15T08:00:00Z"}})
     somebody.must("DELETE", path)
     somebody.gone(path)
+
+    # The task of an agent never starts.
+    somebody.gone(somebody.client.create(session(agent("a", "missing"), namespace="starts")))
 
     # A stage on AWS learns its URLs at run time.
     urls = json.dumps({"api": stack.url, "mcp": stack.url})

@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 from botocore.stub import ANY, Stubber
 
 from chalicelib.aws.task_overrides import overrides
-from chalicelib.aws.tasks import NoCapacity, TaskRefused, Tasks
+from chalicelib.aws.tasks import NoCapacity, TaskRefused, Tasks, TaskState
 from chalicelib.settings import Settings
 
 FIRST = "arn:aws:ecs:us-east-1:123456789012:task/atoll-dev/1"
@@ -22,9 +22,10 @@ def ecs() -> Iterator[Stubber]:
         yield stubber
 
 
-def run(ecs: Stubber) -> str:
+def run(ecs: Stubber, *, launch: int = 0) -> str:
     client: Any = ecs.client
-    return Tasks(client, Settings()).run("echo:2", overrides({"agent": {"A": "b"}}, {}), started_by="s/0")
+    asked = overrides({"agent": {"A": "b"}}, {})
+    return Tasks(client, Settings()).run("echo:2", asked, started_by="s/0", launch=launch)
 
 
 def test_a_repeated_launch_of_an_agent_registered_anew_is_the_task_that_runs(ecs: Stubber) -> None:
@@ -50,6 +51,7 @@ def test_what_a_retry_cannot_repair_is_refused(ecs: Stubber) -> None:
         "Error retrieving security group information for [sg-1]: Request limit exceeded. (RequestLimitExceeded)",
         "Unable to assume the service linked role. Please verify that the ECS service linked role exists.",
         "Capacity is unavailable at this time. Please try again later.",
+        "You've reached the limit on the number of vCPUs you can run concurrently",
         "Too many concurrent attempts to create a new revision of the specified family.",
     ],
 )
@@ -65,7 +67,7 @@ def test_a_cluster_without_room_may_have_some_later(ecs: Stubber) -> None:
         run(ecs)
 
 
-def test_the_client_token_follows_from_the_agent(ecs: Stubber) -> None:
+def test_the_client_token_follows_from_the_launch(ecs: Stubber) -> None:
     wanted = dict.fromkeys(
         ("cluster", "taskDefinition", "launchType", "count", "networkConfiguration", "overrides"), ANY
     )
@@ -73,10 +75,50 @@ def test_the_client_token_follows_from_the_agent(ecs: Stubber) -> None:
     ecs.client.meta.events.register(
         "provide-client-params.ecs.RunTask", lambda params, **_: seen.append(params["clientToken"])
     )
-    for _ in range(2):
+    for launch in (0, 0, 1, 2):
         ecs.add_response(
             "run_task", {"tasks": [{"taskArn": FIRST}]}, {**wanted, "startedBy": "s/0", "clientToken": ANY}
         )
-        run(ecs)
+        run(ecs, launch=launch)
     assert seen[0] == seen[1]
-    assert len(seen[0]) == 64  # as long as ECS allows
+    assert len(set(seen)) == 3
+    assert {len(token) for token in seen} == {64}  # as long as ECS allows
+
+
+def stopped(*containers: dict[str, Any], **task: Any) -> TaskState:
+    told = {"taskArn": FIRST, "lastStatus": "STOPPED", "stoppedReason": "Essential container exited"}
+    return TaskState.of({**told, "containers": list(containers), **task})
+
+
+OPTIONS = {"name": "options", "exitCode": 0}
+GUARD = {"name": "aws-guardduty-agent", "exitCode": 137, "reason": "ended"}
+RAN = {"startedAt": "2026-01-01T00:00:00Z", "stopCode": "EssentialContainerExited"}
+
+
+@pytest.mark.parametrize(
+    ("containers", "reason"),
+    [
+        ([OPTIONS, GUARD, {"name": "agent", "exitCode": 3}], "exited with code 3"),
+        ([OPTIONS, {"name": "agent", "exitCode": 137, "reason": "OutOfMemoryError"}], "OutOfMemoryError"),
+        ([OPTIONS, GUARD, {"name": "agent"}], "Essential container exited"),
+        ([GUARD, {"name": "agent"}, {**OPTIONS, "exitCode": 22}], "its options: exited with code 22"),
+        ([], "Essential container exited"),
+    ],
+)
+def test_the_reason_is_that_of_the_container_of_the_agent(containers: list[dict[str, Any]], reason: str) -> None:
+    assert stopped(*containers, **RAN).reason.endswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("task", "container", "never"),
+    [
+        ({"stopCode": "TaskFailedToStart"}, {"reason": "CannotPullContainerError"}, True),
+        ({"stopCode": "SpotInterruption"}, {}, True),
+        ({"stopCode": "EssentialContainerExited"}, {"exitCode": 0}, False),
+        ({"stopCode": "UserInitiated"}, {}, False),
+        (RAN, {"exitCode": 1}, False),
+        ({"lastStatus": "PENDING"}, {}, False),
+    ],
+)
+def test_a_task_never_started_whose_agent_did_not_run(task: Any, container: dict[str, Any], never: bool) -> None:
+    assert stopped(OPTIONS, {"name": "agent", **container}, **task).never_started is never
