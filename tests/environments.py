@@ -26,9 +26,9 @@ def programs(name: str, requirements: Path) -> Path:
     folder = ROOT / f".venv-{name}"
 
     def install() -> None:
-        _run([sys.executable, "-m", "venv", str(folder)])
-        pip = [str(folder / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        _run([*pip, "-r", str(requirements)])
+        uv = str(Path(sys.executable).with_name("uv"))
+        _run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)])
+        _run([uv, "pip", "install", "--quiet", "--python", str(folder / "bin/python"), "-r", str(requirements)])
 
     _installed(folder, requirements, install)
     return folder / "bin"

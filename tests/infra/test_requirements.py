@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-LOCKED = ["requirements", "requirements-dev", "requirements-tools", "agents/requirements"]
+LOCKED = ["requirements", "requirements-dev", "requirements-tools", "requirements-installer", "agents/requirements"]
 
 _PIN = re.compile(r"^([A-Za-z0-9_.-]+)(?:\[[^\]]*\])?==([^\s;\\]+)", re.MULTILINE)
 
