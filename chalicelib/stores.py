@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from botocore.session import Session
     from mypy_boto3_dynamodb import DynamoDBClient
 
+    from chalicelib.store.budgets import Budgets
     from chalicelib.store.claims import Claims
     from chalicelib.store.deliveries import Deliveries
     from chalicelib.store.followers import Followers, SessionFollowers
@@ -189,6 +190,13 @@ class Stores(ABC):
         from chalicelib.store.claims import Claims
 
         return Claims(self.table("session-items"), self.sessions)
+
+    @cached_property
+    def budgets(self) -> "Budgets":
+        """What sessions and their agents may spend."""
+        from chalicelib.store.budgets import Budgets
+
+        return Budgets(self.table("session-items"))
 
     @cached_property
     def threads(self) -> "Threads":

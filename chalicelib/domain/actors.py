@@ -14,6 +14,7 @@ from chalicelib.store.threads import ThreadRecord
 from chalicelib.wire.events import AgentConnected
 
 if TYPE_CHECKING:
+    from chalicelib.store.budgets import Budget
     from chalicelib.stores import Stores
 
 logger = logging.getLogger(__name__)
@@ -77,6 +78,12 @@ def once_proved(stores: "Stores", secret: str, beside: Beside = ALONE) -> Actor 
     identity = proved(stores, secret)
     session, agent, thread, head = stores.reads.agent(*identity, beside.thread_id, head=beside.head)
     return None if session is None or agent is None else Actor(session, agent, thread, head)
+
+
+def with_budget(stores: "Stores", secret: str) -> "tuple[Actor, Budget | None] | None":
+    """Return whose secret this is, or was, as `once_proved` does, and the budgets of its session, in the same call."""
+    session, agent, budget = stores.reads.agent_and_budget(*proved(stores, secret))
+    return None if session is None or agent is None else (Actor(session, agent), budget)
 
 
 def proved(stores: "Stores", secret: str) -> agent_secrets.AgentIdentity:

@@ -1,6 +1,6 @@
 """The errors of a request, which `api`, `mcp` and `workers` map to HTTP, MCP or a state machine's error."""
 
-from typing import Self
+from typing import Literal, Self
 
 
 class AtollError(Exception):
@@ -68,3 +68,26 @@ class TooManyRequests(TryLater):
     def __init__(self, message: str, *, limit: str, retry_after_s: int) -> None:
         super().__init__(message, retry_after_s)
         self.limit = limit
+
+
+class BudgetReached(AtollError):
+    """What is left of a budget does not pay for a call (HTTP 402). Amounts are millionths of a US dollar."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        level: Literal["session", "agent"],
+        available_micro_usd: int,
+        needed_micro_usd: int,
+        on_reached: Literal["refuse", "stop_agent", "close_session"],
+        for_good: bool,
+    ) -> None:
+        super().__init__(message)
+        #: Whose limit it is.
+        self.level = level
+        self.available_micro_usd = available_micro_usd
+        self.needed_micro_usd = needed_micro_usd
+        #: What follows, if it is ``for_good``: calls under way hold too little for it to fit once they have ended.
+        self.on_reached = on_reached
+        self.for_good = for_good

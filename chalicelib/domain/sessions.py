@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from chalicelib.domain import (
     agent_environment,
     agents,
+    budgets,
     graph,
     idempotency,
     namespaces,
@@ -76,9 +77,9 @@ def create(
     session_id = str(uuid.uuid4())
     now_ms = stores.clock.now_ms()
     # The agents of a deferred session must outlive whatever settings it is executed with.
-    records, texts = plan.records(
-        name, session_id, created_at_ms=now_ms, expires_at=longest_life_s(stores, now_ms, settings)
-    )
+    expires_at = longest_life_s(stores, now_ms, settings)
+    records, texts = plan.records(name, session_id, created_at_ms=now_ms, expires_at=expires_at)
+    budget = budgets.asked_for(request.agent_graph_request, name, session_id, expires_at)
     tools = plan.tools
     for agent in records:
         agent_environment.check(stores, agent, texts.get(agent.name))
@@ -108,11 +109,13 @@ def create(
     )
     created = SessionIdentifier(namespace=name, session_id=session_id)
     stores.agents.create_all(records, stored, tools)
+    if budget is not None:
+        stores.budgets.create(budget)
     if claim is None:
         stores.sessions.create(record)
     elif not stores.claims.create_with(claim.record(stores, created), record):
         # Another request with this claim was quicker. No reader sees what was written for this one.
-        stores.session_items.purge(session_id, at_most=2 * len(records) + len(tools) + 1)
+        stores.session_items.purge(session_id, at_most=2 * len(records) + len(tools) + 2)
         quotas.give_back(stores, metered_by, session_id)
         return idempotency.created(stores, claim) or create(stores, request, claim, meters, tries=tries)
     recreate = (lambda: namespaces.record_of(stores, wanted)) if wanted else None

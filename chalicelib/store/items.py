@@ -114,10 +114,16 @@ def _number(text: str) -> int | float:
     return int(number) if number.is_integer() else number
 
 
-def expressions(values: Mapping[str, Any] | None, **texts: str | None) -> dict[str, Any]:
-    """Return what a request says of its expressions: their texts, the aliases in them, and the values."""
+def expressions(
+    values: Mapping[str, Any] | None, names: Mapping[str, str] | None = None, **texts: str | None
+) -> dict[str, Any]:
+    """Return what a request says of its expressions: their texts, the aliases in them, and the values.
+
+    An alias stands for the attribute of its own name, unless ``names`` says for which: one that is no word.
+    """
     request: dict[str, Any] = {name: text for name, text in texts.items() if text}
-    names = {f"#{name}": name for text in request.values() for name in _ALIAS.findall(text)}
+    known = names or {}
+    names = {f"#{name}": known.get(name, name) for text in request.values() for name in _ALIAS.findall(text)}
     if names:
         request["ExpressionAttributeNames"] = names
     if values:

@@ -16,6 +16,7 @@ from chalicelib.store.threads import ThreadRecord
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
+    from chalicelib.store.budgets import Budget
     from chalicelib.store.registry import RegistryAgentRecord
 
 R = TypeVar("R")
@@ -45,6 +46,21 @@ class Reads:
             [(self._namespaces, namespaces.key_of(namespace)), (self._sessions, sessions.key_of(namespace, session_id))]
         )
         return _as(NamespaceRecord.from_item, space), sessions.record_of(session)
+
+    def agent_and_budget(
+        self, namespace: str, session_id: str, name: str
+    ) -> "tuple[SessionRecord | None, AgentRecord | None, Budget | None]":
+        """Read an agent, its session and the budgets of that."""
+        from chalicelib.store import budgets
+
+        session, agent, budget = self._read(
+            [
+                (self._sessions, sessions.key_of(namespace, session_id)),
+                (self._session_items, agents.key_of(session_id, name)),
+                (self._session_items, budgets.key_of(session_id)),
+            ]
+        )
+        return sessions.record_of(session), _as(AgentRecord.from_item, agent), budgets.budget_of(budget)
 
     def agent(
         self, namespace: str, session_id: str, name: str, thread_id: str | None = None, *, head: bool = False

@@ -54,10 +54,16 @@ class Table:
         return self._write("Put", values, when, Item=encode(item))
 
     def updating(
-        self, key: Key, change: str, *, when: str | None = None, values: Mapping[str, Any] | None = None
+        self,
+        key: Key,
+        change: str,
+        *,
+        when: str | None = None,
+        values: Mapping[str, Any] | None = None,
+        names: Mapping[str, str] | None = None,
     ) -> Write:
-        """Return the change of one item."""
-        return self._write("Update", values, when, change, Key=encode(key))
+        """Return the change of one item; ``names`` has the attributes whose names are no words, by their aliases."""
+        return self._write("Update", values, when, change, names, Key=encode(key))
 
     def deleting(self, key: Key, *, when: str | None = None, values: Mapping[str, Any] | None = None) -> Write:
         """Return the deletion of one item. A missing item is deleted already."""
@@ -90,10 +96,16 @@ class Table:
         return decode(answer["Attributes"])
 
     def try_update(
-        self, key: Key, change: str, *, when: str, values: Mapping[str, Any] | None = None
+        self,
+        key: Key,
+        change: str,
+        *,
+        when: str,
+        values: Mapping[str, Any] | None = None,
+        names: Mapping[str, str] | None = None,
     ) -> tuple[bool, Item | None]:
         """Change one item: ``True`` and the item as it is now, or ``False`` and the item that refused (if there is)."""
-        return self._tried(self.updating(key, change, when=when, values=values), ReturnValues="ALL_NEW")
+        return self._tried(self.updating(key, change, when=when, values=values, names=names), ReturnValues="ALL_NEW")
 
     def try_put(self, item: Item, *, when: str, values: Mapping[str, Any] | None = None) -> tuple[bool, Item | None]:
         """Write a whole item: ``True``, or ``False`` and the item that refused (if there is)."""
@@ -219,7 +231,8 @@ class Table:
         values: Mapping[str, Any] | None,
         when: str | None,
         change: str | None = None,
+        names: Mapping[str, str] | None = None,
         **request: Any,
     ) -> Write:
-        about = expressions(values, ConditionExpression=when, UpdateExpression=change)
+        about = expressions(values, names, ConditionExpression=when, UpdateExpression=change)
         return Write(kind, {"TableName": self.name, **request, **about})

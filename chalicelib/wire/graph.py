@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from chalicelib.wire.base import WireModel
+from chalicelib.wire.budgets import BudgetRequest
 from chalicelib.wire.custom_tools import GraphAgentTool
 from chalicelib.wire.identifiers import RegistryAgentIdentifier, RuntimeId
 from chalicelib.wire.limits import WITHOUT_NUL, at_most_bytes, at_most_entries
@@ -94,6 +95,8 @@ class GraphAgentRequest(WireModel):
     #: By the names of proxies; those that the agent does not declare are read over.
     proxies: Annotated[dict[str, GraphAgentProxyRequest], at_most_entries(MAX_PROXIES)] = Field(default_factory=dict)
     annotations: Annotations = Field(default_factory=dict)
+    #: Atoll's own.
+    budget: BudgetRequest | None = None
 
 
 class AgentGraphRequest(WireModel):
@@ -104,3 +107,5 @@ class AgentGraphRequest(WireModel):
         default_factory=list
     )
     custom_tools: dict[Annotated[str, at_most_bytes(MAX_TOOL_NAME_BYTES)], GraphAgentTool] = Field(default_factory=dict)
+    #: What all of them together may spend; Atoll's own.
+    budget: BudgetRequest | None = None
