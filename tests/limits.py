@@ -149,6 +149,15 @@ LIMITS: dict[str, list[Limit]] = {
         Limit("a time", "wire.llm_proxy:MAX_TIME_MS", "the command refuses it"),
         Limit("retries of a call", "wire.llm_proxy:MAX_RETRIES", "the command refuses it"),
     ],
+    "Budgets": [
+        Limit("a limit, a cost, a claim", "wire.budgets:MAX_MICRO_USD", _400, "millionths of a US dollar"),
+        Limit("agents whose limits one request changes", "wire.budgets:MAX_CHANGED_AGENTS", _400),
+        Limit("calls of models under way in a session with a budget", "store.budgets:MOST_HOLDS", "429"),
+        Limit("models that are counted by themselves", "store.budgets:MOST_MODELS", "counted together"),
+        Limit("name of a model in these", "domain.budgets:MAX_MODEL_CHARS", "it is cut"),
+        Limit("a call of a model", "domain.budgets:LONGEST_CALL_MS", "what is held for it is booked"),
+        Limit("id of what an agent books", "domain.budgets:MAX_ID_BYTES", _400),
+    ],
     "History and webhooks": [
         Limit("days that a session is kept after its end", "settings:history_days", "it is gone"),
         Limit("time that a delivery is kept", "settings:delivery_retention_s", "it is gone"),

@@ -35,6 +35,7 @@ NOTES = [
     (r"options\.\*{(list\[)?u64\]?}", "numbers are read too; text is written: so does Coral Server 1.2"),
     (r"exportSettings\.", "empty: Atoll exports no agents"),
     (r"options\.\*{(secret|string)}|base64|\.secret", "as Coral Server 1.2 has it; the document is older"),
+    (r"\.budget\.|\.budgetReached\.", "Atoll's own: [budgets](budgets.md)"),
     (r"x402Budgets", "read, and of no effect: payments are not configured"),
     (r"restrictions\[\]", "never said: any agent runs here"),
     (r"(identifier|[sS]ourceId){(linked|marketplace)}", "such registries are not configured"),
