@@ -57,7 +57,7 @@ class Settings(BaseModel):
     #: CPU units and memory of an agent's task: one of Fargate's combinations.
     agent_cpu: int = Field(256, ge=256, le=16_384)
     agent_memory_mib: int = Field(512, ge=512, le=122_880)
-    #: ARNs of the roles of agents' tasks; ``atoll-<stage>-agent-execution`` and ``-agent-task`` when empty.
+    #: ARNs of the roles of agents' tasks; ``atoll-<stage>-<region>-agent-execution`` and ``-agent-task`` when empty.
     agent_execution_role: str = ""
     agent_task_role: str = ""
     #: Image with ``sh``, ``curl``, ``base64`` and ``tar`` that fetches options which travel as files.

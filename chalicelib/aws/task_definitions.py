@@ -110,8 +110,8 @@ def definition_of(record: RegistryAgentRecord, runtime: RuntimeId, settings: Set
         "networkMode": "awsvpc",
         "cpu": str(settings.agent_cpu),
         "memory": str(memory),
-        "executionRoleArn": settings.agent_execution_role or f"{settings.prefix}-agent-execution",
-        "taskRoleArn": settings.agent_task_role or f"{settings.prefix}-agent-task",
+        "executionRoleArn": settings.agent_execution_role or f"{settings.prefix}-{settings.region}-agent-execution",
+        "taskRoleArn": settings.agent_task_role or f"{settings.prefix}-{settings.region}-agent-task",
         "containerDefinitions": containers,
         "volumes": [{"name": "options"}] if fetches else [],
     }

@@ -1,8 +1,8 @@
-"""The functions of a stage, their roles and their REST API, as Chalice makes them.
+"""The functions of a stage and their REST API, as Chalice makes them.
 
 Chalice updates what its record of the last deployment names, and writes that record only after its whole plan has run:
 after a deployment that was cut off it would make a second REST API. So the record is made anew before each run, of what
-there is: functions and roles are known by their names, the REST API by the function that it calls.
+there is: functions are known by their names, the REST API by the function that it calls.
 """
 
 import dataclasses
@@ -22,10 +22,10 @@ from infra.deploy import Failed, description
 
 @dataclasses.dataclass(frozen=True)
 class App:
-    """The existing functions and roles of a stage by their names in the app, and its REST APIs."""
+    """The existing functions of a stage by their names in the app, and its REST APIs."""
 
-    #: ARNs of functions, and of roles.
     functions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    #: Roles that Chalice has made for them, in earlier versions: it deletes them when the functions have others.
     roles: Mapping[str, str] = dataclasses.field(default_factory=dict)
     #: Ids of REST APIs, the one in use first; any other was left by a deployment that was cut off.
     apis: tuple[str, ...] = ()
@@ -72,7 +72,7 @@ def find(session: boto3.Session, stage: str) -> App:
     for page in session.client("iam").get_paginator("list_roles").paginate():
         for each in page["Roles"]:
             name = _last_part(each["RoleName"], stage)
-            if name in known or (name and each["Arn"] in used):
+            if name and each["Arn"] in used:
                 roles[name] = each["Arn"]
     return App(functions, roles, apis(session, stage))
 

@@ -170,6 +170,74 @@ def policy(function: str, names: Mapping[str, str]) -> dict[str, Any]:
     return dict(json.loads(_filled(text, names)))
 
 
+#: The placeholders of policies, as CloudFormation knows them.
+_PSEUDO = {
+    "Account": "${AWS::AccountId}",
+    "Region": "${AWS::Region}",
+    "Partition": "${AWS::Partition}",
+}
+
+
+def cloudformation_policy(stage: str, function: str) -> dict[str, Any]:
+    """Return a function's policy as a template has it; its condition `Traces` says whether X-Ray traces it."""
+    document = mapped(policy(function, {**_PSEUDO, "Stage": stage}), _substituted)
+    document["Statement"].append({"Fn::If": ["Traces", TRACING, {"Ref": "AWS::NoValue"}]})
+    return dict(document)
+
+
+def _substituted(value: Any) -> Any:
+    """Let CloudFormation fill in a text that has a placeholder."""
+    return {"Fn::Sub": value} if isinstance(value, str) and "${" in value else value
+
+
+def mapped(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Return a value with every part of it changed, the outermost first; what has been changed is left alone."""
+    changed = change(value)
+    if changed is not value:
+        return changed
+    if isinstance(value, list):
+        return [mapped(item, change) for item in value]
+    return {key: mapped(item, change) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def logical_id(function: str) -> str:
+    """Return what Chalice calls a function in a template."""
+    return "APIHandler" if function == "api_handler" else "".join(part.capitalize() for part in function.split("_"))
+
+
+_ASSUMED_BY_LAMBDA = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}],
+}
+
+
+def roles(stage: str) -> Template:
+    """Return the template of the functions' roles, whose ARNs are its outputs.
+
+    Names of roles are one for all regions of an account, and Chalice would name them after stage and function: the same
+    stage in a second region would overwrite the policies of the first. These get names from CloudFormation.
+    """
+    made = {
+        f"{logical_id(function)}Role": {
+            "Type": "AWS::IAM::Role",
+            "Properties": {
+                "Description": {"Fn::Sub": f"{function_name(stage, function)} in ${{AWS::Region}}"},
+                "AssumeRolePolicyDocument": _ASSUMED_BY_LAMBDA,
+                "Policies": [{"PolicyName": function, "PolicyDocument": cloudformation_policy(stage, function)}],
+            },
+        }
+        for function in functions()
+    }
+    return {
+        "AWSTemplateFormatVersion": "2010-09-09",
+        "Description": "Atoll: the roles of the functions. Deployed before these.",
+        "Parameters": {"Tracing": {"Type": "String", "Default": "off", "AllowedValues": ["on", "off"]}},
+        "Conditions": {"Traces": {"Fn::Equals": [{"Ref": "Tracing"}, "on"]}},
+        "Resources": made,
+        "Outputs": {name: {"Value": {"Fn::GetAtt": [name, "Arn"]}} for name in made},
+    }
+
+
 def write_project(
     folder: Path,
     stage: str,
@@ -177,12 +245,13 @@ def write_project(
     environment: Mapping[str, str],
     limits: Mapping[str, int | None],
     traced: bool,
-    policy_of: Callable[[str], Mapping[str, Any]],
+    roles: Mapping[str, str] | None = None,
 ) -> None:
     """Write the Chalice project of one stage, so that deploying changes no file of the repository.
 
     ``environment`` has more variables of every function, ``limits`` the reserved concurrency of functions (``None``
-    reserves none), ``policy_of`` returns the policy of a function.
+    reserves none), ``roles`` the ARNs of the roles that there are for the functions. Without them Chalice makes the
+    roles: that is for a package, where CloudFormation names them.
     """
     whole = config()
     wanted = whole["stages"][stage] | {"api_gateway_stage": stage, "xray": traced}
@@ -192,6 +261,8 @@ def write_project(
         del settings["reserved_concurrency"]
         if limits.get(name) is not None:
             settings["reserved_concurrency"] = limits[name]
+    for function, arn in (roles or {}).items():
+        wanted["lambda_functions"].setdefault(function, {}).update(manage_iam_role=False, iam_role_arn=arn)
     if folder.exists():
         shutil.rmtree(folder)
     (folder / ".chalice").mkdir(parents=True)
@@ -199,5 +270,6 @@ def write_project(
         shutil.copy(ROOT / file, folder)
     shutil.copytree(ROOT / "chalicelib", folder / "chalicelib", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / ".chalice/config.json").write_text(json.dumps({**whole, "stages": {stage: wanted}}, indent=2))
-    for function, settings in whole["lambda_functions"].items():
-        (folder / ".chalice" / settings["iam_policy_file"]).write_text(json.dumps(policy_of(function), indent=2))
+    for function, settings in whole["lambda_functions"].items() if roles is None else ():
+        document = cloudformation_policy(stage, function)
+        (folder / ".chalice" / settings["iam_policy_file"]).write_text(json.dumps(document, indent=2))

@@ -1,11 +1,10 @@
 """Carries out the steps of a plan, one after the other, or shows what each would change."""
 
 from pathlib import Path
-from typing import Any
 
 import boto3
 
-from infra.deploy import access_log, app, description
+from infra.deploy import Failed, access_log, app, description
 from infra.deploy.plan import DeleteApp, DeleteStack, DeployApp, DeployStack, EndRunning, Found, Step
 from infra.deploy.running import Running
 from infra.deploy.stacks import Stacks
@@ -51,6 +50,9 @@ class Executor:
             template = description.events()
             api = app.apis(self._session, self._stage)[:1]
             values |= self._stacks.outputs(f"atoll-{self._stage}") | dict(zip(["RestAPI"], api, strict=False))
+        elif step.template == "roles":
+            template = description.roles(self._stage)
+            values |= self._stacks.outputs(f"atoll-{self._stage}")
         elif step.template == "address":
             template = description.address()
             values |= self._stacks.outputs(f"atoll-{self._stage}-events")
@@ -67,17 +69,18 @@ class Executor:
 
     def _chalice(self, command: str, step: DeployApp) -> None:
         outputs = self._stacks.outputs(f"atoll-{self._stage}")
-        place = {name: getattr(self._found, name.lower()) for name in ("Account", "Region", "Partition")}
-        traced = outputs.get("Tracing") == "on"
-
-        def policy_of(function: str) -> dict[str, Any]:
-            document = description.policy(function, {"Stage": self._stage, **place})
-            document["Statement"] += [description.TRACING] if traced else []
-            return document
-
+        arns = self._stacks.outputs(f"atoll-{self._stage}-roles")
+        roles = {name: arns.get(f"{description.logical_id(name)}Role", "") for name in description.functions()}
+        if command == "deploy" and not all(roles.values()):
+            raise Failed(f"the stack atoll-{self._stage}-roles has not the roles of all functions: {roles}")
         environment = {name: outputs[output] for name, output in description.ENVIRONMENT.items() if output in outputs}
         description.write_project(
-            self._project, self._stage, environment=environment, limits=step.limits, traced=traced, policy_of=policy_of
+            self._project,
+            self._stage,
+            environment=environment,
+            limits=step.limits,
+            traced=outputs.get("Tracing") == "on",
+            roles={name: arn for name, arn in roles.items() if arn},
         )
         app.run_chalice(command, self._stage, self._project, self._session, step.there)
 

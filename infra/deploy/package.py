@@ -1,19 +1,11 @@
 """One CloudFormation template of everything, for pipelines: what Chalice packages, with both templates merged in."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from infra.deploy import access_log, app, description
-from infra.deploy.description import Template
-
-#: The placeholders of policies, as CloudFormation knows them.
-_PSEUDO = {
-    "Account": "${AWS::AccountId}",
-    "Region": "${AWS::Region}",
-    "Partition": "${AWS::Partition}",
-}
+from infra.deploy.description import Template, logical_id, mapped
 
 
 def make(folder: Path, stage: str) -> Path:
@@ -22,9 +14,7 @@ def make(folder: Path, stage: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     source = folder / "project"
     # CloudFormation has the last word on what is left open here.
-    description.write_project(
-        source, stage, environment={}, limits={}, traced=False, policy_of=lambda function: _policy(stage, function)
-    )
+    description.write_project(source, stage, environment={}, limits={}, traced=False)
     extras = folder / "extras.json"
     extras.write_text(json.dumps(_extras(stage), indent=1, default=str))
     # A package is for any region, but Chalice wants to know one.
@@ -37,32 +27,6 @@ def make(folder: Path, stage: str) -> Path:
     return template
 
 
-def _logical_id(function: str) -> str:
-    """Return what Chalice calls a function in a template."""
-    return "APIHandler" if function == "api_handler" else "".join(part.capitalize() for part in function.split("_"))
-
-
-def _policy(stage: str, function: str) -> dict[str, Any]:
-    document = _mapped(description.policy(function, {**_PSEUDO, "Stage": stage}), _substituted)
-    document["Statement"].append({"Fn::If": ["Traces", description.TRACING, {"Ref": "AWS::NoValue"}]})
-    return dict(document)
-
-
-def _substituted(value: Any) -> Any:
-    """Let CloudFormation fill in a text that has a placeholder."""
-    return {"Fn::Sub": value} if isinstance(value, str) and "${" in value else value
-
-
-def _mapped(value: Any, change: Callable[[Any], Any]) -> Any:
-    """Return a value with every part of it changed, the outermost first; what has been changed is left alone."""
-    changed = change(value)
-    if changed is not value:
-        return changed
-    if isinstance(value, list):
-        return [_mapped(item, change) for item in value]
-    return {key: _mapped(item, change) for key, item in value.items()} if isinstance(value, dict) else value
-
-
 def _extras(stage: str) -> Template:
     """Return what Chalice's own template lacks."""
     stack, events = description.stack(), description.events()
@@ -70,7 +34,7 @@ def _extras(stage: str) -> Template:
         output.pop("Export", None)
     limits = description.reserved(stage)
     parameters = stack["Parameters"] | {
-        f"{_logical_id(function)}Concurrency": {
+        f"{logical_id(function)}Concurrency": {
             "Type": "Number",
             "Default": limit,
             "MinValue": 0,
@@ -80,13 +44,13 @@ def _extras(stage: str) -> Template:
     }
     parameters["Stage"] = {"Type": "String", "Default": stage, "AllowedValues": [stage]}
     conditions = {
-        f"Limits{_logical_id(function)}": {
-            "Fn::Not": [{"Fn::Equals": [{"Ref": f"{_logical_id(function)}Concurrency"}, 0]}]
+        f"Limits{logical_id(function)}": {
+            "Fn::Not": [{"Fn::Equals": [{"Ref": f"{logical_id(function)}Concurrency"}, 0]}]
         }
         for function in limits
     }
     # Resources refer to each other where two stacks go by parameters and names, so that CloudFormation knows the order.
-    refs = {f"atoll-${{Stage}}-{function}": {"Ref": _logical_id(function)} for function in description.functions()}
+    refs = {f"atoll-${{Stage}}-{function}": {"Ref": logical_id(function)} for function in description.functions()}
     outputs = {name: output["Value"] for name, output in stack["Outputs"].items()}
 
     def join(value: Any) -> Any:
@@ -98,7 +62,7 @@ def _extras(stage: str) -> Template:
         return value
 
     functions = {
-        _logical_id(function): {"Properties": _properties(stage, function, outputs)}
+        logical_id(function): {"Properties": _properties(stage, function, outputs)}
         for function in description.functions()
     }
     group_arn = {"Fn::Sub": "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:${AccessLogs}"}
@@ -114,7 +78,7 @@ def _extras(stage: str) -> Template:
         "Description": f"Atoll, stage {stage}: everything in one stack.",
         "Parameters": parameters,
         "Conditions": stack["Conditions"] | conditions,
-        "Resources": stack["Resources"] | _mapped(events["Resources"], join) | functions | {"RestAPI": api},
+        "Resources": stack["Resources"] | mapped(events["Resources"], join) | functions | {"RestAPI": api},
         "Outputs": stack["Outputs"] | events["Outputs"],
     }
 
@@ -130,7 +94,7 @@ def _properties(stage: str, function: str, outputs: dict[str, Any]) -> dict[str,
     if function in description.LOGGING:
         properties["LoggingConfig"] = description.LOGGING[function]
     if function in description.reserved(stage):
-        name = _logical_id(function)
+        name = logical_id(function)
         limit = {"Fn::If": [f"Limits{name}", {"Ref": f"{name}Concurrency"}, {"Ref": "AWS::NoValue"}]}
         properties["ReservedConcurrentExecutions"] = limit
     return properties

@@ -61,7 +61,8 @@ class DeployStack:
             names = ", ".join(f"{each.type.split('::')[2]} {each.name}" for each in self.kept)
             return f"stack {self.stack} imports what an earlier one has kept: {names}"
         parameters = ", ".join(f"{name}={value}" for name, value in self.parameters.items() if name != "Stage")
-        return f"stack {self.stack} from infra/templates/{self.template}.yaml{f' ({parameters})' if parameters else ''}"
+        source = ".chalice" if self.template == "roles" else f"infra/templates/{self.template}.yaml"
+        return f"stack {self.stack} from {source}{f' ({parameters})' if parameters else ''}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +85,7 @@ class DeployApp:
 
     def changes(self) -> list[str]:
         """Return what Chalice makes, updates and deletes. It does not compare what it updates, but sends all anew."""
-        wanted = [f"{kind} {name}" for name in description.functions() for kind in ("role of", "function")]
+        wanted = [f"function {name}" for name in description.functions()]
         wanted.append(f"REST API {self.there.apis[0]}" if self.there.apis else "REST API")
         there = self.there.named()
         made = [f"{'~' if name in there else '+'} {name}" for name in wanted]
@@ -154,6 +155,7 @@ def to_deploy(
         parameters |= {"VpcId": found.default_vpc, "Subnets": ",".join(found.default_subnets)}
     steps: list[Step] = [
         DeployStack(f"atoll-{stage}", "stack", parameters),
+        DeployStack(f"atoll-{stage}-roles", "roles", {}),
         DeployApp(limits, found.app, *_session_days({**found.outputs, **asked})),
         DeployStack(f"atoll-{stage}-events", "events", {"Stage": stage}),
     ]
@@ -210,6 +212,7 @@ def to_destroy(stage: str, found: Found, *, executions: int, tasks: int) -> list
         delete(f"atoll-{stage}-events", description.events()),
         EndRunning(executions, tasks),
         DeleteApp(found.app),
+        delete(f"atoll-{stage}-roles", description.roles(stage)),
         delete(f"atoll-{stage}", description.stack()),
     ]
 

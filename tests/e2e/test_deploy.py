@@ -118,9 +118,9 @@ def test_a_stage_from_nothing_to_nothing(aws: Ministack, chalice: PlayedChalice)
 
     made = run("--log-days", "7")
     assert made.exit_code == 0, made.output
-    assert stacks(aws) == {f"atoll-{STAGE}", f"atoll-{STAGE}-events"}
+    assert stacks(aws) == {f"atoll-{STAGE}", f"atoll-{STAGE}-roles", f"atoll-{STAGE}-events"}
     [environment] = chalice.environments
-    assert environment["ATOLL_AGENT_EXECUTION_ROLE"].endswith(":role/atoll-dev-agent-execution")
+    assert environment["ATOLL_AGENT_EXECUTION_ROLE"].endswith(":role/atoll-dev-us-east-1-agent-execution")
     assert not [name for name in environment if name.endswith("_URL")]
     [api] = aws.client("apigateway").get_rest_apis()["items"]
     urls = json.loads(aws.client("ssm").get_parameter(Name=f"/atoll/{STAGE}/urls")["Parameter"]["Value"])
@@ -143,7 +143,7 @@ def test_a_stage_from_nothing_to_nothing(aws: Ministack, chalice: PlayedChalice)
 
     refused = run("--destroy", says="no\n")
     assert "Nothing was done" in refused.output
-    assert len(stacks(aws)) == 2
+    assert len(stacks(aws)) == 3
 
     destroyed = run("--destroy", says=f"{STAGE}\n")
     assert destroyed.exit_code == 0, destroyed.output
@@ -167,7 +167,7 @@ def test_what_a_stage_has_left_is_taken_in_by_the_next(aws: Ministack, chalice: 
 
     assert back.exit_code == 0, back.output
     assert "imports what an earlier one has kept: Table atoll-dev-namespaces," in " ".join(back.output.split())
-    assert stacks(aws) == {f"atoll-{STAGE}", f"atoll-{STAGE}-events"}
+    assert stacks(aws) == {f"atoll-{STAGE}", f"atoll-{STAGE}-roles", f"atoll-{STAGE}-events"}
     assert dynamodb.get_item(TableName=f"atoll-{STAGE}-api-keys", Key=key)["Item"] == key
     assert secrets.get_secret_value(SecretId=f"atoll-{STAGE}/agent-key")["SecretString"] == agent_key
     assert run("--destroy", "--yes").exit_code == 0

@@ -16,7 +16,7 @@ from infra.deploy import __main__ as deploy
 from infra.deploy import account, app, description, running
 from tests.infra.strict_aws import ACCOUNT, REGION, StrictAws, Task
 
-STACKS = {"atoll-dev", "atoll-dev-events"}
+STACKS = {"atoll-dev", "atoll-dev-roles", "atoll-dev-events"}
 LIFECYCLES = f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:atoll-dev-session-lifecycle"
 DELIVERIES = f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:atoll-dev-webhook-delivery"
 

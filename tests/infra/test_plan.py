@@ -39,7 +39,7 @@ def test_an_update_keeps_the_parameters_that_are_left_out() -> None:
 
 def test_functions_come_between_the_templates_once() -> None:
     steps = plan.to_deploy("dev", {}, FOUND)
-    assert [type(step) for step in steps] == [DeployStack, DeployApp, DeployStack]
+    assert [type(step) for step in steps] == [DeployStack, DeployStack, DeployApp, DeployStack]
 
 
 def test_a_stage_gets_an_address_when_it_is_asked_for_and_keeps_it() -> None:
@@ -84,7 +84,6 @@ def test_what_an_app_lacks_is_made_and_what_it_has_too_much_is_deleted() -> None
     there = App({"api_handler": "arn:a", "gone": "arn:b"}, {"gone": "arn:role/atoll-dev-gone"}, ("used", "left"))
     changes = DeployApp({}, there).changes()
     assert "~ function api_handler" in changes
-    assert "+ role of api_handler" in changes
     assert "+ function mcp" in changes
     assert "~ REST API used" in changes
     assert [each for each in changes if each[0] == "-"] == ["- function gone", "- role of gone", "- REST API left"]
@@ -127,10 +126,12 @@ def test_waiting_agents_get_what_the_account_can_spare(
 
 
 def test_destroying_names_what_goes_and_what_stays() -> None:
-    address, events, running, app, stack = plan.to_destroy("prod", FOUND, executions=2, tasks=3)
+    address, events, running, app, roles, stack = plan.to_destroy("prod", FOUND, executions=2, tasks=3)
     assert isinstance(address, DeleteStack)
     assert isinstance(events, DeleteStack)
     assert isinstance(app, DeleteApp)
+    assert isinstance(roles, DeleteStack)
+    assert roles.stack == "atoll-prod-roles"
     assert isinstance(stack, DeleteStack)
     assert address.stack == "atoll-prod-address"
     assert address.deleted == ("Function atoll-prod-us-east-1-socket-paths", "Distribution Address")

@@ -67,7 +67,37 @@ def test_the_state_machines_are_valid(machine: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-@pytest.mark.parametrize("template", [description.stack, description.events, description.address])
+def roles() -> description.Template:
+    return description.roles("dev")
+
+
+#: What has a name that is one for all regions of an account, and the property that is the name.
+GLOBAL_NAMES = {
+    "AWS::IAM::Role": "RoleName",
+    "AWS::IAM::ManagedPolicy": "ManagedPolicyName",
+    "AWS::CloudWatch::Dashboard": "DashboardName",
+    "AWS::CloudFront::Function": "Name",
+    "AWS::S3::Bucket": "BucketName",
+}
+
+
+@pytest.mark.parametrize("template", [description.stack, description.events, description.address, roles])
+def test_a_stage_can_be_in_two_regions(template: Any) -> None:
+    for logical_id, resource in template()["Resources"].items():
+        name = resource["Properties"].get(GLOBAL_NAMES.get(resource["Type"], ""))
+        assert name is None or "${AWS::Region}" in name["Fn::Sub"], logical_id
+
+
+def test_chalice_names_no_role(tmp_path: Path) -> None:
+    arns = {function: f"arn:of-the-role-of-{function}" for function in description.functions()}
+    description.write_project(tmp_path / "project", "dev", environment={}, limits={}, traced=False, roles=arns)
+    loaded = CLIFactory(str(tmp_path / "project")).create_config_obj("dev")
+    for function, arn in arns.items():
+        config = loaded.scope("dev", function)
+        assert (config.manage_iam_role, config.iam_role_arn) == (False, arn)
+
+
+@pytest.mark.parametrize("template", [description.stack, description.events, description.address, roles])
 def test_a_call_can_carry_the_template(template: Any) -> None:
     assert len(description.body(template()).encode()) <= description.MAX_TEMPLATE_BYTES
 
@@ -146,12 +176,16 @@ def test_the_configuration_names_the_functions_of_the_app() -> None:
     assert {"api_handler", *(function.name for function in app.pure_lambda_functions)} == set(description.functions())
 
 
+def test_cfn_lint_finds_nothing_in_the_roles(tmp_path: Path) -> None:
+    file = tmp_path / "roles.json"
+    file.write_text(description.body(roles()))
+    assert [str(match) for match in lint_file(file, config=ManualArgs(regions=["us-east-1"]))] == []
+
+
 @pytest.mark.parametrize("stage", ["dev", "prod"])
 def test_chalice_accepts_the_configuration(stage: str, tmp_path: Path) -> None:
     """`chalice deploy` checks more than `chalice package`, before it does anything."""
-    description.write_project(
-        tmp_path / "project", stage, environment={}, limits={"mcp": 10}, traced=True, policy_of=lambda _: {}
-    )
+    description.write_project(tmp_path / "project", stage, environment={}, limits={"mcp": 10}, traced=True)
     factory = CLIFactory(str(tmp_path / "project"))
     loaded = factory.create_config_obj(stage)
     from app import app

@@ -89,7 +89,7 @@ def test_it_is_part_of_what_is_deployed(monkeypatch: pytest.MonkeyPatch, tmp_pat
     config: dict[str, Any] = description.config()
     monkeypatch.setattr(description, "config", lambda: config)
     monkeypatch.setattr(description, "ROOT", tmp_path / "root")
-    description.write_project(tmp_path / "made", "dev", environment={}, limits={}, traced=False, policy_of=lambda _: {})
+    description.write_project(tmp_path / "made", "dev", environment={}, limits={}, traced=False, roles={})
     assert (tmp_path / "made/chalicelib/ui/index.html").exists()
 
 

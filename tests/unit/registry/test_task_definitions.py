@@ -46,8 +46,8 @@ def test_a_docker_runtime_is_one_container_on_fargate() -> None:
     assert made["family"] == "atoll-prod-a-b-1_0_0-docker"
     assert (made["cpu"], made["memory"], made["networkMode"]) == ("256", "512", "awsvpc")
     assert made["requiresCompatibilities"] == ["FARGATE"]
-    assert made["executionRoleArn"] == "atoll-prod-agent-execution"
-    assert made["taskRoleArn"] == "atoll-prod-agent-task"
+    assert made["executionRoleArn"] == "atoll-prod-us-east-1-agent-execution"
+    assert made["taskRoleArn"] == "atoll-prod-us-east-1-agent-task"
     [container] = made["containerDefinitions"]
     assert (container["name"], container["image"], container["command"]) == ("agent", "i:1", ["x", "y"])
     assert container["logConfiguration"]["options"] == {
