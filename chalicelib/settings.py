@@ -1,6 +1,7 @@
 """Typed settings of one deployment, read from the environment. Resource names follow from the stage."""
 
 import os
+from decimal import Decimal
 from typing import Annotated, Any, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -107,6 +108,8 @@ class Settings(BaseModel):
     mcp_calls_per_s: int = Field(200, ge=0)
     #: Origins of web pages that may call the API (``https://console.example``), comma-separated; ``*`` is all.
     cors_origins: str = ""
+    #: What one Coral is worth in US dollars: without it, agents' claims are in US dollars alone.
+    coral_usd_price: Decimal | None = Field(None, ge=Decimal("0.000001"), le=1_000_000, allow_inf_nan=False)
     #: How long a deletion or a create may wait for a namespace to go, in ms (API Gateway's limit is 29 s).
     namespace_deletion_wait_ms: int = Field(20_000, ge=0)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from chalice.app import Chalice, Response
 
-from chalicelib.api.errors import LIMIT_HEADER
+from chalicelib.api.errors import LIMIT_HEADER, WARNING_HEADER
 from chalicelib.api.paging import CURSOR_HEADER
 from chalicelib.stores import current
 
@@ -24,7 +24,7 @@ def add_cors(app: Chalice) -> None:
         if allowed := allowed_origin(event.headers):
             response.headers |= {
                 "Access-Control-Allow-Origin": allowed,
-                "Access-Control-Expose-Headers": f"{CURSOR_HEADER}, {LIMIT_HEADER}, Retry-After",
+                "Access-Control-Expose-Headers": f"{CURSOR_HEADER}, {LIMIT_HEADER}, {WARNING_HEADER}, Retry-After",
                 "Vary": "Origin",
             }
         return response

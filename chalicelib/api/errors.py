@@ -18,6 +18,8 @@ from chalicelib.wire.base import RouteException
 
 #: Names the limit that a 429 is about.
 LIMIT_HEADER = "Limit-Name"
+#: Says what of a request that was honoured has no effect.
+WARNING_HEADER = "Atoll-Warning"
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +39,7 @@ _STATUS: dict[type[errors.AtollError], HTTPStatus] = {
     errors.Conflict: HTTPStatus.CONFLICT,
     errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.NotConfigured: HTTPStatus.NOT_IMPLEMENTED,
+    errors.BadGateway: HTTPStatus.BAD_GATEWAY,
     errors.TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
     errors.TryLater: HTTPStatus.SERVICE_UNAVAILABLE,
     WrongContentType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,

@@ -18,9 +18,9 @@ from pydantic.alias_generators import to_camel
 from pydantic.json_schema import GenerateJsonSchema
 
 from chalicelib.api.credentials import COOKIE
-from chalicelib.api.errors import LIMIT_HEADER, status_of
+from chalicelib.api.errors import LIMIT_HEADER, WARNING_HEADER, status_of
 from chalicelib.api.paging import CURSOR_HEADER, MAX_LIMIT, LogPaging, Page, Paging
-from chalicelib.api.routing import ROUTES, Route
+from chalicelib.api.routing import ROUTES, Route, Warned
 from chalicelib.domain import errors
 from chalicelib.version import VERSION
 from chalicelib.wire.base import RouteException
@@ -50,6 +50,7 @@ _ERRORS = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The request or its answer exceeds a limit; the message names it.",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is of a type that is not taken here.",
     HTTPStatus.TOO_MANY_REQUESTS: f"A limit is reached, which `{LIMIT_HEADER}` names: try again after `Retry-After`.",
+    HTTPStatus.BAD_GATEWAY: "The server that was called for the request did not answer.",
     HTTPStatus.NOT_IMPLEMENTED: "This deployment does not offer it.",
     HTTPStatus.SERVICE_UNAVAILABLE: "Atoll is busy, or something is still going on: try again after `Retry-After`.",
 }
@@ -187,6 +188,13 @@ def _responses(route: Route, schemas: dict[Any, Part]) -> dict[str, Part]:
                     "schema": {"type": "string"},
                 }
             }
+        if get_origin(route.signature.return_annotation) is Warned:
+            headers |= {
+                WARNING_HEADER: {
+                    "description": "What of the request has no effect; absent when all has.",
+                    "schema": {"type": "string"},
+                }
+            }
         if headers:
             success["headers"] = headers
         if links := _links(route):
@@ -233,6 +241,8 @@ def _body_type(route: Route) -> Any:
 
 def _answer_type(route: Route) -> Any:
     kind = route.signature.return_annotation
+    if get_origin(kind) is Warned:
+        kind = get_args(kind)[0]
     if get_origin(kind) is Page:
         return list[get_args(kind)[0]]  # type: ignore[misc]
     return None if kind in (None, NoReturn, Response) else kind

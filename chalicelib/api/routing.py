@@ -5,7 +5,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any, cast
+from typing import Any, Generic, TypeVar, cast
 from urllib.parse import unquote
 
 from chalice.app import Blueprint, Request, Response
@@ -14,11 +14,11 @@ from pydantic.alias_generators import to_snake
 
 from chalicelib import telemetry
 from chalicelib.api import body
-from chalicelib.api.credentials import caller_of
-from chalicelib.api.errors import mapping_errors
+from chalicelib.api.credentials import bearer, caller_of
+from chalicelib.api.errors import WARNING_HEADER, mapping_errors
 from chalicelib.api.paging import CURSOR_HEADER, Page, Paging, check_size
 from chalicelib.api.roles import needed as needed_roles
-from chalicelib.domain import api_keys, errors, quotas, roles
+from chalicelib.domain import actors, api_keys, errors, quotas, roles
 from chalicelib.store.api_keys import ApiKeyRecord
 from chalicelib.stores import current
 from chalicelib.telemetry import about
@@ -27,6 +27,7 @@ from chalicelib.telemetry import about
 MAX_PATH_PART_BYTES = 1_000
 
 Handler = Callable[..., Any]
+T = TypeVar("T")
 
 #: Parts of a path that say what a line of the log is about, and what they are called there.
 _LOGGED = {
@@ -52,6 +53,14 @@ class Extras:
     links: Mapping[str, str] = dataclasses.field(default_factory=dict)
     #: The security scheme of one that needs no API key.
     security: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Warned(Generic[T]):
+    """An answer, and what of the request has no effect; ``None`` when all has."""
+
+    result: T
+    warning: str | None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -114,8 +123,9 @@ def route(
 
     The handler gets the path's parameters in snake_case, and what else it names: ``body`` (the JSON body, validated
     as the model it is annotated with; ``bytes`` is the body as it came), ``request`` (Chalice's), ``caller`` (the
-    `ApiKeyRecord`), ``paging`` (a listing's `Paging`). What it returns becomes the answer: a wire model, a `Page` of
-    them, ``None`` for an empty 200, or a Chalice ``Response`` as it is.
+    `ApiKeyRecord`), ``actor`` (the agent whose secret is the credential), ``paging`` (a listing's `Paging`). What it
+    returns becomes the answer: a wire model, a `Page` of them, one that is `Warned`, ``None`` for an empty
+    200, or a Chalice ``Response`` as it is.
 
     The OpenAPI document is made of all this; ``raises`` names errors that do not follow from what the handler asks
     for, ``status`` a success that is not 200, ``extras`` what else there is to say. A handler that is not ``limited``
@@ -165,6 +175,8 @@ def route(
                     arguments["paging"] = pages.of(request, caller, current().clock, listing, filtered=filtered)
             if "request" in wanted:
                 arguments["request"] = request
+            if "actor" in wanted:  # before the body is looked at: who is not known learns nothing of it
+                arguments["actor"] = actors.by_secret(current(), bearer(request))
             raw = body.bounded(request) if limited else b""
             if "body" in wanted:
                 body.check_content_type(request, content_types)
@@ -202,6 +214,10 @@ def answer(result: Any) -> Response:
     """Turn what a handler returned into an HTTP answer; raise `TooLarge` for one that a Lambda cannot return."""
     if isinstance(result, Response):
         return result
+    if isinstance(result, Warned):
+        response = answer(result.result)
+        response.headers |= {} if result.warning is None else {WARNING_HEADER: result.warning}
+        return response
     if result is None:
         return Response(body="", status_code=200)
     headers: dict[str, str | list[str]] = {"Content-Type": "application/json"}

@@ -4,7 +4,7 @@ from chalice.app import Blueprint, Request
 
 from chalicelib.api.body import bytes_of
 from chalicelib.api.paging import MAX_ANSWER_BYTES, TIME_LIMIT_MS
-from chalicelib.api.routing import Extras, route
+from chalicelib.api.routing import Extras, Warned, route
 from chalicelib.domain import api_keys, quotas, sessions, threads
 from chalicelib.domain.errors import Conflict, Forbidden, NotFound, TooLarge
 from chalicelib.domain.idempotency import Claim
@@ -54,7 +54,9 @@ _CREATE = Extras(
 
 
 @route(routes, "POST", "/api/v1/local/session", raises=(Forbidden, NotFound, Conflict), extras=_CREATE)
-def create_session(body: "requests.SessionRequest", caller: ApiKeyRecord, request: Request) -> SessionIdentifier:
+def create_session(
+    body: "requests.SessionRequest", caller: ApiKeyRecord, request: Request
+) -> Warned[SessionIdentifier]:
     """Create a session, and execute it unless that is deferred.
 
     With an ``Idempotency-Key`` the same request creates one session in 24 hours, however often it is sent.
@@ -69,7 +71,13 @@ def create_session(body: "requests.SessionRequest", caller: ApiKeyRecord, reques
     claim = None if key is None else Claim.of(caller.key_hash, str(key), bytes_of(request))
     created = sessions.create(current(), body, claim, [*quotas.of_key(caller), *of_namespace])
     note(session=created.session_id)
-    return created
+    return Warned(created, _without_effect(body))
+
+
+def _without_effect(request: "requests.SessionRequest") -> str | None:
+    if any(agent.x402_budgets for agent in request.agent_graph_request.agents):
+        return "x402Budgets: nobody pays, this deployment has no wallet; an answer of 402 is refused"
+    return None
 
 
 @route(routes, "GET", _SESSION)

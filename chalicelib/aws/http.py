@@ -1,4 +1,4 @@
-"""Outgoing HTTP to URLs that callers named: one POST to an address that was checked, within one deadline.
+"""Outgoing HTTP to URLs that callers named: one request to an address that was checked, within one deadline.
 
 The check is on the address that is connected to, not on the name: a name is resolved once, its addresses are checked,
 and the connection goes to one of those, while TLS and the ``Host`` header keep the name. The name is not
@@ -86,7 +86,7 @@ def resolve(host: str, port: int) -> list[str]:
 
 
 class OutgoingHttp:
-    """POSTs to URLs that callers named; nothing is shared between two calls.
+    """Calls URLs that callers named; nothing is shared between two calls.
 
     Parameters
     ----------
@@ -108,10 +108,25 @@ class OutgoingHttp:
     def post(
         self, url: str, body: bytes | memoryview, headers: Mapping[str, str], *, timeout_s: float, max_answer_bytes: int
     ) -> Answer:
-        """POST a body and return the answer, whatever its status.
+        """POST a body and return the answer, whatever its status; parameters and errors are those of `call`."""
+        return self.call("POST", url, body, headers, timeout_s=timeout_s, max_answer_bytes=max_answer_bytes)
+
+    def call(
+        self,
+        method: str,
+        url: str,
+        body: bytes | memoryview | None,
+        headers: Mapping[str, str],
+        *,
+        timeout_s: float,
+        max_answer_bytes: int,
+    ) -> Answer:
+        """Make a request and return the answer, whatever its status.
 
         Parameters
         ----------
+        method
+            In capitals; it is sent as it is.
         timeout_s
             For everything together: resolving, connecting, TLS, sending, and receiving to the last byte.
         max_answer_bytes
@@ -134,7 +149,7 @@ class OutgoingHttp:
             connection.sock = sock
             if parts.scheme == "https":
                 connection.sock = self._tls.wrap_socket(sock, server_hostname=parts.host.rstrip("."))
-            _send(connection, quote(parts.target, safe=_URL_SAFE), body, headers)
+            _send(connection, method, quote(parts.target, safe=_URL_SAFE), body, headers)
             answer = _receive(connection, max_answer_bytes)
             if deadline.is_over():  # an answer that was cut off looks like one that is complete
                 raise TimeoutError
@@ -185,12 +200,16 @@ def _unconnected(url: UrlParts, timeout_s: float) -> http.client.HTTPConnection:
 
 
 def _send(
-    connection: http.client.HTTPConnection, path: str, body: bytes | memoryview, headers: Mapping[str, str]
+    connection: http.client.HTTPConnection,
+    method: str,
+    path: str,
+    body: bytes | memoryview | None,
+    headers: Mapping[str, str],
 ) -> None:
     # A receiver may answer (410, 413) and hang up before it has read everything: its answer counts.
     with suppress(BrokenPipeError, ConnectionResetError):
         try:
-            connection.request("POST", path, body=body, headers=dict(headers))
+            connection.request(method, path, body=body, headers=dict(headers))
         except ValueError as error:  # names of headers come from callers too; their values may be secret
             raise CallFailed("a header has a name or a value that HTTP does not allow") from error
 

@@ -54,6 +54,10 @@ class NotConfigured(AtollError):
     """A part of Coral that this deployment does not offer (HTTP 501)."""
 
 
+class BadGateway(AtollError):
+    """Another server that was called for the request did not answer as it should (HTTP 502)."""
+
+
 class TryLater(AtollError):
     """Atoll cannot do it now; the same request may succeed after ``retry_after_s`` (HTTP 503)."""
 

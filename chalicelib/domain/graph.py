@@ -95,6 +95,7 @@ class Plan:
                 annotations=agent.annotations,
                 custom_tool_names=list(dict.fromkeys(agent.custom_tool_access)),
                 plugins=[plugin.type for plugin in agent.plugins],
+                x402_budgets=_x402_budgets(agent),
                 has_options=True if self.options[agent.name] else None,
                 proxies=self.proxies.get(agent.name) or None,
             )
@@ -130,6 +131,10 @@ def plan(stores: "Stores", graph: AgentGraphRequest, registered: Registered) -> 
     offers = functools.cache(lambda: stores.model_offers.all())  # noqa: PLW0108, the store is loaded on use
     models = {agent.name: _models(offers, agent, record) for agent, record in pairs}
     return Plan(graph, links_of(names, graph.groups), resolved, descriptions, models)
+
+
+def _x402_budgets(agent: GraphAgentRequest) -> str | None:
+    return json.dumps([budget.to_wire() for budget in agent.x402_budgets]) if agent.x402_budgets else None
 
 
 def links_of(names: list[str], groups: list[list[str]]) -> dict[str, list[str]]:

@@ -35,8 +35,7 @@ class Claim:
         Bodies are the same when their JSON is: a client may write its keys in another order when it tries again.
         Raises `BadRequest` for a key of the wrong length or with unprintable characters.
         """
-        if not (1 <= len(key) <= MAX_KEY_LENGTH and key.isprintable()):
-            raise BadRequest(f"Idempotency-Key: it has 1 to {MAX_KEY_LENGTH} printable characters, not {len(key)}")
+        check_key(key)
         canonical = json.dumps(json.loads(body), sort_keys=True, separators=(",", ":"))
         return cls(_digest(f"{caller}\0{key}"), _digest(f"{key}\0{canonical}"))
 
@@ -49,6 +48,12 @@ class Claim:
             created_session=session.session_id,
             expires_at=stores.clock.now_ms() // 1000 + REMEMBERED_S,
         )
+
+
+def check_key(key: str) -> None:
+    """Raise `BadRequest` for a key of the wrong length or with unprintable characters."""
+    if not (1 <= len(key) <= MAX_KEY_LENGTH and key.isprintable()):
+        raise BadRequest(f"Idempotency-Key: it has 1 to {MAX_KEY_LENGTH} printable characters, not {len(key)}")
 
 
 def created(stores: "Stores", claim: Claim) -> SessionIdentifier | None:

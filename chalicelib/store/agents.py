@@ -51,6 +51,8 @@ class AgentRecord(Record):
     custom_tools: str | None = None
     #: Types of its plugins.
     plugins: list[str] = dataclasses.field(default_factory=list)
+    #: Its `X402BudgetedResource`s in wire form, as JSON text; nothing for one that has none.
+    x402_budgets: str | None = None
     #: Whether it has option values, in an item of their own; nothing for one that has none.
     has_options: bool | None = None
     #: The models that it got: `ResolvedProxy` in wire form, by the names of its proxies.

@@ -12,6 +12,7 @@ from chalicelib.wire.limits import WITHOUT_NUL, at_most_bytes, at_most_entries
 from chalicelib.wire.llm_proxy import ModelName
 from chalicelib.wire.namespaces import Annotations, Name
 from chalicelib.wire.options import OptionValue
+from chalicelib.wire.urls import MAX_URL_LENGTH
 
 #: Atoll's limits of a graph.
 MAX_AGENTS = 128
@@ -20,6 +21,8 @@ MAX_PROMPT_BYTES = 8_192
 MAX_DESCRIPTION_BYTES = 1_024
 #: Choices of models of one agent, which declares 16 proxies at most.
 MAX_PROXIES = 64
+#: Budgets of one agent for resources that are paid by x402.
+MAX_X402_BUDGETS = 32
 #: What MCP recommends; the name is part of a key.
 MAX_TOOL_NAME_BYTES = 128
 
@@ -65,11 +68,14 @@ class CloseSessionTool(WireModel):
 
 
 class X402BudgetedResource(WireModel):
-    """A budget for a paid resource."""
+    """What an agent may spend on a resource that is paid by x402."""
 
-    priority: int
-    resource: str
-    remaining_budget: int
+    #: The lowest is taken first.
+    priority: Annotated[int, Field(ge=-(2**31), lt=2**31)]
+    #: As the one who is paid names it.
+    resource: Annotated[str, at_most_bytes(MAX_URL_LENGTH)]
+    #: In atomic units of what is paid with.
+    remaining_budget: Annotated[int, Field(ge=0, lt=2**64)]
 
 
 class GraphAgentProxyRequest(WireModel):
@@ -91,7 +97,9 @@ class GraphAgentRequest(WireModel):
     custom_tool_access: list[str] = Field(default_factory=list)
     plugins: list[CloseSessionTool] = Field(default_factory=list)
     provider: GraphAgentProvider
-    x402_budgets: list[X402BudgetedResource] = Field(default_factory=list, alias="x402Budgets")
+    x402_budgets: Annotated[list[X402BudgetedResource], Field(max_length=MAX_X402_BUDGETS)] = Field(
+        default_factory=list, alias="x402Budgets"
+    )
     #: By the names of proxies; those that the agent does not declare are read over.
     proxies: Annotated[dict[str, GraphAgentProxyRequest], at_most_entries(MAX_PROXIES)] = Field(default_factory=dict)
     annotations: Annotations = Field(default_factory=dict)

@@ -36,7 +36,9 @@ NOTES = [
     (r"exportSettings\.", "empty: Atoll exports no agents"),
     (r"options\.\*{(secret|string)}|base64|\.secret", "as Coral Server 1.2 has it; the document is older"),
     (r"\.budget\.|\.budgetReached\.", "Atoll's own: [budgets](budgets.md)"),
-    (r"x402Budgets", "read, and of no effect: payments are not configured"),
+    (r"^body$", "an object, whose form Coral's document leaves open"),
+    (r"^method$", "taken as it is; Coral sends POST, whatever it says"),
+    (r"x402Budgets", "bounded; nobody pays: a header of the answer says so"),
     (r"restrictions\[\]", "never said: any agent runs here"),
     (r"(identifier|[sS]ourceId){(linked|marketplace)}", "such registries are not configured"),
 ]

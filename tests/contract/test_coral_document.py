@@ -22,10 +22,7 @@ NAMESPACE = "/api/v1/local/namespace"
 NEVER = {
     ("GET", "/api/v1/registry/marketplace/{agentName}/{agentVersion}", "200"): "there is no marketplace",
     ("GET", "/api/v1/registry/linked/{linkedServerName}/{agentName}/{agentVersion}", "200"): "no server is linked",
-    ("POST", "/api/v1/agent-rpc/rental-claim", "200"): "payments are not configured: 501",
-    ("POST", "/api/v1/agent-rpc/rental-claim", "404"): "payments are not configured: 501",
-    ("POST", "/api/v1/agent-rpc/rental-claim", "400"): "payments are not configured: 501",
-    ("POST", "/api/v1/agent-rpc/x402", "200"): "payments are not configured: 501",
+    ("POST", "/api/v1/agent-rpc/rental-claim", "404"): "no session is remote",
     ("POST", "/api/v1/agent-rental/reserve", "200"): "nothing is for rent: 404",
     ("POST", "/api/v1/agent-rental/reserve", "400"): "nothing is for rent: 404",
     ("GET", "/api/v1/agent-rental/wallet", "200"): "there is no wallet: 403",
@@ -263,13 +260,19 @@ def test_payments(record: Call, stack: LocalStack, client: Client, keyless: Clie
     assert record(keyless, 200, "GET", "/api/v1/agent-rental/catalog").body == []
 
 
-def test_an_agents_secret_is_known_where_payments_would_be(
+def test_an_agent_claims_of_its_budget_and_has_calls_made(
     record: Call, stack: LocalStack, client: Client, namespace: str
 ) -> None:
-    path = client.create(session(sleeper(), namespace=namespace))
+    path = client.create(session({**sleeper(), "budget": {"usd": 1}}, namespace=namespace))
     eventually(lambda: _statuses(client, path) == ["running"])
-    for name in ("rental-claim", "x402"):
-        record(Client(stack.url, _secret(stack, path)), 501, "POST", f"/api/v1/agent-rpc/{name}", {})
+    asking = Client(stack.url, _secret(stack, path))
+    claim = "/api/v1/agent-rpc/rental-claim"
+    left = record(asking, 200, "POST", claim, {"amount": {"type": "usd", "amount": 0.25}}).body
+    assert left == {"remainingBudget": 750_000, "coralUsdPrice": 1.0}
+    record(asking, 400, "POST", claim, {"amount": {"type": "usd", "amount": 0.76}})
+    proxied = {"endpoint": f"{stack.url}/api_v1.json", "method": "GET", "body": {}}
+    answer = record(asking, 200, "POST", "/api/v1/agent-rpc/x402", proxied).body
+    assert (answer["code"], json.loads(answer["body"])["openapi"]) == (200, "3.1.0")
 
 
 def test_every_path_needs_a_key(record: Call, document: Coral, keyless: Client) -> None:

@@ -255,7 +255,9 @@ def test_a_request_with_every_field_of_coral_is_taken(client: Client, namespace:
         "bare": {"transport": {"type": "http", "url": "http://127.0.0.1:1/"}},
     }
     request |= {"annotations": {"é": "ünïcode \U0001f3dd"}, "unknown": 1}
-    path = client.create(request)
+    answer = client.call("POST", "/api/v1/local/session", request)
+    assert "x402Budgets: nobody pays" in answer.headers["Atoll-Warning"]
+    path = f"/api/v1/local/session/{namespace}/{answer.body['sessionId']}"
     assert client.call("GET", path).body["annotations"] == {"é": "ünïcode \U0001f3dd"}
     assert client.call("GET", f"{path}/extended").body["agents"][0]["description"] == "Sleeps."
 

@@ -15,6 +15,7 @@ class Received:
     path: str
     headers: dict[str, str]
     body: bytes
+    method: str = "POST"
 
 
 @dataclass
@@ -46,17 +47,19 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         receiver = self.server.receiver  # type: ignore[attr-defined]
-        body = self.rfile.read(int(self.headers["content-length"]))
-        receiver.received.append(Received(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        named = {name.lower(): value for name, value in self.headers.items()}
+        receiver.received.append(Received(self.path, named, body, self.command))
         status, headers, answer = receiver.script.pop(0) if receiver.script else (200, {}, b"")
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
         self.send_header("content-length", str(len(answer)))
         self.end_headers()
-        self.wfile.write(answer)
+        if self.command != "HEAD":
+            self.wfile.write(answer)
 
-    do_GET = do_POST
+    do_GET = do_HEAD = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_POST
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""
