@@ -52,6 +52,13 @@ def main(
         int, typer.Option(min=0, max=365, help="The longest TTL that a session may name; 365 when new.")
     ] = 0,
     tracing: Annotated[bool | None, typer.Option("--tracing/--no-tracing", help="X-Ray.")] = None,
+    function_urls: Annotated[
+        bool | None,
+        typer.Option(
+            "--function-urls/--no-function-urls",
+            help="Whether agents use a public Function URL or the REST API, with waits of 25 s; on when new.",
+        ),
+    ] = None,
     address: Annotated[bool, typer.Option("--address", help="One address for all of the stage.")] = False,
     domain: Annotated[str, typer.Option(help="Domain of the address.")] = "",
     certificate: Annotated[str, typer.Option(help="ARN of the domain's certificate, in us-east-1.")] = "",
@@ -83,6 +90,7 @@ def main(
             "HistoryDays": "" if history_days is None else str(history_days),
             "SessionDays": str(session_days) if session_days else "",
             "MaxSessionDays": str(max_session_days) if max_session_days else "",
+            "FunctionUrls": "" if function_urls is None else ("on" if function_urls else "off"),
             "Tracing": "" if tracing is None else ("on" if tracing else "off"),
         }
         found = account.look(session, stage)

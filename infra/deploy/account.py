@@ -30,6 +30,7 @@ def look(session: boto3.Session, stage: str) -> Found:
         default_subnets=subnets,
         app=app.find(session, stage),
         address=stacks.made(f"atoll-{stage}-address") is not None,
+        function_urls=stacks.parameters(f"atoll-{stage}-events").get("FunctionUrls") != "off",
     )
 
 

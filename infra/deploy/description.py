@@ -71,6 +71,12 @@ def events() -> Template:
     return load(TEMPLATES / "events.yaml")
 
 
+def regions_without_function_urls() -> set[str]:
+    """Return the regions in which the template makes no Function URL, whatever is asked."""
+    alternatives = events()["Conditions"]["LacksFunctionUrls"]["Fn::Or"]
+    return {test["Fn::Equals"][1] for each in alternatives for test in each["Fn::Or"]}
+
+
 def address() -> Template:
     """Return the template of the one address in front of a stage."""
     return load(TEMPLATES / "address.yaml")

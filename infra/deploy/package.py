@@ -42,6 +42,7 @@ def _extras(stage: str) -> Template:
         }
         for function, limit in limits.items()
     }
+    parameters["FunctionUrls"] = events["Parameters"]["FunctionUrls"]
     parameters["Stage"] = {"Type": "String", "Default": stage, "AllowedValues": [stage]}
     conditions = {
         f"Limits{logical_id(function)}": {
@@ -77,7 +78,7 @@ def _extras(stage: str) -> Template:
     return {
         "Description": f"Atoll, stage {stage}: everything in one stack.",
         "Parameters": parameters,
-        "Conditions": stack["Conditions"] | conditions,
+        "Conditions": stack["Conditions"] | events["Conditions"] | conditions,
         "Resources": stack["Resources"] | mapped(events["Resources"], join) | functions | {"RestAPI": api},
         "Outputs": stack["Outputs"] | events["Outputs"],
     }

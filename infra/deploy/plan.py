@@ -44,6 +44,8 @@ class Found:
     app: App = dataclasses.field(default_factory=App)
     #: Whether the stage has an address.
     address: bool = False
+    #: Whether its agents reach their endpoint by a Function URL, as it is deployed.
+    function_urls: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,8 +149,12 @@ def to_deploy(
     Raises `Failed` for an unknown stage, without a subnet for its agents, for a domain without its certificate, or for
     a default TTL above the longest.
     """
-    parameters = {"Stage": stage, **asked}
-    limits = fitting_limits(description.reserved(stage), found)
+    parameters = {"Stage": stage, **{name: value for name, value in asked.items() if name != "FunctionUrls"}}
+    function_urls = asked.get("FunctionUrls", "on" if found.function_urls else "off")
+    reserved = description.reserved(stage)
+    if function_urls == "off" or found.region in description.regions_without_function_urls():
+        reserved.pop("mcp", None)  # the REST API's function does its work
+    limits = fitting_limits(reserved, found)
     if not found.outputs and "Subnets" not in parameters:
         if not found.default_subnets:
             raise Failed(f"{found.region} has no default VPC with public subnets: name the agents' with --subnets")
@@ -157,7 +163,7 @@ def to_deploy(
         DeployStack(f"atoll-{stage}", "stack", parameters),
         DeployStack(f"atoll-{stage}-roles", "roles", {}),
         DeployApp(limits, found.app, *_session_days({**found.outputs, **asked})),
-        DeployStack(f"atoll-{stage}-events", "events", {"Stage": stage}),
+        DeployStack(f"atoll-{stage}-events", "events", {"Stage": stage, "FunctionUrls": function_urls}),
     ]
     if found.address or address is not None:
         steps.append(_address(stage, address or {}))

@@ -48,6 +48,11 @@ class Stacks:
         found = self.made(stack) or {}
         return {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
 
+    def parameters(self, stack: str) -> dict[str, str]:
+        """Return the parameters of a stack; none when it is not there, or was never finished."""
+        found = self.made(stack) or {}
+        return {each["ParameterKey"]: each["ParameterValue"] for each in found.get("Parameters", [])}
+
     def change(
         self,
         stack: str,

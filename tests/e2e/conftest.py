@@ -74,7 +74,7 @@ def as_ministack_takes_it(template: dict[str, Any]) -> dict[str, Any]:
         for policy in role["Properties"].get("Policies", []):
             for statement in policy["PolicyDocument"]["Statement"]:
                 actions = statement.get("Action", [])
-                if {"states:SendTaskSuccess", "logs:GetLogEvents"} & {*actions} or any(
+                if {"states:SendTaskSuccess", "states:SendTaskFailure", "logs:GetLogEvents"} & {*actions} or any(
                     action.startswith("ecs:") for action in actions
                 ):
                     statement["Resource"] = "*"

@@ -45,12 +45,38 @@ def test_functions_come_between_the_templates_once() -> None:
 def test_a_stage_gets_an_address_when_it_is_asked_for_and_keeps_it() -> None:
     domain = {"DomainName": "agents.example.com", "CertificateArn": "arn:of-a-certificate"}
     having = dataclasses.replace(FOUND, address=True)
-    assert plan.to_deploy("prod", {}, FOUND)[-1] == DeployStack("atoll-prod-events", "events", {"Stage": "prod"})
+    assert plan.to_deploy("prod", {}, FOUND)[-1] == DeployStack(
+        "atoll-prod-events", "events", {"Stage": "prod", "FunctionUrls": "on"}
+    )
     for found, address in ((FOUND, {}), (having, None)):
         last = plan.to_deploy("prod", {}, found, address)[-1]
         assert last == DeployStack("atoll-prod-address", "address", {"Stage": "prod"})
     last = plan.to_deploy("prod", {}, having, domain)[-1]
     assert last == DeployStack("atoll-prod-address", "address", {"Stage": "prod", **domain})
+
+
+@pytest.mark.parametrize(
+    ("region", "there", "asked", "reserved"),
+    [
+        ("us-east-1", True, {}, True),
+        ("us-east-1", True, {"FunctionUrls": "off"}, False),
+        ("us-east-1", False, {}, False),
+        ("us-east-1", False, {"FunctionUrls": "on"}, True),
+        ("eu-central-2", True, {}, False),
+    ],
+)
+def test_without_a_function_url_nothing_is_reserved_for_it(
+    region: str, there: bool, asked: dict[str, str], reserved: bool
+) -> None:
+    found = dataclasses.replace(FOUND, region=region, function_urls=there)
+    steps = plan.to_deploy("prod", asked, found)
+    [app] = [step for step in steps if isinstance(step, DeployApp)]
+    assert ("mcp" in app.limits) is reserved
+    first, *_, last = steps
+    assert isinstance(first, DeployStack)
+    assert isinstance(last, DeployStack)
+    assert "FunctionUrls" not in first.parameters
+    assert last.parameters["FunctionUrls"] == asked.get("FunctionUrls", "on" if there else "off")
 
 
 @pytest.mark.parametrize(
