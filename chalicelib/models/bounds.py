@@ -14,9 +14,9 @@ from chalicelib.models.prices import MAX_TOKENS, NotPriced, Price
 
 #: What providers put before a request with tools, and for each tool of their own making that the agent runs.
 HIDDEN_TOKENS = 1_000
-#: The most that an image takes, where a provider says so: the patches of OpenAI's largest, and how gpt-4o-mini counts.
-IMAGE_TOKENS = 10_000
-IMAGE_TOKENS_OF = {"gpt-4o-mini": 50_000}
+#: The most that an image takes: Qwen's models have the largest, but for how gpt-4o-mini counts (the providers' pages).
+IMAGE_TOKENS = 16_384
+IMAGE_TOKENS_OF = {"claude-": 5_000, "gpt-": 10_000, "gpt-4o-mini": 50_000}
 #: What a model takes of which that is not known, and the longest output that any known model has.
 CONTEXT_TOKENS = 1_000_000
 OUTPUT_TOKENS = 128_000

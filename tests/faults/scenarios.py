@@ -428,6 +428,31 @@ def started_again(world: World, witness: Witness) -> None:
     world.in_window = False
 
 
+def work_claimed(world: World, witness: Witness) -> None:
+    """An agent claims what its work costs, under a key: that is booked once, however often it is tried."""
+    world.in_window = False
+    witness.reasons = {"closed_by_agent"}
+    worker = {**sleeper("a"), "budget": {"usd": "1"}, "plugins": [{"type": "close_session_tool"}]}
+    graph = session(worker, webhooks=WEBHOOKS)
+    graph["agentGraphRequest"]["budget"] = {"usd": "2"}
+    path = create(world, witness, graph)
+    world.run_for(5_000)
+    world.in_window = True
+    headers = {"authorization": f"Bearer {world.secret_of('a')}", "idempotency-key": "page 7"}
+    claim = {"amount": {"type": "usd", "amount": 0.25}}
+    answered = world.ask("POST", "/api/v1/agent-rpc/rental-claim", claim, headers)
+    assert answered == (200, {"remainingBudget": 750_000, "coralUsdPrice": 1.0}), answered
+    world.in_window = False
+    budget = world.services.budgets.find(path.rpartition("/")[2])
+    assert budget is not None
+    levels = [budget.session, budget.agents["a"]]
+    assert [(level.available, level.held, level.spent) for level in levels if level is not None] == [
+        (1_750_000, 0, 250_000),
+        (750_000, 0, 250_000),
+    ]
+    world.tool("a", "coral_close_session", reason="done")
+
+
 SCENARIOS: list[Scenario] = [
     agents_exit,
     created_with_key,
@@ -450,6 +475,7 @@ SCENARIOS: list[Scenario] = [
     session_followed,
     secret_given,
     started_again,
+    work_claimed,
 ]
 
 
