@@ -110,6 +110,8 @@ class Settings(BaseModel):
     cors_origins: str = ""
     #: What one Coral is worth in US dollars: without it, agents' claims are in US dollars alone.
     coral_usd_price: Decimal | None = Field(None, ge=Decimal("0.000001"), le=1_000_000, allow_inf_nan=False)
+    #: Whether agents may have calls made by ``agent-rpc/x402``: to any public address.
+    x402_calls: bool = True
     #: How long a deletion or a create may wait for a namespace to go, in ms (API Gateway's limit is 29 s).
     namespace_deletion_wait_ms: int = Field(20_000, ge=0)
 

@@ -12,7 +12,7 @@ from chalice.app import Blueprint, Request
 from chalicelib.api.paging import Page
 from chalicelib.api.routing import Extras, route
 from chalicelib.domain import actors, rental_claims
-from chalicelib.domain.errors import BadGateway, Conflict, Forbidden, NotFound, Unauthorized
+from chalicelib.domain.errors import BadGateway, Conflict, Forbidden, NotConfigured, NotFound, Unauthorized
 from chalicelib.stores import current
 from chalicelib.wire import payments as wire
 from chalicelib.wire import registry
@@ -51,7 +51,11 @@ def submit_rental_claim(
     return rental_claims.claim(current(), actor, body.amount, None if key is None else str(key))
 
 
-@_by_agent(path="/api/v1/agent-rpc/x402", raises=(Unauthorized, BadGateway), extras=Extras(security="agentSecret"))
+@_by_agent(
+    path="/api/v1/agent-rpc/x402",
+    raises=(Unauthorized, BadGateway, NotConfigured),
+    extras=Extras(security="agentSecret"),
+)
 def request_x402_proxy(actor: "actors.Actor", body: "wire.X402ProxyRequest") -> "wire.X402ProxiedResponse":
     """Call a resource that may ask to be paid by x402; the bearer is the agent's secret.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from chalicelib.domain import x402
 from chalicelib.domain.actors import Actor
-from chalicelib.domain.errors import BadGateway, BadRequest
+from chalicelib.domain.errors import BadGateway, BadRequest, NotConfigured
 from chalicelib.wire.payments import WITHOUT_BODY, X402ProxiedResponse, X402ProxyRequest
 
 if TYPE_CHECKING:
@@ -25,8 +25,10 @@ def forward(services: "Services", actor: Actor, request: X402ProxyRequest) -> X4
 
     Nothing of the agent goes with it: no credential, and no name. Raises `BadRequest` for an address that must not be
     called, and for a 402: no budget is for that resource, or nobody pays. Raises `BadGateway` without an answer, and
-    for one that is too large.
+    for one that is too large, `NotConfigured` where the deployment makes no such calls.
     """
+    if not services.settings.x402_calls:
+        raise NotConfigured("this deployment makes no calls for agents (ATOLL_X402_CALLS)")
     # Not at the top: hardly any agent makes such calls.
     from chalicelib.aws.http import AddressRefused, CallFailed
 

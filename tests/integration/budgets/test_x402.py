@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from chalicelib.aws.http import OutgoingHttp
 from chalicelib.domain import x402 as budgeted
 from chalicelib.domain.actors import Actor
-from chalicelib.domain.errors import BadGateway, BadRequest
+from chalicelib.domain.errors import BadGateway, BadRequest, NotConfigured
 from chalicelib.reactions import x402
 from chalicelib.store.agents import AgentRecord
 from chalicelib.wire.graph import X402BudgetedResource
@@ -152,6 +152,13 @@ def test_addresses_that_are_not_public_are_refused(here: World, monkeypatch: pyt
         here.clear()
         with pytest.raises(BadRequest, match="an address that must not be called"):
             forward(here, f"http://{host}/latest/meta-data/")
+
+
+def test_a_deployment_may_make_no_such_calls(here: World, resource: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(here.services, "settings", here.services.settings.model_copy(update={"x402_calls": False}))
+    with pytest.raises(NotConfigured, match="ATOLL_X402_CALLS"):
+        forward(here, resource.url)
+    assert resource.received == []
 
 
 def test_a_resource_that_does_not_answer_or_says_too_much_is_a_bad_gateway(here: World, resource: Receiver) -> None:
