@@ -1,6 +1,7 @@
 """The command line: ``python -m infra.deploy --stage prod`` makes a running stage out of nothing, or updates one.
 
-``--package DIR`` writes one CloudFormation template for a pipeline instead, ``--destroy`` takes a stage down.
+``--check`` looks for what would fail, ``--package DIR`` writes one CloudFormation template for a pipeline instead,
+``--destroy`` takes a stage down.
 """
 
 from pathlib import Path
@@ -19,6 +20,7 @@ from infra.deploy import Failed, account, package, plan
 from infra.deploy.description import ROOT
 from infra.deploy.executor import Executor
 from infra.deploy.plan import DeleteStack, Step
+from infra.deploy.preflight import network, report
 from infra.deploy.running import Running
 
 BUILD = ROOT / "build"
@@ -68,6 +70,7 @@ def main(
     ] = None,
     destroy: Annotated[bool, typer.Option("--destroy", help="Delete the stage, but for its data.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be changed; change nothing.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Look for what would fail; change nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Destroy without asking.")] = False,
 ) -> None:
     """Deploy, update, package or destroy a stage of Atoll. Options that are left out keep their previous value."""
@@ -78,6 +81,9 @@ def main(
         session = boto3.Session(region_name=region or None, profile_name=profile or None)
         if session.region_name is None:
             raise Failed("no region: give --region, or set one in your AWS configuration")
+        if check:
+            _check(session, stage, subnets=subnets, security_groups=security_groups, public_ip=public_ip)
+            return
         asked = {
             "Subnets": subnets,
             "VpcId": account.vpc_of(session, subnets.split(",")) if subnets else "",
@@ -115,6 +121,17 @@ def main(
     except (Failed, ClientError, BotoCoreError) as error:
         console.print(Text(f"✗ {error}", style="bold red"))
         raise typer.Exit(1) from None
+
+
+def _check(session: boto3.Session, stage: str, *, subnets: str, security_groups: str, public_ip: bool | None) -> None:
+    """Show what a deployment would meet; raise `Failed` when it would fail, or agents could not work."""
+    found = account.look(session, stage)
+    agents = network.wanted(found, subnets=subnets, security_groups=security_groups, public_ip=public_ip)
+    findings = list(report.find(session, found, stage, agents))
+    console.print(Text(f"stage {stage}, account {found.account}, {found.region}", style="bold"))
+    console.print(report.table(findings))
+    if problems := [each for each in findings if each.level == "problem"]:
+        raise Failed(f"{len(problems)} of these would stop the deployment, or its agents")
 
 
 def _given(options: dict[str, str]) -> dict[str, str]:

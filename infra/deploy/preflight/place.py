@@ -1,0 +1,72 @@
+"""Where a stage would be: the Python that packages its functions, the region's services, the role of ECS."""
+
+from collections.abc import Iterator
+
+import boto3
+
+from infra.deploy.plan import Found
+from infra.deploy.preflight.findings import Finding, ok, problem, warning
+
+#: Chalice gives functions the Python that runs it; these are both Atoll's and Lambda's.
+OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 14)
+
+#: What a stage is made of, by boto3's names of the services.
+SERVICES = (
+    "apigateway", "apigatewayv2", "cloudformation", "cloudwatch", "dynamodb", "dynamodbstreams", "ec2", "ecr", "ecs",
+    "events", "iam", "lambda", "logs", "s3", "secretsmanager", "sns", "sqs", "ssm", "stepfunctions", "sts",
+)  # fmt: skip
+
+#: Regions without Lambda Function URLs (Lambda Developer Guide, "Creating and managing Lambda function URLs", and the
+#: resource types that CloudFormation has there).
+WITHOUT_FUNCTION_URLS = frozenset(
+    {
+        "ap-east-2", "ap-south-2", "ap-southeast-4", "ap-southeast-5", "ap-southeast-6", "ap-southeast-7", "ca-west-1",
+        "cn-northwest-1", "eu-central-2", "il-central-1", "me-central-1", "mx-central-1", "us-gov-east-1",
+        "us-gov-west-1",
+    }
+)  # fmt: skip
+
+ECS_ROLE = "AWSServiceRoleForECS"
+
+
+def python(version: tuple[int, int]) -> Finding:
+    """Judge the Python that runs the deployment: functions get the same, and it has to be one of Lambda's."""
+    name = f"{version[0]}.{version[1]}"
+    if OLDEST_PYTHON <= version <= NEWEST_PYTHON:
+        return ok("Python", f"functions will run on {name}, which runs this command")
+    wanted = " to ".join(".".join(map(str, each)) for each in (OLDEST_PYTHON, NEWEST_PYTHON))
+    return problem("Python", f"{name} runs this command, and would run the functions: use {wanted}")
+
+
+def region(session: boto3.Session, found: Found) -> Iterator[Finding]:
+    """Judge whether a region has what a stage is made of."""
+    missing = [
+        service
+        for service in SERVICES
+        if service not in ("iam", "sts")  # of all regions
+        and found.region not in session.get_available_regions(service, partition_name=found.partition)
+    ]
+    if missing:
+        text = f"boto3 knows nothing of {', '.join(missing)} in {found.region}: a newer one may, or the region lacks it"
+        yield warning("region", text)
+    else:
+        yield ok("region", f"{found.region} has the services")
+    if found.region in WITHOUT_FUNCTION_URLS:
+        text = f"{found.region} has none: agents call the REST API instead, where a wait ends after 25 s"
+        yield warning("Function URLs", text)
+    else:
+        yield ok("Function URLs", f"{found.region} has them: an agent waits for up to 58 s")
+
+
+def service_linked_role(session: boto3.Session) -> Iterator[Finding]:
+    """Look for the role by which ECS attaches network interfaces to tasks."""
+    iam = session.client("iam")
+    try:
+        iam.get_role(RoleName=ECS_ROLE)
+        yield ok("role of ECS", f"{ECS_ROLE} is there")
+    except iam.exceptions.NoSuchEntityException:
+        text = (
+            f"{ECS_ROLE} is not there yet: ECS makes it with the first cluster, if the deployer may "
+            "iam:CreateServiceLinkedRole (or: aws iam create-service-linked-role --aws-service-name ecs.amazonaws.com)"
+        )
+        yield warning("role of ECS", text)
