@@ -16,11 +16,26 @@ from infra.deploy import Failed, app, description
 from infra.deploy.app import App
 from infra.deploy.executor import Executor
 from infra.deploy.plan import DeleteApp, DeployApp, Found
+from tests.infra.test_deployer import allowed
 
 Answer = Iterable[bytes]
 
-#: Chalice waits five seconds for each new role. In moto it may be used at once.
-SITE = "import time; sleep = time.sleep; time.sleep = lambda seconds: sleep(seconds / 1000)"
+#: Chalice waits five seconds for each new role. In moto it may be used at once. What it calls is noted in a file.
+SITE = """
+import os, time
+from botocore.client import BaseClient
+
+sleep, call = time.sleep, BaseClient._make_api_call
+time.sleep = lambda seconds: sleep(seconds / 1000)
+
+def noted(client, operation, parameters):
+    model = client.meta.service_model.operation_model(operation)
+    with open(os.path.join(os.path.dirname(__file__), "calls"), "a") as calls:
+        print(model.service_model.signing_name, model.name, model.http["method"], file=calls)
+    return call(client, operation, parameters)
+
+BaseClient._make_api_call = noted
+"""
 
 
 class Moto:
@@ -116,6 +131,16 @@ def test_what_chalice_made_before_it_failed_is_taken_up_or_deleted(moto: Moto, t
 
     run(DeleteApp, tmp_path)
     assert there() == App()
+    assert chalices_actions(tmp_path) - allowed() == set()
+
+
+def chalices_actions(folder: Path) -> set[str]:
+    """Return the actions that IAM asks for what Chalice has called."""
+    calls = [line.split() for line in (folder / "site/calls").read_text().splitlines()]
+    actions = {f"{service}:{method if service == 'apigateway' else name}" for service, name, method in calls}
+    # boto3's name of this call of Lambda has the version of its API.
+    assert {"lambda:CreateFunction", "apigateway:POST", "lambda:DeleteFunction"} <= actions
+    return actions
 
 
 def leave_api(*, calls_like: str) -> str:
