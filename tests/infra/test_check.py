@@ -7,8 +7,6 @@ from typing import Any
 
 import boto3
 import pytest
-from cfnlint.schema import ResourceNotFoundError
-from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
 from infra.deploy import __main__ as deploy
 from infra.deploy import app, running
@@ -103,6 +101,12 @@ def test_a_new_account_is_told_what_its_quotas_mean(aws: ReadableAccount) -> Non
     assert "6 at once, that is 24 agents, or 0.8 sessions a minute" in said
 
 
+def test_agents_without_a_function_url_wait_in_the_rest_api() -> None:
+    found = Found("1", "eu-central-2", "aws", {}, 1000)
+    [finding] = quotas.concurrency(found, "prod")
+    assert "waiting agents share 1,000, that is 1,000 agents" in finding.text
+
+
 def test_a_role_of_ecs_that_is_not_there_is_named(aws: ReadableAccount) -> None:
     aws.roles.remove("AWSServiceRoleForECS")
     assert "ECS makes it with the first cluster" in check(exit_code=0)
@@ -172,21 +176,6 @@ def test_an_account_without_a_default_vpc_needs_subnets(aws: ReadableAccount) ->
 )
 def test_the_python_has_to_be_one_of_lambdas(version: tuple[int, int], level: str) -> None:
     assert place.python(version).level == level
-
-
-def test_the_regions_without_function_urls_are_those_of_cloudformation() -> None:
-    regions = list(boto3.Session().get_available_regions("lambda"))
-    regions += [r for p in ("aws-cn", "aws-us-gov") for r in boto3.Session().get_available_regions("lambda", p)]
-
-    def lacks(region: str) -> bool:
-        try:
-            PROVIDER_SCHEMA_MANAGER.get_resource_schema(region, "AWS::Lambda::Url")
-        except ResourceNotFoundError:
-            return True
-        return False
-
-    known = {region for region in regions if lacks(region)}
-    assert {*regions} & place.WITHOUT_FUNCTION_URLS == known
 
 
 def test_the_arithmetic_is_that_of_the_documents() -> None:

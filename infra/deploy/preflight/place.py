@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import boto3
 
+from infra.deploy import description
 from infra.deploy.plan import Found
 from infra.deploy.preflight.findings import Finding, ok, problem, warning
 
@@ -14,16 +15,6 @@ OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 14)
 SERVICES = (
     "apigateway", "apigatewayv2", "cloudformation", "cloudwatch", "dynamodb", "dynamodbstreams", "ec2", "ecr", "ecs",
     "events", "iam", "lambda", "logs", "s3", "secretsmanager", "sns", "sqs", "ssm", "stepfunctions", "sts",
-)  # fmt: skip
-
-#: Regions without Lambda Function URLs (Lambda Developer Guide, "Creating and managing Lambda function URLs", and the
-#: resource types that CloudFormation has there).
-WITHOUT_FUNCTION_URLS = frozenset(
-    {
-        "ap-east-2", "ap-south-2", "ap-southeast-4", "ap-southeast-5", "ap-southeast-6", "ap-southeast-7", "ca-west-1",
-        "cn-northwest-1", "eu-central-2", "il-central-1", "me-central-1", "mx-central-1", "us-gov-east-1",
-        "us-gov-west-1",
-    }
 )  # fmt: skip
 
 ECS_ROLE = "AWSServiceRoleForECS"
@@ -51,11 +42,18 @@ def region(session: boto3.Session, found: Found) -> Iterator[Finding]:
         yield warning("region", text)
     else:
         yield ok("region", f"{found.region} has the services")
-    if found.region in WITHOUT_FUNCTION_URLS:
-        text = f"{found.region} has none: agents call the REST API instead, where a wait ends after 25 s"
+    if not has_function_urls(found):
+        text = (
+            "there are none in this region, or for this stage: agents call the REST API, where a wait ends after 25 s"
+        )
         yield warning("Function URLs", text)
     else:
         yield ok("Function URLs", f"{found.region} has them: an agent waits for up to 58 s")
+
+
+def has_function_urls(found: Found) -> bool:
+    """Return whether agents of the stage have a Function URL."""
+    return found.function_urls and found.region not in description.regions_without_function_urls()
 
 
 def service_linked_role(session: boto3.Session) -> Iterator[Finding]:

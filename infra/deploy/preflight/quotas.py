@@ -8,6 +8,7 @@ from botocore.exceptions import ClientError
 from chalicelib.settings import Settings
 from infra.deploy import description, plan
 from infra.deploy.plan import Found
+from infra.deploy.preflight import place
 from infra.deploy.preflight.findings import Finding, ok, warning
 
 #: The session of docs/scale.md.
@@ -27,10 +28,15 @@ FEW_VCPUS = 64
 
 
 def concurrency(found: Found, stage: str) -> Iterator[Finding]:
-    """Judge how many agents can wait at once: each holds one execution of ``mcp``."""
+    """Judge how many agents can wait at once: each holds one execution of ``mcp``, or of the REST API's function."""
     reserved = description.reserved(stage)
     wanted, fitting = reserved["mcp"], plan.fitting_limits(reserved, found)["mcp"]
+    rest = found.concurrency - found.reserved_elsewhere
     head = f"{found.concurrency:,} executions at once, {found.reserved_elsewhere:,} reserved by other functions"
+    if not place.has_function_urls(found):
+        text = f"{head}: waiting agents share {rest:,}{_in_agents(rest)} with all requests and reactions"
+        yield warning("Lambda concurrency", text)
+        return
     if fitting is None:
         text = (
             f"{head}: too few to reserve any, so {found.concurrency} waiting agents stop everything else. "
