@@ -44,7 +44,7 @@ def region(session: boto3.Session, found: Found) -> Iterator[Finding]:
         yield ok("region", f"{found.region} has the services")
     if not has_function_urls(found):
         text = (
-            "there are none in this region, or for this stage: agents call the REST API, where a wait ends after 25 s"
+            "there are none here, or for this stage: agents call the REST API, where a wait ends after 25 s"
         )
         yield warning("Function URLs", text)
     else:
