@@ -48,8 +48,8 @@ class Settings(BaseModel):
     #: Longest wait of this endpoint in ms: API Gateway ends a request after 29 s. No wait is longer than 58 s
     #: (`wire.threads.MAX_WAIT_MS`), which a Function URL can wait.
     mcp_wait_limit_ms: int = Field(25_000, ge=0, le=60_000)
-    #: How long a wait is held open before its client is asked to resume it, where the client can (MCP 2025-11-25);
-    #: ``None`` holds each wait as long as it lasts.
+    #: How long a wait is held open before its client is asked to come back for it, where that is known to do so
+    #: (`mcp.clients`). ``None``, or as long as the longest wait, holds each as long as it lasts.
     mcp_wait_hold_ms: int | None = Field(None, ge=0, le=60_000)
     #: Subnets and security groups of the agents' tasks, comma-separated.
     subnets: str = ""

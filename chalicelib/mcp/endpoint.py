@@ -182,6 +182,7 @@ class _Exchange:
 
     def __init__(self, stores: "Stores", actor: actors.Actor, headers: Mapping[str, str], *, closing: bool) -> None:
         self._stores = stores
+        self._actor = actor
         self._agent = AgentIdentity(actor.session.namespace, actor.session_id, actor.name)
         self._headers = headers
         self._in_batch = False
@@ -201,7 +202,7 @@ class _Exchange:
             else:
                 self._check_version()
                 self.request_id = protocol.id_of(message)
-                self._call.hold_ms = resumption.hold_ms(self._stores, self._headers, self.request_id)
+                self._call.hold_ms = resumption.hold_ms(self._stores, self._actor, self._headers, self.request_id)
         except ProtocolError as error:
             answer = error.answer(None)
             return protocol.status_of(answer, "stateless"), answer

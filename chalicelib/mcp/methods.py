@@ -25,7 +25,7 @@ from mcp_types import (
 )
 
 from chalicelib.domain import actors, meeting, waits
-from chalicelib.mcp import envelope, resources, tools
+from chalicelib.mcp import envelope, resources, resumption, tools
 from chalicelib.mcp.protocol import (
     HANDSHAKE_VERSIONS,
     RESOURCE_NOT_FOUND,
@@ -139,9 +139,13 @@ class Call:
         )
 
     def discover(self, _params: Params) -> Result:
-        """Return the server's description in the stateless era (`server/discover`)."""
+        """Return the server's description in the stateless era (`server/discover`).
+
+        Its client speaks a version that is listed; some do so in the other era, whose waits can be paused.
+        """
+        falls_back = resumption.is_offered_instead(self._stores, self._headers)
         return DiscoverResult(
-            supported_versions=list(STATELESS_VERSIONS),
+            supported_versions=list(resumption.VERSIONS if falls_back else STATELESS_VERSIONS),
             capabilities=ServerCapabilities(
                 tools=ToolsCapability(), resources=ResourcesCapability(), prompts=PromptsCapability()
             ),

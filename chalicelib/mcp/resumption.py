@@ -13,9 +13,10 @@ from pydantic import Field
 
 from chalicelib.domain.actors import Actor
 from chalicelib.domain.waits import Paused
-from chalicelib.mcp import envelope, protocol, tools
+from chalicelib.mcp import clients, envelope, protocol, tools
 from chalicelib.wire import base64url
 from chalicelib.wire.base import WireModel
+from chalicelib.wire.threads import MAX_WAIT_MS
 from chalicelib.wire.waits import PausedWait
 
 if TYPE_CHECKING:
@@ -38,11 +39,30 @@ class _Event(WireModel):
     wait: PausedWait
 
 
-def hold_ms(stores: "Stores", headers: Mapping[str, str], request_id: protocol.Id) -> int | None:
-    """Return how long a wait is held open for its client; ``None`` when that does not come back for it."""
-    comes_back = headers.get(envelope.VERSION_HEADER) in VERSIONS and EVENTS in headers.get("accept", "").lower()
-    fits = len(str(request_id)) <= MAX_REQUEST_ID_CHARACTERS
-    return stores.settings.mcp_wait_hold_ms if comes_back and fits else None
+def hold_ms(stores: "Stores", actor: Actor, headers: Mapping[str, str], request_id: protocol.Id) -> int | None:
+    """Return how long a wait is held open for its client; ``None`` for as long as it lasts.
+
+    It is for a client that is not known to come back, and for an agent that has another wait under way. That may
+    be one that was paused, and whose client says that it comes back and does not: its next wait must not end so, too.
+    """
+    held_ms = _setting_ms(stores)
+    if held_ms is None or clients.known(headers) is None or len(str(request_id)) > MAX_REQUEST_ID_CHARACTERS:
+        return None
+    may = headers.get(envelope.VERSION_HEADER) in VERSIONS and EVENTS in headers.get("accept", "").lower()
+    waits = (actor.agent.waiting_until_ms or 0) > stores.clock.now_ms()
+    return held_ms if may and not waits else None
+
+
+def is_offered_instead(stores: "Stores", headers: Mapping[str, str]) -> bool:
+    """Return whether a client that asks for a version without pauses is offered those with them, and takes one."""
+    client = clients.known(headers)
+    return _setting_ms(stores) is not None and client is not None and client.falls_back
+
+
+def _setting_ms(stores: "Stores") -> int | None:
+    """Return for how long waits are held before they are paused; ``None`` where none is."""
+    held_ms = stores.settings.mcp_wait_hold_ms
+    return held_ms if held_ms is not None and held_ms < MAX_WAIT_MS else None
 
 
 def later(request_id: protocol.Id, paused: Paused) -> bytes:

@@ -1,5 +1,5 @@
 // The TypeScript clients, driven like the Python ones (../driver.py says how).
-//   node client.mjs <connection URL> <sdk-1 | sdk-2 | sdk-2-auto | ai-sdk>
+//   node client.mjs <connection URL> <sdk-1 | sdk-1-first | sdk-2 | sdk-2-first | sdk-2-auto | sdk-2-pinned | ai-sdk>
 import { createInterface } from "node:readline";
 
 const [url, name] = process.argv.slice(2);
@@ -19,9 +19,9 @@ function official(client, protocol) {
   };
 }
 
-async function sdk1() {
-  const { Client } = await import("@modelcontextprotocol/sdk/client/index.js");
-  const { StreamableHTTPClientTransport } = await import("@modelcontextprotocol/sdk/client/streamableHttp.js");
+async function sdk1(from) {
+  const { Client } = await import(`${from}/client/index.js`);
+  const { StreamableHTTPClientTransport } = await import(`${from}/client/streamableHttp.js`);
   const client = new Client(who);
   const transport = new StreamableHTTPClientTransport(new URL(url));
   await client.connect(transport);
@@ -29,8 +29,8 @@ async function sdk1() {
   return { ...opened, call: (tool, args) => opened.call(tool, args, (wanted) => client.callTool(wanted, undefined, options)) };
 }
 
-async function sdk2(mode) {
-  const { Client, StreamableHTTPClientTransport } = await import("@modelcontextprotocol/client");
+async function sdk2(mode, from = "@modelcontextprotocol/client") {
+  const { Client, StreamableHTTPClientTransport } = await import(from);
   const client = new Client(who, { versionNegotiation: { mode } });
   await client.connect(new StreamableHTTPClientTransport(new URL(url)));
   const opened = official(client, client.getNegotiatedProtocolVersion());
@@ -74,7 +74,15 @@ async function told(doing, of = (value) => value) {
   return value;
 }
 
-const clients = { "sdk-1": sdk1, "sdk-2": () => sdk2("legacy"), "sdk-2-auto": () => sdk2("auto"), "ai-sdk": aiSdk };
+const clients = {
+  "sdk-1": () => sdk1("@modelcontextprotocol/sdk"),
+  "sdk-1-first": () => sdk1("sdk-first"),
+  "sdk-2": () => sdk2("legacy"),
+  "sdk-2-first": () => sdk2("legacy", "client-first"),
+  "sdk-2-auto": () => sdk2("auto"),
+  "sdk-2-pinned": () => sdk2({ pin: "2026-07-28" }),
+  "ai-sdk": aiSdk,
+};
 const client = await told(clients[name], (opened) => opened.protocol);
 if (client) {
   const operations = {

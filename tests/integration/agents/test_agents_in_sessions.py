@@ -26,6 +26,7 @@ class Sessions:
     """Sessions as a client of the API sees them, and what their agents print."""
 
     def __init__(self, stack: LocalStack, output: list[tuple[str, str]]) -> None:
+        self.services = stack.services
         self._http = httpx2.Client(base_url=stack.url, headers={"Authorization": f"Bearer {stack.key}"}, timeout=30)
         self.output = output
 
@@ -105,6 +106,18 @@ def test_one_echo_answers_every_message_of_many_seeds_once(sessions: Sessions) -
     for thread in state["threads"]:
         answers = [message for message in thread["messages"] if message["senderName"] == "echo"]
         assert [answer["mentionNames"] for answer in answers] == [[thread["creatorName"]]] * 4
+
+
+def test_an_agent_comes_back_for_its_wait_where_a_stage_pauses_waits(
+    sessions: Sessions, comebacks: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pausing = sessions.services.settings.model_copy(update={"mcp_wait_hold_ms": 0})
+    monkeypatch.setattr(sessions.services, "settings", pausing)
+    said = {"PARTICIPANTS": ("list[string]", ["echo"]), "SEED_MESSAGE_COUNT": ("u32", 1), "START_DELAY": ("u32", 1_500)}
+    graph = [agent("echo", "echo", ITERATION_COUNT=("u32", 1)), agent("seed", "seed", **said)]
+    state = sessions.until_over(sessions.create(graph))
+    assert [message["senderName"] for message in messages(state)] == ["seed", "echo"]
+    assert comebacks
 
 
 def test_tool_prints_what_its_tool_returned(sessions: Sessions) -> None:

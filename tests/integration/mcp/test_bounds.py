@@ -198,7 +198,7 @@ def test_each_message_of_a_batch_counts(hurried: World) -> None:
 
 def test_who_comes_back_too_often_for_a_wait_is_asked_to_come_once_more(hurried: World) -> None:
     waits = request("tools/call", name="coral_wait_for_message", arguments={"maxWaitMs": 60_000})
-    sent = {"mcp-protocol-version": "2025-11-25", "accept": "application/json, text/event-stream"}
+    sent = {"mcp-protocol-version": "2025-11-25", "accept": "application/json, text/event-stream", "user-agent": "node"}
     stream = hurried.post("ann", waits, sent).body.decode()
     event_id = stream.splitlines()[0].removeprefix("id: ")
     for _ in range(9):

@@ -8,9 +8,8 @@ import json
 import os
 import queue
 import subprocess
-import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -18,12 +17,13 @@ from typing import Any, Self
 import pytest
 from botocore.exceptions import ClientError
 
+from chalicelib.mcp import clients
 from infra.local.stack import LocalStack
 from tests import environments
 from tests.agents import REPORTER, SLEEPER
 from tests.client import Client, agent, eventually, session, sleeper
+from tests.mcp_clients import CLIENTS, OTHERS, QUICK, Kind
 
-CLIENTS = Path(__file__).parents[2] / "clients"
 #: What a client is to do ends within this time, or it hangs: no wait of a test is longer.
 DEADLINE_S = 60.0
 #: Some frameworks take 4 s of CPU to be imported, and the machine may be busy.
@@ -33,46 +33,6 @@ SOON_S = 10.0
 ENDLESS_MS = 55_000
 
 pytestmark = pytest.mark.xdist_group("clients")
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A client: its folder, what its program is told besides, and what is known of it."""
-
-    name: str
-    folder: str
-    arguments: tuple[str, ...] = ()
-    #: The revision of MCP that it agrees on, where it tells.
-    protocol: str | None = None
-    #: Whether it comes back for a wait that was paused.
-    comes_back: bool = False
-
-    def command(self) -> list[str]:
-        """Return how its program is started, installed when it is not yet; raises `NotInstallable`."""
-        folder = CLIENTS / self.folder
-        if (folder / "package.json").exists():
-            return [environments.node(folder), str(folder / "client.mjs")]
-        requirements = folder / "requirements.txt"
-        if not requirements.exists():  # it is in the project's own environment
-            return [sys.executable, str(folder / "client.py")]
-        return [str(environments.programs(self.folder, requirements) / "python"), str(folder / "client.py")]
-
-
-QUICK = [
-    Kind("mcp-1", "mcp-1", protocol="2025-06-18"),
-    Kind("mcp-2-legacy", "mcp-2", ("legacy",), protocol="2025-11-25", comes_back=True),
-    Kind("mcp-2-auto", "mcp-2", ("auto",), protocol="2026-07-28"),
-    Kind("typescript-sdk-1", "typescript", ("sdk-1",), protocol="2025-11-25", comes_back=True),
-]
-OTHERS = [
-    Kind("typescript-sdk-2", "typescript", ("sdk-2",), protocol="2025-11-25", comes_back=True),
-    Kind("typescript-sdk-2-auto", "typescript", ("sdk-2-auto",), protocol="2026-07-28"),
-    Kind("ai-sdk", "typescript", ("ai-sdk",)),
-    Kind("langchain", "langchain-mcp-adapters", comes_back=True),
-    Kind("openai-agents", "openai-agents"),
-    Kind("pydantic-ai", "pydantic-ai"),
-    Kind("google-adk", "google-adk", comes_back=True),
-]
 
 
 @pytest.fixture(
@@ -241,10 +201,11 @@ def talk(stack: LocalStack, tmp_path: Path, command: list[str]) -> Iterator[Talk
 
 
 @pytest.fixture
-def ann(kind: Kind, command: list[str], talk: Talk, tmp_path: Path) -> Iterator[Driven]:
+def ann(kind: Kind, command: list[str], stack: LocalStack, talk: Talk, tmp_path: Path) -> Iterator[Driven]:
     """A client that is connected as ``ann``."""
+    pausing = stack.services.settings.mcp_wait_hold_ms is not None
     with Driven([*command, talk.url, *kind.arguments], tmp_path / "client.log") as client:
-        assert client.succeeded(START_S) == kind.protocol
+        assert client.succeeded(START_S) == kind.agrees_on(pausing=pausing)
         yield client
 
 
@@ -270,12 +231,34 @@ def test_a_whole_conversation(ann: Driven, talk: Talk) -> None:
     converse(ann, talk)
 
 
+@pytest.fixture
+def pausing(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every wait is paused at once, of a client that is known to come back."""
+    monkeypatch.setattr(stack.services, "settings", stack.services.settings.model_copy(update={"mcp_wait_hold_ms": 0}))
+
+
+@pytest.fixture
+def user_agents(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """What clients say of themselves when it is asked whether they are known."""
+    said: set[str] = set()
+    known = clients.known
+
+    def noted(headers: Mapping[str, str]) -> clients.Client | None:
+        said.add(headers.get("user-agent", ""))
+        return known(headers)
+
+    monkeypatch.setattr(clients, "known", noted)
+    return said
+
+
+@pytest.mark.usefixtures("pausing")
 def test_a_whole_conversation_in_which_every_wait_is_paused(
-    kind: Kind, stack: LocalStack, ann: Driven, talk: Talk, comebacks: list[str], monkeypatch: pytest.MonkeyPatch
+    kind: Kind, user_agents: set[str], ann: Driven, talk: Talk, comebacks: list[str]
 ) -> None:
     """A client notices nothing, whether it comes back for its waits or is held as before."""
-    monkeypatch.setattr(stack.services, "settings", stack.services.settings.model_copy(update={"mcp_wait_hold_ms": 0}))
     converse(ann, talk)
+    # One that asks for the version of a pin, unasked, is not looked at.
+    assert {each.partition("/")[0] for each in user_agents} <= {kind.user_agent}
     assert bool(comebacks) == kind.comes_back
 
 

@@ -48,12 +48,20 @@ class Stream:
 
 
 def begin(
-    there: World, name: str, kind: str = "message", *, version: str = "2025-11-25", accept: str = BOTH, **more: Any
+    there: World,
+    name: str,
+    kind: str = "message",
+    *,
+    version: str = "2025-11-25",
+    accept: str = BOTH,
+    user_agent: str = "node",
+    **more: Any,
 ) -> Response:
     arguments = {"currentUnixTime": there.services.clock.now_ms(), "maxWaitMs": 60_000, **more}
     params = {"name": f"coral_wait_for_{kind}", "arguments": arguments}
     body = {"jsonrpc": "2.0", "id": "a-request", "method": "tools/call", "params": params}
-    return there.post(name, body, {"accept": accept, "mcp-protocol-version": version})
+    headers = {"accept": accept, "mcp-protocol-version": version, "user-agent": user_agent}
+    return there.post(name, body, headers)
 
 
 def come_back(there: World, name: str, event_id: str) -> Response:
@@ -125,6 +133,84 @@ def test_a_client_that_does_not_come_back_is_answered_in_one(
     answer = begin(there, "bob", version=version, accept=accept)
     assert json.loads(answer.body)["result"]["structuredContent"] == {"status": "Timeout reached"}
     assert clock.now_ms() - clock.start_ms == 25_000
+
+
+@pytest.mark.parametrize(
+    "user_agent", ["", "ai-sdk/2.0.99 runtime/node.js/20", "Bun/1.3.1", "my-agent/1.0 python-httpx/0.28.1"]
+)
+def test_a_client_that_is_not_known_to_come_back_is_answered_in_one(
+    there: World, clock: TestClock, user_agent: str
+) -> None:
+    there.thread("ann", "bob")
+    answer = begin(there, "bob", user_agent=user_agent)
+    assert json.loads(answer.body)["result"]["structuredContent"] == {"status": "Timeout reached"}
+    assert clock.now_ms() - clock.start_ms == 25_000
+
+
+def test_who_says_that_it_comes_back_and_does_not_loses_nothing(there: World, clock: TestClock) -> None:
+    """Its next wait is held to its end, and gives what came since the one that it left."""
+    thread = there.thread("ann", "bob")
+    began_ms = there.services.clock.now_ms()
+    left = Stream.of(begin(there, "bob"))
+    assert left.event_id
+    there.send("ann", thread, "for the one that was left")
+    for _ in range(there.services.settings.agent_waits + 1):
+        answer = begin(there, "bob", currentUnixTime=began_ms)
+        assert json.loads(answer.body)["result"]["structuredContent"]["message"]["text"] == "for the one that was left"
+    clock.pass_ms(1)
+    now_ms = there.services.clock.now_ms()
+    answer = begin(there, "bob", currentUnixTime=now_ms)
+    assert json.loads(answer.body)["result"]["structuredContent"] == {"status": "Timeout reached"}
+    assert there.services.clock.now_ms() - now_ms == 25_000
+
+
+def test_a_wait_that_nobody_comes_back_for_is_over_at_its_time(there: World, clock: TestClock) -> None:
+    there.thread("ann", "bob")
+    assert Stream.of(begin(there, "bob")).event_id
+    assert there.communication("bob") == "waiting_message"
+    clock.pass_ms(61_000)
+    assert there.communication("bob") == "thinking"
+    assert Stream.of(begin(there, "bob")).event_id
+
+
+def test_a_wait_that_was_ended_does_not_hold_the_next_one(there: World, clock: TestClock) -> None:
+    thread = there.thread("ann", "bob")
+    for text in ("one", "two"):
+        stream = Stream.of(begin(there, "bob"))
+        there.send("ann", thread, text)
+        answer, _ = to_the_end(there, clock, "bob", come_back(there, "bob", stream.event_id))
+        assert answer["message"]["text"] == text
+        clock.pass_ms(1)
+
+
+def test_a_message_at_the_moment_of_the_pause_is_given_once(there: World, clock: TestClock) -> None:
+    """It comes before each of the calls that the wait's first request makes, those around the pause among them."""
+    thread = there.thread("ann", "bob")
+    with there.counting() as calls:
+        assert Stream.of(begin(there, "bob", maxWaitMs=3_000)).event_id
+    made = len(calls)
+    for number in range(made - 5, made + 1):
+        clock.pass_ms(61_000)
+        text = f"before call {number}"
+        left = number
+
+        def before(name: str, params: dict[str, Any], text: str = text) -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                there.before_call = lambda name, params: None
+                there.send("ann", thread, text)
+
+        there.before_call = before
+        response = begin(there, "bob")
+        there.before_call = lambda name, params: None
+        if left > 0:  # after the last of them, before the client is back
+            there.send("ann", thread, text)
+        if response.headers["Content-Type"] == "application/json":
+            answer = json.loads(response.body)["result"]["structuredContent"]
+        else:
+            answer, _ = to_the_end(there, clock, "bob", response)
+        assert answer["message"]["text"] == text
 
 
 def test_nobody_is_told_to_come_back_unless_the_deployment_says_so(here: World, clock: TestClock) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from chalicelib.clock import Clock
 from chalicelib.mcp.endpoint import MAX_BODY_BYTES, Request, handle
 from chalicelib.wire import base64url
 from tests.mcp_world import World
@@ -140,6 +141,28 @@ def test_the_stateless_era_discovers_what_is_there(here: World) -> None:
     assert (result["supportedVersions"], result["resultType"]) == ([V2026], "complete")
     assert result["_meta"]["io.modelcontextprotocol/serverInfo"]["name"] == "Coral Agent Server"
     assert (result["ttlMs"] > 0, result["cacheScope"]) == (True, "private")
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "hold_ms", "offered"),
+    [
+        ("python-httpx2/2.16.2", 2_000, "2025-11-25"),
+        ("python-httpx2/2.16.2", None, V2026),
+        ("python-httpx2/2.16.2", 60_000, V2026),
+        ("node", 2_000, V2026),
+        ("ai-sdk/2.0.99 runtime/node.js/20", 2_000, V2026),
+        ("", 2_000, V2026),
+    ],
+)
+def test_a_client_that_falls_back_is_offered_what_has_pauses(
+    here: World, user_agent: str, hold_ms: int | None, offered: str
+) -> None:
+    with here.on(Clock(), mcp_wait_hold_ms=hold_ms):
+        sent = {**headers("server/discover"), "user-agent": user_agent}
+        status, answer = ask(here, modern("server/discover"), sent)
+        assert (status, answer["result"]["supportedVersions"]) == (200, [offered])
+        # Who asks for the version all the same is served.
+        assert ask(here, modern("tools/list"), {**headers("tools/list"), "user-agent": user_agent})[0] == 200
 
 
 def test_a_call_of_the_stateless_era(here: World) -> None:
