@@ -47,6 +47,10 @@ def main(
     history_days: Annotated[
         int | None, typer.Option(help="How long the history of sessions is kept, 0 keeps none; 30 when new.")
     ] = None,
+    wait_hold_ms: Annotated[
+        int | None,
+        typer.Option(min=0, max=60_000, help="When waits of agents are paused, 60000 pauses none; 2000 when new."),
+    ] = None,
     session_days: Annotated[
         int, typer.Option(min=0, max=365, help="When sessions end that name no TTL; 7 when new.")
     ] = 0,
@@ -94,6 +98,7 @@ def main(
             "AccessLog": "" if access_log is None else ("on" if access_log else "off"),
             "AuditRetentionDays": str(audit_days) if audit_days else "",
             "HistoryDays": "" if history_days is None else str(history_days),
+            "WaitHoldMs": "" if wait_hold_ms is None else str(wait_hold_ms),
             "SessionDays": str(session_days) if session_days else "",
             "MaxSessionDays": str(max_session_days) if max_session_days else "",
             "FunctionUrls": "" if function_urls is None else ("on" if function_urls else "off"),

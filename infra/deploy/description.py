@@ -32,6 +32,7 @@ ENVIRONMENT = {
     "ATOLL_AGENT_EXECUTION_ROLE": "AgentExecutionRole",
     "ATOLL_AGENT_TASK_ROLE": "AgentTaskRole",
     "ATOLL_HISTORY_DAYS": "HistoryDays",
+    "ATOLL_MCP_WAIT_HOLD_MS": "WaitHoldMs",
     "ATOLL_SESSION_DAYS": "SessionDays",
     "ATOLL_MAX_SESSION_DAYS": "MaxSessionDays",
 }
