@@ -12,6 +12,7 @@ import heapq
 import itertools
 import json
 import os
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -652,10 +653,14 @@ class World:
 
     def agent_request(self, secret: str, body: Any) -> tuple[int, Any]:
         """Make one MCP request through the Function URL, and again as long as it is answered so that it is to be."""
+        status, text = self._agent_request(secret, "POST", {"content-type": "application/json"}, body)
+        return status, json.loads(text)
+
+    def _agent_request(self, secret: str, method: str, headers: dict[str, str], body: Any) -> tuple[int, str]:
         event = {
             "rawPath": f"/mcp/v1/{secret}/mcp",
-            "requestContext": {"http": {"method": "POST"}},
-            "headers": {"content-type": "application/json", "accept": "application/json, text/event-stream"},
+            "requestContext": {"http": {"method": method}},
+            "headers": {"accept": "application/json, text/event-stream", **headers},
             "body": json.dumps(body),
         }
         for _ in range(8):
@@ -670,7 +675,7 @@ class World:
             if status < 500:
                 break
             self.run_for(1_000)
-        return status, json.loads(answer["body"])
+        return status, answer["body"]
 
     def secret_of(self, agent: str) -> str:
         """Return the secret in the environment of an agent's latest task."""
@@ -684,6 +689,17 @@ class World:
         if status != 200:
             return {"error": answer}
         return answer["result"]["structuredContent"]  # type: ignore[no-any-return]
+
+    def wait(self, agent: str, name: str, **arguments: Any) -> dict[str, Any]:
+        """Wait as an agent whose client comes back for what was paused; return the result as `tool` does."""
+        secret, client = self.secret_of(agent), {"user-agent": "node", "mcp-protocol-version": "2025-11-25"}
+        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, "arguments": arguments}}
+        _, text = self._agent_request(secret, "POST", {**client, "content-type": "application/json"}, body)
+        while paused := re.match(r"id: (\S+)\nretry: (\d+)\n", text):
+            self.run_for(int(paused[2]))
+            _, text = self._agent_request(secret, "GET", {**client, "last-event-id": paused[1]}, body)
+        found: dict[str, Any] = json.loads(text.removeprefix("event: message\ndata: "))
+        return found["result"]["structuredContent"] if "result" in found else {"error": found}
 
     def follow(self, path: str, connection_id: str, **query: str) -> None:
         """Connect a socket to the events of a session, by the session's path."""

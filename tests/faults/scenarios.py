@@ -222,6 +222,33 @@ def message_sent(world: World, witness: Witness) -> None:
     world.tool("a", "coral_close_session", reason="done")
 
 
+def message_sent_while_a_wait_is_paused(world: World, witness: Witness) -> None:
+    """An agent's wait is paused, a message comes, and its client comes back for it, once."""
+    world.in_window = False
+    world.services.settings = world.services.settings.model_copy(update={"mcp_wait_hold_ms": 0})
+    _talking(world, witness, "a", "b")
+    asked_ms = world.now_ms
+    thread = world.tool("a", "coral_create_thread", threadName="t", participantNames=["b"])["thread"]
+    sent = {"threadId": thread["id"], "content": "Hello", "mentions": ["b"]}
+
+    def send() -> None:
+        world.in_window = False
+        answer = world.tool("a", "coral_send_message", **sent)
+        assert "message" in answer, answer
+        world.in_window = True
+
+    world.after(300, send)
+    world.in_window = True
+    got = world.wait("b", "coral_wait_for_mention", currentUnixTime=asked_ms, maxWaitMs=20_000)
+    world.in_window = False
+    assert got["status"] == "Message received", got
+    since_ms = int(datetime.fromisoformat(got["message"]["timestamp"]).timestamp() * 1000) + 1
+    # A send that was asked for twice is two messages.
+    more = world.wait("b", "coral_wait_for_mention", currentUnixTime=since_ms, maxWaitMs=0)
+    assert more.get("message", {}).get("id") != got["message"]["id"], more
+    world.tool("a", "coral_close_session", reason="done")
+
+
 def agent_joined(world: World, witness: Witness) -> None:
     """An agent that waits is added to a thread, and gets the first message of its past; then it is removed again."""
     world.in_window = False
@@ -466,6 +493,7 @@ SCENARIOS: list[Scenario] = [
     namespace_that_stays,
     report_refused_at_first,
     message_sent,
+    message_sent_while_a_wait_is_paused,
     agent_joined,
     closed_by_agent,
     archived,
