@@ -127,7 +127,7 @@ class _Wait:
 
     def run(self, hold_until_ms: int | None) -> Heard:
         try:
-            entry = self._first(hold_until_ms or self._wait.deadline_ms)
+            entry = self._first(hold_until_ms)
         except Paused:
             raise
         except BaseException:
@@ -140,9 +140,9 @@ class _Wait:
         # Not before the time that it was to ask from: the past of a thread may have its message from then.
         return Heard(message, max(self._wait.next_ms, entry.stamp_ms + 1 if entry else 0))
 
-    def _first(self, hold_until_ms: int) -> LogEntry | None:
+    def _first(self, hold_until_ms: int | None) -> LogEntry | None:
         clock, deadline_ms = self._stores.clock, self._wait.deadline_ms
-        end_ms = min(deadline_ms, hold_until_ms)
+        end_ms = deadline_ms if hold_until_ms is None else min(deadline_ms, hold_until_ms)
         for _ in self._stores.looks(self._actor.session_id, end_ms, self._hearing.cares):
             for page in self._follower.poll():
                 if (found := self._judged(page)) is not None:
@@ -152,6 +152,8 @@ class _Wait:
                 return None
             if not self._noted:
                 self._note()
+        if hold_until_ms is None:  # its time has ended since it was looked at
+            return None
         rest_ms = min(max((clock.now_ms() - self._wait.started_ms) // 4, SHORTEST_REST_MS), LONGEST_REST_MS)
         reached = self._wait.model_copy(update={"position": self._follower.position})
         raise Paused(reached, max(0, min(rest_ms, deadline_ms - clock.now_ms())))

@@ -48,6 +48,27 @@ def test_a_wait_without_a_message_ends_at_its_time(there: World, clock: TestCloc
     assert clock.now_ms() - clock.start_ms == 3_000
 
 
+class _Busy(TestClock):
+    """A clock that goes on by a millisecond whenever it is read, and whose pauses are short, as writes make them."""
+
+    def __init__(self, early_ms: int) -> None:
+        self._early_ms = early_ms
+        super().__init__()
+
+    def now_ms(self) -> int:
+        self.pass_ms(1)
+        return super().now_ms()
+
+    def sleep(self, seconds: float) -> None:
+        self.pass_ms(max(0, round(seconds * 1000) - self._early_ms))
+
+
+@pytest.mark.parametrize("early_ms", range(40, 44))
+def test_a_wait_is_over_at_whichever_step_its_time_ends(here: World, early_ms: int) -> None:
+    with here.on(_Busy(early_ms), mcp_wait_limit_ms=60_000):
+        assert wait(here, "bob", 200) == {"status": "Timeout reached"}
+
+
 def test_a_wait_for_longer_than_any_is_the_longest(there: World, clock: TestClock) -> None:
     assert wait(there, "bob", 3_600_000) == {"status": "Timeout reached"}
     assert clock.now_ms() - clock.start_ms == 58_000
