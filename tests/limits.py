@@ -111,6 +111,7 @@ LIMITS: dict[str, list[Limit]] = {
         Limit("description of an agent", "wire.graph:MAX_DESCRIPTION_BYTES", _400),
         Limit("`ttl`, `duration`, `time`", "wire.sessions:MAX_DURATION_MS", _400),
         Limit("`ttl` that a deployment takes", "settings:max_session_days", _400, "days"),
+        Limit("`ttl` and hold together", "domain.sessions:MAX_LIFE_MS", _400),
         Limit("life of a session without a `ttl`", "settings:session_days", "it is closed (`ttl`)", "days"),
         Limit("time until a deferred session is executed", "settings:pending_session_s", "it is gone"),
     ],

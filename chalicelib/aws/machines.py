@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from mypy_boto3_stepfunctions import SFNClient
 
 
+#: The largest page of ListExecutions (Step Functions API Reference); a page has 100 by itself.
+EXECUTIONS_OF_PAGE = 1_000
+
 #: What stands in a name between the id of the session and the number of the restart.
 _RESTART = "-restart-"
 
@@ -57,7 +60,7 @@ class Machines:
     def running(self) -> Iterator[str]:
         """Return the ids of the sessions with a running execution, page after page; a new one may be missing."""
         pages = self._client.get_paginator("list_executions").paginate(
-            stateMachineArn=self._arn, statusFilter="RUNNING"
+            stateMachineArn=self._arn, statusFilter="RUNNING", PaginationConfig={"PageSize": EXECUTIONS_OF_PAGE}
         )
         for page in pages:
             yield from (execution["name"].partition(_RESTART)[0] for execution in page["executions"])

@@ -144,10 +144,28 @@ def _namespace_for(
     return record if stores.namespaces.create(record) else stores.namespaces.find(name)
 
 
+#: The longest life of a session, its hold included, in ms: one execution of a state machine holds it, which lasts a
+#: year at most (Step Functions quotas, "Maximum execution time"). Its last steps may be tried again for a day each.
+MAX_LIFE_MS = 363 * DAY_S * 1000
+
+
 def _check_ttl(stores: "Stores", settings: SessionRuntimeSettings | None) -> None:
     days = stores.settings.max_session_days
     if settings is not None and settings.ttl is not None and settings.ttl > days * DAY_S * 1000:
         raise BadRequest(f"runtimeSettings.ttl: {settings.ttl} ms is more than the {days} days that a session may live")
+    if settings is not None and (whole_ms := _life_ms(stores, settings)) > MAX_LIFE_MS:
+        raise BadRequest(
+            f"runtimeSettings: ttl and hold are {whole_ms} ms together: a session exists for {MAX_LIFE_MS} ms at most"
+        )
+
+
+def _life_ms(stores: "Stores", settings: SessionRuntimeSettings) -> int:
+    """Return how long a session may exist after its execution, its hold included."""
+    run_ms = settings.ttl if settings.ttl is not None else stores.settings.session_s * 1000
+    mode = settings.persistence_mode
+    if isinstance(mode, HoldAfterExit):
+        return run_ms + mode.duration
+    return max(run_ms, mode.time) if isinstance(mode, MinimumTime) else run_ms
 
 
 def longest_life_s(stores: "Stores", now_ms: int, settings: SessionRuntimeSettings | None) -> int:

@@ -19,7 +19,7 @@ from infra import web_console
 from infra.deploy import Failed, account, package, plan
 from infra.deploy.description import ROOT
 from infra.deploy.executor import Executor
-from infra.deploy.plan import DeleteStack, Step
+from infra.deploy.plan import DeleteStack, Found, Step
 from infra.deploy.preflight import network, report
 from infra.deploy.running import Running
 
@@ -36,7 +36,11 @@ def main(
     subnets: Annotated[str, typer.Option(help="Where agents run, comma-separated; the default VPC's when new.")] = "",
     security_groups: Annotated[str, typer.Option(help="Security groups of agents; one is made when none.")] = "",
     public_ip: Annotated[
-        bool | None, typer.Option("--public-ip/--private", help="Whether agents get public addresses.")
+        bool | None,
+        typer.Option(
+            "--public-ip/--private",
+            help="Whether agents get public addresses; else they need a NAT gateway.",
+        ),
     ] = None,
     alarm_email: Annotated[str, typer.Option(help="Address that alarms are mailed to.")] = "",
     log_days: Annotated[int, typer.Option(help="How long logs are kept; 30 when new.")] = 0,
@@ -105,6 +109,9 @@ def main(
             "Tracing": "" if tracing is None else ("on" if tracing else "off"),
         }
         found = account.look(session, stage)
+        if not destroy and (subnets or public_ip is not None or not found.outputs):
+            agents = network.wanted(found, subnets=subnets, security_groups=security_groups, public_ip=public_ip)
+            _check_network(session, found, agents)
         if destroy:
             running = Running(session, found, stage)
             steps = plan.to_destroy(stage, found, executions=len(running.executions()), tasks=len(running.tasks()))
@@ -137,6 +144,13 @@ def _check(session: boto3.Session, stage: str, *, subnets: str, security_groups:
     console.print(report.table(findings))
     if problems := [each for each in findings if each.level == "problem"]:
         raise Failed(f"{len(problems)} of these would stop the deployment, or its agents")
+
+
+def _check_network(session: boto3.Session, found: Found, agents: network.Network) -> None:
+    """Raise `Failed` when agents could not be started in their subnets, or could not get out."""
+    findings = network.check(session, found, agents)
+    if problems := [f"{each.subject}: {each.text}" for each in findings if each.level == "problem"]:
+        raise Failed("; ".join(problems))
 
 
 def _given(options: dict[str, str]) -> dict[str, str]:

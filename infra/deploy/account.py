@@ -7,6 +7,7 @@ from botocore.exceptions import ClientError
 
 from infra.deploy import Failed, app, description
 from infra.deploy.plan import Found, Kept
+from infra.deploy.preflight.network import MAX_SUBNETS, has_fargate
 from infra.deploy.stacks import Stacks
 
 
@@ -51,7 +52,8 @@ def _default_network(session: boto3.Session) -> tuple[str, tuple[str, ...]]:
         return "", ()
     vpc = vpcs[0]["VpcId"]
     subnets = ec2.describe_subnets(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["Subnets"]
-    return vpc, tuple(sorted(subnet["SubnetId"] for subnet in subnets if subnet["MapPublicIpOnLaunch"]))
+    public = [each for each in subnets if each["MapPublicIpOnLaunch"] and has_fargate(each, str(session.region_name))]
+    return vpc, tuple(sorted(subnet["SubnetId"] for subnet in public)[:MAX_SUBNETS])
 
 
 def _concurrency(session: boto3.Session, stage: str) -> tuple[int, int]:

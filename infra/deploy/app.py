@@ -115,12 +115,13 @@ def run_chalice(command: str, stage: str, project: Path, session: boto3.Session,
     file = project / f".chalice/deployed/{stage}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(there.record()))
-    environment = {"AWS_DEFAULT_REGION": str(session.region_name), "AWS_REGION": str(session.region_name)}
+    region = str(session.region_name)
+    environment: dict[str, str | None] = {"AWS_DEFAULT_REGION": region, "AWS_REGION": region}
     credentials = session.get_credentials()
-    if credentials is not None:  # those of the profile, resolved
+    if credentials is not None:  # those of the profile, resolved: nothing else of the environment may mix with them
         names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-        frozen = credentials.get_frozen_credentials()
-        environment |= {name: value for name, value in zip(names, frozen[:3], strict=True) if value}
+        environment |= dict(zip(names, credentials.get_frozen_credentials()[:3], strict=True))
+        environment |= dict.fromkeys(("AWS_PROFILE", "AWS_DEFAULT_PROFILE"))
     chalice(command, "--stage", stage, project=project, environment=environment)
 
 
@@ -135,12 +136,17 @@ def set_logging(session: boto3.Session, stage: str) -> None:
         client.update_function_configuration(FunctionName=name, LoggingConfig=logging)
 
 
-def chalice(*arguments: str, project: Path, environment: Mapping[str, str]) -> None:
-    """Run Chalice on a project, with additional variables; raises `Failed` with what it wrote."""
+def chalice(*arguments: str, project: Path, environment: Mapping[str, str | None]) -> None:
+    """Run Chalice on a project, with other variables (``None`` is none); raises `Failed` with what it wrote."""
     script = "import sys; from chalice.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", script, "--project-dir", str(project), *arguments]
+    variables = {name: value for name, value in {**os.environ, **environment}.items() if value}
     done = subprocess.run(  # noqa: S603
-        command, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+        command,
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise Failed(f"chalice {arguments[0]}: {(done.stderr or done.stdout).strip()[-2000:]}")

@@ -154,6 +154,10 @@ def functions() -> list[str]:
     return list(config()["lambda_functions"])
 
 
+#: What names of stacks end with, besides the one that is named after its stage alone.
+STACKS = ("roles", "events", "address")
+
+
 def function_name(stage: str, function: str) -> str:
     """Return a function's name on AWS."""
     return f"atoll-{stage}" if function == "api_handler" else f"atoll-{stage}-{function}"
@@ -162,9 +166,15 @@ def function_name(stage: str, function: str) -> str:
 def reserved(stage: str) -> dict[str, int]:
     """Return the reserved concurrency of each function that has one.
 
-    Raises `Failed` for an unknown stage.
+    Raises `Failed` for an unknown stage, and for one whose function or stack has the name of another stage's.
     """
     stages = config()["stages"]
+    ends = [end for end in (*functions()[1:], *STACKS) if stage.endswith(f"-{end}")]
+    if ends:
+        other = stage.removesuffix(f"-{ends[0]}")
+        raise Failed(
+            f"no stage can be {stage!r}: {function_name(stage, 'api_handler')} is a name of the stage {other!r}"
+        )
     if stage not in stages:
         raise Failed(f"there is no stage {stage!r} in .chalice/config.json, only {', '.join(stages)}: add it there")
     settings = stages[stage]["lambda_functions"].items()

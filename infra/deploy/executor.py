@@ -61,7 +61,7 @@ class Executor:
             template = description.only(template, [each.logical_id for each in step.kept])
         # A dry run cannot see what earlier steps will have made or deleted by then.
         needed = {name for name, each in template["Parameters"].items() if "Default" not in each}
-        blocked = self._stacks.status(step.stack).startswith("ROLLBACK") or (left and not step.kept)
+        blocked = self._stacks.failed(step.stack) or (left and not step.kept)
         if dry_run and (blocked or not needed <= values.keys()):
             new = {name: each["Type"] for name, each in template["Resources"].items() if step.kept or name not in left}
             return [f"{'>' if step.kept else '+'} {kind.removeprefix('AWS::')} {name}" for name, kind in new.items()]

@@ -10,6 +10,7 @@ from infra.deploy.description import Template, logical_id, mapped
 
 def make(folder: Path, stage: str) -> Path:
     """Write ``template.json`` and ``deployment.zip`` into a folder and return the template's path; raises `Failed`."""
+    description.reserved(stage)  # before anything is written: there may be no such stage
     folder = folder.resolve()  # Chalice works in the project's folder
     folder.mkdir(parents=True, exist_ok=True)
     source = folder / "project"
@@ -36,9 +37,10 @@ def _extras(stage: str) -> Template:
     parameters = stack["Parameters"] | {
         f"{logical_id(function)}Concurrency": {
             "Type": "Number",
-            "Default": limit,
+            # A new account has 10 in all, and can reserve none of them.
+            "Default": 0,
             "MinValue": 0,
-            "Description": f"Reserved concurrency of {function}; 0 reserves none.",
+            "Description": f"Reserved concurrency of {function}; 0 reserves none. {limit} if the account has it.",
         }
         for function, limit in limits.items()
     }

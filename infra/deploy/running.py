@@ -11,6 +11,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from chalicelib.aws.machines import EXECUTIONS_OF_PAGE
 from infra.deploy import Failed
 from infra.deploy.plan import Found
 
@@ -44,7 +45,9 @@ class Running:
         return [arn for machine in MACHINES for arn in self._executions_of(f"{self._prefix}-{machine}")]
 
     def _executions_of(self, machine: str) -> Iterator[str]:
-        pages = self._states.get_paginator("list_executions").paginate(stateMachineArn=machine, statusFilter="RUNNING")
+        pages = self._states.get_paginator("list_executions").paginate(
+            stateMachineArn=machine, statusFilter="RUNNING", PaginationConfig={"PageSize": EXECUTIONS_OF_PAGE}
+        )
         try:
             for page in pages:
                 yield from (each["executionArn"] for each in page["executions"])

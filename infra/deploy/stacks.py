@@ -13,6 +13,9 @@ from infra.deploy.plan import Kept
 #: A stack that is in one of these states was never made.
 NEVER_MADE = ("REVIEW_IN_PROGRESS", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_COMPLETE")
 
+#: So is one in these, unless it has resources: an import was rolled back that was to make it.
+IMPORT_FAILED = ("IMPORT_ROLLBACK_COMPLETE", "IMPORT_ROLLBACK_FAILED")
+
 #: An hour: a table with its indexes takes minutes.
 _PATIENT = {"Delay": 3, "MaxAttempts": 1200}
 
@@ -37,7 +40,18 @@ class Stacks:
 
     def made(self, stack: str) -> dict[str, Any] | None:
         """Return a stack that was made; ``None`` when it was not, or its creation has failed."""
-        return None if self.status(stack) in NEVER_MADE else self.find(stack)
+        status = self.status(stack)
+        if status in NEVER_MADE or (status in IMPORT_FAILED and self._is_empty(stack)):
+            return None
+        return self.find(stack)
+
+    def failed(self, stack: str) -> bool:
+        """Return whether a stack is there whose creation has failed: it can only be deleted."""
+        return self.status(stack).startswith(("ROLLBACK", "IMPORT_ROLLBACK")) and self.made(stack) is None
+
+    def _is_empty(self, stack: str) -> bool:
+        found = self._client.describe_stack_resources(StackName=stack)["StackResources"]
+        return all(each["ResourceStatus"] == "DELETE_COMPLETE" for each in found)
 
     def status(self, stack: str) -> str:
         """Return a stack's status; ``DELETE_COMPLETE`` when it does not exist."""
@@ -68,8 +82,8 @@ class Stacks:
         """
         there = self.made(stack)
         kind = "IMPORT" if kept else "UPDATE" if there else "CREATE"
-        if self.status(stack).startswith("ROLLBACK") and not dry_run:
-            self.delete(stack)  # one whose creation has failed can only be deleted
+        if not dry_run and self.failed(stack):
+            self.delete(stack)
         before = {each["ParameterKey"] for each in (there or {}).get("Parameters", [])}
         parameters = [
             {"ParameterKey": name, "ParameterValue": values[name]}

@@ -37,7 +37,7 @@ class PlayedChalice:
         self._apis = aws.client("apigateway")
         self.environments: list[dict[str, str]] = []
 
-    def __call__(self, command: str, *_: str, project: Path, environment: Mapping[str, str]) -> None:
+    def __call__(self, command: str, *_: str, project: Path, environment: Mapping[str, str | None]) -> None:
         record = json.loads((project / f".chalice/deployed/{STAGE}.json").read_text())["resources"]
         config = json.loads((project / ".chalice/config.json").read_text())
         apis = [each["rest_api_id"] for each in record if each["resource_type"] == "rest_api"]
@@ -83,7 +83,16 @@ def aws() -> Iterator[Ministack]:
     except NotInstallable as error:
         pytest.skip(f"ministack cannot be installed here: {error}")
     with running:
+        _let_out(running)
         yield running
+
+
+def _let_out(aws: Ministack) -> None:
+    """Give the default VPC the way out that it has on AWS."""
+    ec2 = aws.client("ec2")
+    gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+    for table in ec2.describe_route_tables()["RouteTables"]:
+        ec2.create_route(RouteTableId=table["RouteTableId"], DestinationCidrBlock="0.0.0.0/0", GatewayId=gateway)
 
 
 @pytest.fixture

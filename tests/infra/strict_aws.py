@@ -67,6 +67,8 @@ class StrictAws:
         self.access_logs: dict[str, dict[str, str]] = {}
         #: The functions that have the tag of Chalice, for the stage dev.
         self.tagged: set[str] = set()
+        #: Where the default route of the subnets leads.
+        self.way_out = {"GatewayId": "igw-1"}
         #: Logical ID of a resource that cannot be created.
         self.refuses: str = ""
         self._change_sets: dict[str, dict[str, Any]] = {}
@@ -102,7 +104,12 @@ class StrictAws:
         return {"Vpcs": [{"VpcId": "vpc-1"}]}
 
     def describe_subnets(self, **_: Any) -> dict[str, Any]:
-        return {"Subnets": [{"SubnetId": "subnet-1", "VpcId": "vpc-1", "MapPublicIpOnLaunch": True}]}
+        where = {"AvailabilityZone": f"{REGION}a", "AvailabilityZoneId": "use1-az1", "AvailableIpAddressCount": 99}
+        return {"Subnets": [{"SubnetId": "subnet-1", "VpcId": "vpc-1", "MapPublicIpOnLaunch": True, **where}]}
+
+    def describe_route_tables(self, Filters: list[dict[str, Any]]) -> dict[str, Any]:
+        route = {"DestinationCidrBlock": "0.0.0.0/0", "State": "active", **self.way_out}
+        return {"RouteTables": [{"Routes": [route], "Associations": [{"Main": True}]}]}
 
     def get_account_settings(self) -> dict[str, Any]:
         return {"AccountLimit": {"ConcurrentExecutions": 1000, "UnreservedConcurrentExecutions": 1000}}
@@ -191,7 +198,11 @@ class StrictAws:
 
     # What runs
 
-    def list_executions(self, stateMachineArn: str, statusFilter: str, nextToken: str = "0") -> dict[str, Any]:
+    def list_executions(
+        self, stateMachineArn: str, statusFilter: str, maxResults: int, nextToken: str = "0"
+    ) -> dict[str, Any]:
+        if maxResults > 1_000:
+            raise Refused("ValidationException", "maxResults")
         if ("AWS::StepFunctions::StateMachine", _name(stateMachineArn)) not in self.resources:
             raise Refused("StateMachineDoesNotExist")
         running = [{"executionArn": arn} for arn, machine in self.executions.items() if stateMachineArn == machine]
@@ -223,6 +234,12 @@ class StrictAws:
         if StackName not in self.stacks:
             raise Refused("ValidationError", f"Stack with id {StackName} does not exist")
         return {"Stacks": [{"StackName": StackName, **self.stacks[StackName]}]}
+
+    def describe_stack_resources(self, StackName: str) -> dict[str, Any]:
+        ours = self.stacks[StackName].get("ours", ())
+        return {
+            "StackResources": [{"LogicalResourceId": name, "ResourceStatus": "CREATE_COMPLETE"} for _, name in ours]
+        }
 
     def describe_stack_events(self, StackName: str) -> dict[str, Any]:
         reason = self.stacks[StackName]["reason"]

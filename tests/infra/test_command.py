@@ -31,7 +31,7 @@ def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> StrictAws:
     return account
 
 
-def play_chalice(aws: StrictAws, command: str, *_: str, project: Path, environment: Mapping[str, str]) -> None:
+def play_chalice(aws: StrictAws, command: str, *_: str, project: Path, environment: Mapping[str, str | None]) -> None:
     """Do what Chalice does: make what the app has, and delete the rest of its record."""
     recorded = json.loads((project / ".chalice/deployed/dev.json").read_text())["resources"]
     wanted = description.functions() if command == "deploy" else []
@@ -270,6 +270,45 @@ def test_a_dry_run_over_what_was_kept_shows_what_is_taken_in(aws: StrictAws) -> 
     assert "+ ECS::Cluster Cluster" in said(looked)
     assert aws.stacks == {}
     assert data(aws) == stored
+
+
+def test_a_stack_whose_import_was_rolled_back_is_made_anew_unless_it_has_resources(aws: StrictAws) -> None:
+    aws.stacks["atoll-dev"] = {"StackStatus": "IMPORT_ROLLBACK_COMPLETE"}
+    made = run()
+    assert made.exit_code == 0, made.output
+    stored = dict(aws.resources)
+    aws.stacks["atoll-dev"]["StackStatus"] = "IMPORT_ROLLBACK_COMPLETE"
+    assert run("--alarm-email", "operator@example.com").exit_code == 0
+    assert aws.resources == stored, "and nothing was made anew"
+
+
+@pytest.mark.parametrize(
+    ("option", "way_out", "refused"),
+    [
+        (
+            "--private",
+            {"GatewayId": "igw-1"},
+            "subnet-1 lead to an internet gateway, which takes nobody",
+        ),
+        ("--private", {"NatGatewayId": "nat-1"}, ""),
+        ("--public-ip", {"GatewayId": "igw-1"}, ""),
+        ("--private", {"NatGatewayId": "nat-1", "State": "blackhole"}, "no default route leads out of subnet-1"),
+    ],
+)
+def test_agents_need_a_way_out(aws: StrictAws, option: str, way_out: dict[str, str], refused: str) -> None:
+    aws.way_out = way_out
+    answer = run(option)
+    assert answer.exit_code == (1 if refused else 0), answer.output
+    assert refused in said(answer)
+    assert bool(aws.stacks) is not bool(refused)
+
+
+@pytest.mark.parametrize("stage", ["dev-mcp", "prod-events", "a-reconcile", "x-roles"])
+def test_a_stage_with_names_of_another_is_refused(aws: StrictAws, stage: str, tmp_path: Path) -> None:
+    for arguments in ([], ["--package", str(tmp_path)]):
+        refused = run("--stage", stage, *arguments)
+        assert refused.exit_code == 1
+        assert f"no stage can be '{stage}'" in said(refused)
 
 
 def test_a_dry_run_over_a_creation_that_failed_deletes_nothing(aws: StrictAws) -> None:

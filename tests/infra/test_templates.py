@@ -102,6 +102,25 @@ def test_a_call_can_carry_the_template(template: Any) -> None:
     assert len(description.body(template()).encode()) <= description.MAX_TEMPLATE_BYTES
 
 
+#: How the secrets of every stage were generated.
+_ALONE = {"PasswordLength": 64, "ExcludePunctuation": True}
+_AS_CURRENT = {"SecretStringTemplate": "{}", "GenerateStringKey": "current", **_ALONE}
+GENERATED = {
+    "WebhookSecrets": _AS_CURRENT,
+    "AgentKey": _ALONE,
+    "OptionKey": _AS_CURRENT,
+    "CustomToolSecret": _ALONE,
+}
+
+
+def test_no_template_generates_a_secret_anew() -> None:
+    """An update generates a secret anew whose `GenerateSecretString` differs (CloudFormation, "Secret")."""
+    resources = description.stack()["Resources"].items()
+    secrets = {name: each["Properties"] for name, each in resources if each["Type"] == "AWS::SecretsManager::Secret"}
+    generated = {name: each["GenerateSecretString"] for name, each in secrets.items() if name in GENERATED}
+    assert generated == GENERATED
+
+
 def test_what_holds_data_outlives_the_stack() -> None:
     resources = description.stack()["Resources"]
     stateful = ("AWS::DynamoDB::Table", "AWS::S3::Bucket", "AWS::SecretsManager::Secret", "AWS::SQS::Queue")
@@ -117,7 +136,8 @@ def test_tables_are_encrypted_recoverable_and_paid_by_request() -> None:
     assert len(tables) == 9
     for table in tables:
         assert table["BillingMode"] == "PAY_PER_REQUEST"
-        assert table["SSESpecification"] == {"SSEEnabled": True}
+        # With an AWS owned key: true is a key of KMS, which charges for each use (CloudFormation, "SSESpecification").
+        assert table["SSESpecification"] == {"SSEEnabled": False}
         assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
 
 

@@ -72,12 +72,18 @@ def judged_subnets(subnets: Sequence[Mapping[str, Any]], region: str) -> Iterato
         yield problem("subnets", f"they are of {len(vpcs)} VPCs ({', '.join(vpcs)}): name those of one")
     if len(subnets) > MAX_SUBNETS:
         yield problem("subnets", f"{len(subnets)} are named, and ECS takes {MAX_SUBNETS}")
-    zones = ZONES_WITH_FARGATE.get(region)
-    if without := [each["SubnetId"] for each in subnets if zones and each["AvailabilityZoneId"] not in zones]:
+    if without := [each["SubnetId"] for each in subnets if not has_fargate(each, region)]:
         yield problem("subnets", f"{', '.join(without)} are in zones without Fargate: leave them out")
     free = sum(each["AvailableIpAddressCount"] for each in subnets)
     text = f"{len(subnets)} in {', '.join(vpcs)}, with {free:,} free addresses; each running agent takes one"
     yield (warning if free < FEW_ADDRESSES else ok)("subnets", text)
+
+
+def has_fargate(subnet: Mapping[str, Any], region: str) -> bool:
+    """Return whether a subnet is in a zone with Fargate; local zones, whose names have more letters, are not."""
+    zones = ZONES_WITH_FARGATE.get(region)
+    in_region = len(subnet.get("AvailabilityZone", f"{region}a")) == len(region) + 1
+    return in_region and (zones is None or subnet["AvailabilityZoneId"] in zones)
 
 
 def judged_routes(network: Network, tables: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:

@@ -43,9 +43,7 @@ def region(session: boto3.Session, found: Found) -> Iterator[Finding]:
     else:
         yield ok("region", f"{found.region} has the services")
     if not has_function_urls(found):
-        text = (
-            "there are none here, or for this stage: agents call the REST API, where a wait ends after 25 s"
-        )
+        text = "there are none here, or for this stage: agents call the REST API, where a wait ends after 25 s"
         yield warning("Function URLs", text)
     else:
         yield ok("Function URLs", f"{found.region} has them: an agent waits for up to 58 s")

@@ -48,7 +48,8 @@ def changed(request: Request, path: str, value: Any) -> Request:
 
 AGENT = "agentGraphRequest.agents.0"
 RUNTIME = "execution.runtimeSettings"
-YEAR_MS = 365 * 24 * 3_600_000
+DAY_MS = 24 * 3_600_000
+YEAR_MS = 365 * DAY_MS
 
 TOOL = {"transport": {"type": "http", "url": "http://127.0.0.1:1/"}, "inputSchema": {"type": "object"}}
 
@@ -73,6 +74,9 @@ REFUSED = [
     (f"{RUNTIME}.ttl", True, "integer"),
     (f"{RUNTIME}.persistenceMode", {"mode": "hold_after_exit", "duration": -1}, "greater"),
     (f"{RUNTIME}.persistenceMode", {"mode": "hold_after_exit", "duration": YEAR_MS + 1}, "less"),
+    (f"{RUNTIME}", {"ttl": YEAR_MS}, "together"),
+    (f"{RUNTIME}", {"persistenceMode": {"mode": "hold_after_exit", "duration": YEAR_MS - 7 * DAY_MS}}, "together"),
+    (f"{RUNTIME}", {"persistenceMode": {"mode": "minimum_time", "time": YEAR_MS}}, "together"),
     (f"{RUNTIME}.persistenceMode", {"mode": "minimum_time", "time": YEAR_MS + 1}, "less"),
     (f"{RUNTIME}.persistenceMode", {"mode": "minimum_time"}, "required"),
     (f"{RUNTIME}.persistenceMode", {"mode": "for_ever"}, "mode"),
