@@ -37,9 +37,10 @@ class _Cost:
 
 
 #: As `make bench ONLY=money` counts them, rounded: a session from its creation to its end, an agent with its first
-#: request, a thread, a message of up to 500 bytes, a wait, and a second of it while it polls.
+#: request, a thread, a message of up to 500 bytes, a wait, and a second of it while it polls; as `make bench
+#: ONLY=waiting` does, a second of one that is paused.
 _LIFE, _AGENT, _THREAD = _Cost(60, 28, 22), _Cost(24, 5, 23), _Cost(4, 2, 3)
-_MESSAGE, _WAIT, _WAITED_S = _Cost(3, 3, 2), _Cost(7, 5, 4), _Cost(2.3, 2.3, 0)
+_MESSAGE, _WAIT, _WAITED_S, _PAUSED_S = _Cost(3, 3, 2), _Cost(7, 5, 4), _Cost(2.3, 2.3, 0), _Cost(0.7, 1, 0)
 #: A write unit is so many bytes.
 _WRITE_BYTES = 1_024
 #: State transitions of a session.
@@ -162,12 +163,14 @@ def estimated(
 ) -> AwsEstimate:
     """Estimate what a session has taken of AWS: its life, its agents' tasks and calls.
 
-    Left out: what users ask of the REST API, and logs. Waits count as if each held its function all the time.
+    Left out: what users ask of the REST API, and logs. Where waits are paused, all count as if they were.
     """
     waited_s = sum(agent.waiting_ms for agent in agents) / 1000
+    hold_ms = settings.mcp_wait_hold_ms
+    held_s = waited_s if hold_ms is None else min(waited_s, waits * hold_ms / 1000)
     parts = [
         (1, _LIFE), (len(agents), _AGENT), (threads, _THREAD), (messages, _MESSAGE), (waits, _WAIT),
-        (waited_s, _WAITED_S),
+        (held_s, _WAITED_S), (waited_s - held_s, _PAUSED_S),
     ]  # fmt: skip
     calls = sum(many * cost.calls for many, cost in parts)
     reads = sum(many * cost.reads for many, cost in parts)
@@ -176,7 +179,7 @@ def estimated(
     dollars = (
         reads * PRICES["dynamodb_read"]
         + writes * PRICES["dynamodb_write"]
-        + (calls * _GB_S_OF_CALL + waited_s * _GB_S_OF_WAITED_S) * PRICES["lambda_gb_s_x86"]
+        + (calls * _GB_S_OF_CALL + held_s * _GB_S_OF_WAITED_S) * PRICES["lambda_gb_s_x86"]
         + _TRANSITIONS * PRICES["transition"]
         + task_hours * _task_hour(settings)
     )

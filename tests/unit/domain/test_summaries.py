@@ -91,9 +91,11 @@ def test_prices_are_those_of_the_page() -> None:
     assert {key: of_page[key] for key in summaries.PRICES} == summaries.PRICES
 
 
-def test_the_estimate_is_near_what_the_benchmark_counts() -> None:
-    """3 agents, 50 messages, 10 minutes (docs/costs.md): $8.71 for 1,000 without the tasks, $17.38 with them."""
+@pytest.mark.parametrize(("hold_ms", "micro_usd"), [(None, 17_380), (2_000, 10_420)])
+def test_the_estimate_is_near_what_the_benchmark_counts(hold_ms: int | None, micro_usd: int) -> None:
+    """3 agents, 50 messages, 10 minutes (docs/costs.md): 1,000 with their tasks, their waits held or paused."""
     agents = [AgentSummary(name=name, running_ms=600_000, waiting_ms=600_000) for name in "abc"]
-    found = summaries.estimated(Settings(), messages=50, message_bytes=25_000, threads=1, waits=80, agents=agents)
-    assert 17_380 * 0.9 < found.micro_usd < 17_380 * 1.1
+    settings = Settings(mcp_wait_hold_ms=hold_ms)
+    found = summaries.estimated(settings, messages=50, message_bytes=25_000, threads=1, waits=80, agents=agents)
+    assert micro_usd * 0.9 < found.micro_usd < micro_usd * 1.1
     assert found.aws_calls > found.write_units > 0
