@@ -235,9 +235,11 @@ def money() -> Section:
 
     found = money.measure()
     shape = f"{money.AGENTS} agents, {money.MESSAGES} messages, {money.MINUTES} minutes"
-    waiting = sum(dollars for part, dollars in found.by_part.items() if part.startswith("waiting"))
     rows = [
-        Row(f"1,000 sessions of {shape}", f"${found.session * 1000:.2f}, of it waiting ${waiting * 1000:.2f}"),
+        Row(
+            f"1,000 sessions of {shape}",
+            f"${found.session * 1000:.2f}, of it waiting ${found.by_part['waiting'] * 1000:.2f}",
+        ),
         Row(
             "of it the feed of their logs, which nobody follows",
             f"${found.by_part['the feed'] * 1000:.3f}",
@@ -245,12 +247,12 @@ def money() -> Section:
             found.by_part["the feed"] * 1000 <= 0.05,
         ),
         Row("the same with their Fargate tasks", f"${found.session_with_tasks * 1000:.2f}"),
-        Row("1,000 sessions, their waits paused", f"${found.session_paused * 1000:.2f}"),
+        Row("1,000 sessions whose clients are held", f"${found.session_held * 1000:.2f}"),
         Row("a month at rest", f"${found.at_rest_month:.2f}"),
         Row(
             f"break-even with a server of ${found.server_month:.2f} a month",
             f"{found.break_even(found.session):,.0f} sessions a month; "
-            f"{found.break_even(found.session_paused):,.0f} with paused waits",
+            f"{found.break_even(found.session_held):,.0f} with clients that are held",
         ),
         Row(
             "an hour of the smallest Fargate task",
@@ -258,12 +260,31 @@ def money() -> Section:
         ),
     ]
     for way in found.ways:
-        share, judged = found.share(way), way.name in (money.DEPLOYED, money.RECOMMENDED)
-        which = {money.DEPLOYED: " (deployed)", money.RECOMMENDED: " (recommended)"}.get(way.name, "")
+        share, judged = found.share(way), way.name == money.DEPLOYED
         seen = f"${way.hour:.5f}: {share:.2f}x of the task's; delay {way.latency}"
-        goal = "≤ 0.25x" if judged else ""
-        rows.append(Row(f"an hour of waiting: {way.name}{which}", seen, goal, share <= 0.25 if judged else None))
+        what = f"an hour of waiting: {way.name}{' (deployed)' if judged else ''}"
+        rows.append(Row(what, seen, "≤ 0.2x" if judged else "", share <= 0.2 if judged else None))
     kept = {**asdict(found), "break_even_sessions_a_month": found.break_even(found.session)}
+    return rows, kept
+
+
+def waiting() -> Section:
+    """An hour of one waiting agent, by client."""
+    from bench import money, waiting
+
+    price, rows, kept = money.prices(), [], []
+    task = money.task_hour(price, "x86")
+    for one in waiting.measure():
+        if one.missing:
+            rows.append(Row(one.client, f"not measured: {one.missing}"))
+            continue
+        hour = one.hour(price)
+        share = hour / task
+        seen = f"${hour:.5f}: {share:.2f}x of the task's; {len(one.requests)} requests, held for {one.held_s:.1f} s"
+        limit = 0.2 if one.comes_back else None
+        what = f"{one.client}, {'paused' if one.comes_back else 'held'}"
+        rows.append(Row(what, seen, f"≤ {limit}x" if limit else "", share <= limit if limit else None))
+        kept.append({"client": one.client, "hour": hour, "share": share, "held_s": one.held_s, **one.row()})
     return rows, kept
 
 
@@ -300,6 +321,7 @@ SECTIONS: list[Callable[[], Section]] = [
     console,
     throughput,
     money,
+    waiting,
     scale,
 ]
 

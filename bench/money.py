@@ -27,8 +27,8 @@ PAGE = ROOT / "docs" / "costs.md"
 AGENTS, MESSAGES, MINUTES = 3, 50, 10
 #: How long one wait lasts at most, behind the Function URL.
 WAIT_S = MAX_WAIT_MS // 1000
-#: How long a wait is held at first where it is paused then (`Settings.mcp_wait_hold_ms`).
-HOLD_MS = 2_000
+#: How long a wait is held at first where it is paused then, as deployed (`Settings.mcp_wait_hold_ms`).
+HOLD_MS = int(description.stack()["Parameters"]["WaitHoldMs"]["Default"])
 #: The smallest Fargate task.
 TASK_VCPU, TASK_GB = 0.25, 0.5
 HOURS_OF_MONTH = 730
@@ -88,6 +88,7 @@ def _paused_wait() -> list[Counted]:
         arguments = {"currentUnixTime": here.clock.now_ms(), "maxWaitMs": WAIT_S * 1000}
         params = {"name": "coral_wait_for_mention", "arguments": arguments}
         accepted = {"accept": "application/json, text/event-stream", "mcp-protocol-version": "2025-11-25"}
+        accepted["user-agent"] = "node"
         with here.meter.counting() as counted:
             answer = here.post(secret, "tools/call", params, **accepted)
         requests.append(counted)
@@ -234,9 +235,6 @@ REST, DOOR = deployed("api_handler"), deployed("mcp")
 #: The function that pushes what is in logs to those who follow.
 FEED = deployed("on_entry")
 
-#: Its label among the ways to wait.
-DEPLOYED = "a function that polls, 256 MB, x86"
-
 
 def of_session(counts: Counts, price: dict[str, float]) -> dict[str, float]:
     """Return what one session of the stated shape costs, by what it pays for; Fargate apart."""
@@ -258,8 +256,7 @@ def of_session(counts: Counts, price: dict[str, float]) -> dict[str, float]:
         # ends, the start of a wait that nothing ends. Nobody follows.
         "the feed": (1 + 2 * MESSAGES + long_waits) * FEED.request(Counted(["Query"], read_units=0.5), price),
         "waits that a message ends": MESSAGES * DOOR.request(counts.short_wait, price),
-        "waiting: the function": DOOR.duration(waited_s, price) + long_waits * price["lambda_request"],
-        "waiting: DynamoDB": long_waits * units(counts.long_wait, price),
+        "waiting": long_waits * paused(counts, DOOR, price),
     }
 
 
@@ -274,8 +271,8 @@ def task_hour(price: dict[str, float], architecture: str) -> float:
     return TASK_VCPU * vcpu + TASK_GB * memory
 
 
-#: The way that is recommended, on the function as it is deployed.
-RECOMMENDED = f"a function that holds it for {HOLD_MS / 1000:g} s, then the client comes back, 256 MB, x86"
+#: As deployed, for clients that come back.
+DEPLOYED = f"a function that holds it for {HOLD_MS / 1000:g} s, then the client comes back, 256 MB, x86"
 
 
 @dataclass(frozen=True)
@@ -303,16 +300,18 @@ def ways_to_wait(counts: Counts, price: dict[str, float]) -> list[Way]:
             f"a function that polls, {memory} MB, {name}",
             rounds * of_wait(long, Lambda(memory, architecture), WAIT_S, price),
             "0.2 s",
-            "there" if (memory, architecture) == (DOOR.memory_mb, DOOR.architecture) else "a setting",
+            "there, for clients that do not"
+            if (memory, architecture) == (DOOR.memory_mb, DOOR.architecture)
+            else "a setting",
         )
         for memory in (1024, 512, 256, 128)
         for architecture, name in (("x86", "x86"), ("arm", "Arm"))
     ]
     smallest = Lambda(128, "arm")
-    for function, name in ((DOOR, RECOMMENDED), (smallest, RECOMMENDED.replace("256 MB, x86", "128 MB, Arm"))):
+    for function, name in ((DOOR, DEPLOYED), (smallest, DEPLOYED.replace("256 MB, x86", "128 MB, Arm"))):
         cost = rounds * paused(counts, function, price)
         late = "0.2 s, after 2 s within a quarter of the time it has waited (5 s at most)"
-        ways.append(Way(name, cost, late, "there: a setting, for clients of MCP 2025-11-25"))
+        ways.append(Way(name, cost, late, "there, for clients that come back"))
     rare = Counted(read_units=2 + WAIT_S / 2, write_units=3)
     ways.append(
         Way(
@@ -379,8 +378,8 @@ class Money:
     by_part: dict[str, float]
     session: float
     session_with_tasks: float
-    #: The session with waits that are paused, as is recommended.
-    session_paused: float
+    #: The session with clients whose waits are held.
+    session_held: float
     at_rest_month: float
     server_month: float
     ways: list[Way]
@@ -401,13 +400,12 @@ def measure() -> Money:
     price, counts = prices(), count()
     parts = of_session(counts, price)
     session = sum(parts.values())
-    waiting = sum(dollars for part, dollars in parts.items() if part.startswith("waiting"))
     waits = AGENTS * MINUTES * 60 / WAIT_S
     return Money(
         by_part=parts,
         session=session,
         session_with_tasks=session + of_tasks(price),
-        session_paused=session - waiting + waits * paused(counts, DOOR, price),
+        session_held=session - parts["waiting"] + waits * of_wait(counts.long_wait, DOOR, WAIT_S, price),
         at_rest_month=at_rest(price),
         server_month=server_month(price),
         ways=ways_to_wait(counts, price),

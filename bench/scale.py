@@ -62,17 +62,17 @@ def quotas(calls: int, transitions: int, events: int, writes: float, requests_of
             "quota `Fargate resource rate`, and RunTask's own rate of the same size",
         ),
         Quota(
-            "Lambda: waits at once (reserved concurrency of `mcp`)",
+            "Lambda: waits at once of clients that are held (reserved concurrency of `mcp`)",
             AGENTS,
             500,
             0,
             life_s,
             "`mcp` answers 429, and the agent must ask again; the REST API keeps its own concurrency",
-            "ATOLL_MCP_WAIT_HOLD_MS, which pauses waits (docs/costs.md); reserved concurrency of `mcp` in "
-            ".chalice/config.json, and the account's concurrency",
+            "reserved concurrency of `mcp` in .chalice/config.json, and the account's concurrency; or agents' clients, "
+            "to such as come back (docs/agents.md)",
         ),
         Quota(
-            "Lambda: waits at once where they are paused",
+            "Lambda: waits at once that are paused",
             AGENTS * held,
             500,
             0,

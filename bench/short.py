@@ -63,7 +63,7 @@ def table(kept: dict[str, Any]) -> str:
         ("states read", beside("read a session's state")),
         (
             f"1,000 sessions of {AGENTS} agents, {MESSAGES} messages, {MINUTES} minutes",
-            f"${money['session'] * 1000:.2f}, with paused waits ${money['session_paused'] * 1000:.2f}; "
+            f"${money['session'] * 1000:.2f}, with clients that are held ${money['session_held'] * 1000:.2f}; "
             f"their Fargate tasks ${(money['session_with_tasks'] - money['session']) * 1000:.2f}",
         ),
         ("a month in which nothing runs", f"${money['at_rest_month']:.2f} and storage"),

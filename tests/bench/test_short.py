@@ -46,9 +46,9 @@ RUN = {
     },
     "money": {
         "figures": {
-            "session": 0.008,
-            "session_paused": 0.001,
-            "session_with_tasks": 0.018,
+            "session": 0.001,
+            "session_held": 0.008,
+            "session_with_tasks": 0.011,
             "at_rest_month": 3.9,
         }
     },
@@ -76,7 +76,7 @@ def test_a_run_writes_its_figures_between_the_marks_and_nowhere_else() -> None:
     assert "| `make run` is ready | 1.5 s |" in after
     assert "| sessions created, 64 connections | 1,234/s, ADK 99/s |" in after
     assert "| messages sent | 1,234/s |" in after
-    assert "$8.00, with paused waits $1.00; their Fargate tasks $10.00" in after
+    assert "$1.00, with clients that are held $8.00; their Fargate tasks $10.00" in after
     assert short.written(after, RUN) == after
 
 
