@@ -9,6 +9,7 @@ from chalice.app import Chalice  # noqa: E402
 from chalicelib.api import (  # noqa: E402
     agent_options,
     auth,
+    budgets,
     console,
     cors,
     docs,
@@ -48,6 +49,7 @@ for module in (
     events,
     logs,
     history,
+    budgets,
     namespaces,
     deliveries_api,
     webhooks,

@@ -6,7 +6,7 @@ import itertools
 from chalicelib.domain import budgets
 from chalicelib.domain.budgets import Reservation
 from chalicelib.store.budgets import Budget, Level
-from tests.mcp_world import SESSION, TestClock, World
+from tests.mcp_world import NAMESPACE, NEVER_S, SESSION, TestClock, World
 
 MODEL = "openai/gpt-4.1"
 
@@ -18,6 +18,14 @@ class Purse:
     world: World
     clock: TestClock
     _ids: "itertools.count[int]" = dataclasses.field(default_factory=itertools.count)
+
+    def begin(self, *names: str, session: int = 100, **agents: int) -> None:
+        """Make the session anew, with these agents and limits."""
+        self.world.clear()
+        self.world.session(*names)
+        levels = {name.replace("_", "-"): Level.of(limit) for name, limit in agents.items()}
+        made = Budget(SESSION, NAMESPACE, NEVER_S, session=Level.of(session), agents=levels)
+        self.world.services.budgets.create(made)
 
     @property
     def budget(self) -> Budget:

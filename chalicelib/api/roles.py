@@ -21,6 +21,8 @@ NEEDED: Mapping[str, Roles] = {
     f"DELETE {_SESSION}": OPERATORS,
     f"GET {_SESSION}/extended": READERS,
     f"GET {_SESSION}/summary": READERS,
+    f"GET {_SESSION}/budget": READERS,
+    f"POST {_SESSION}/budget": OPERATORS,
     f"GET {_SESSION}/events": READERS,
     f"GET {_SESSION}/logs": READERS,
     f"GET {_SESSION}/agent": READERS,

@@ -41,7 +41,7 @@ def change(stores: "Stores", namespace: str, session_id: str, request: wire.NewL
             raise BadRequest(f"the session {session_id!r} is closing")
         made, budget = stores.budgets.change(session_id, _changes(budget, request))
         if made and budget is not None:
-            budgets.tell_low(stores, budget)
+            budgets.tell_low(stores, budget, session=session)
             return budgets.view(budget)
     raise budgets.changed_often(session_id)
 

@@ -6,7 +6,6 @@ session's, in one write; when it has ended it settles once, by what it has reall
 """
 
 import dataclasses
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from chalicelib.domain.errors import BudgetReached, Conflict, NotFound, TooManyRequests, TryLater
@@ -27,6 +26,7 @@ from chalicelib.wire.budgets import MAX_MICRO_USD
 
 if TYPE_CHECKING:
     from chalicelib.domain.actors import Actor
+    from chalicelib.store.sessions import SessionRecord
     from chalicelib.stores import Stores
     from chalicelib.wire.graph import AgentGraphRequest
 
@@ -156,7 +156,7 @@ def spend(stores: "Stores", actor: "Actor", *, spending_id: str, micro_usd: int)
         )
         if stores.budgets.spend(spending, tuple(levels)):
             after = stores.budgets.find(actor.session_id) or budget
-            tell_low(stores, after, by=actor.name)
+            tell_low(stores, after, by=actor.name, session=actor.session)
             return after
     raise changed_often(actor.session_id)
 
@@ -183,7 +183,8 @@ def _check_fits(stores: "Stores", actor: "Actor", budget: Budget, needed: int) -
     short = {name: level for name, level in budget.levels_of(actor.name).items() if 0 < needed > level.available}
     for name, level in short.items():
         if needed > level.available + level.held:
-            stores.budgets.tell(_notice(stores, budget, "budget_reached", name=name, level=level, agent=actor.name))
+            who = actor.name
+            _tell(stores, budget, "budget_reached", name=name, level=level, agent=who, session=actor.session)
     for name, level in short.items():
         whose = f"the agent {actor.name!r}" if name == "agent" else "the session"
         held = f", and {wire.usd_of(level.held)} are held for calls under way" if level.held > 0 else ""
@@ -221,19 +222,27 @@ def changed_often(session_id: str) -> TryLater:
 # Facts that others react to
 
 
-def tell_low(stores: "Stores", budget: Budget, *, by: str | None = None, just_spent: int | None = None) -> None:
+def tell_low(
+    stores: "Stores",
+    budget: Budget,
+    *,
+    by: str | None = None,
+    just_spent: int | None = None,
+    session: "SessionRecord | None" = None,
+) -> None:
     """Write down once that a limit is low, for the session's and the agents' (``by`` one: for its own).
 
     ``just_spent``: it is not written by a call before which it was low already, since that was told then.
     """
-    found: Mapping[LevelName, Level] = budget.levels_of(by) if by is not None else {}
-    each: list[tuple[LevelName, Level, str | None]] = [(name, level, by) for name, level in found.items()]
-    if by is None:
+    each: list[tuple[LevelName, Level, str | None]]
+    if by is not None:
+        each = [(name, level, by) for name, level in budget.levels_of(by).items()]
+    else:
         each = [("agent", level, name) for name, level in budget.agents.items()]
         each += [("session", budget.session, None)] if budget.session is not None else []
     for name, level, agent in each:
         if is_low(level) and not (just_spent is not None and is_low(level, less=just_spent)):
-            stores.budgets.tell(_notice(stores, budget, "budget_low", name=name, level=level, agent=agent))
+            _tell(stores, budget, "budget_low", name=name, level=level, agent=agent, session=session)
 
 
 def is_low(level: Level, *, less: int = 0) -> bool:
@@ -242,48 +251,78 @@ def is_low(level: Level, *, less: int = 0) -> bool:
     return spent > 0 and spent * 100 >= level.limit * LOW_PERCENT
 
 
-def _notice(
-    stores: "Stores", budget: Budget, kind: wire.NoticeKind, *, name: LevelName, level: Level, agent: str | None
-) -> Notice:
-    return Notice(
-        session_id=budget.session_id,
-        namespace=budget.namespace,
-        expires_at=budget.expires_at,
-        kind=kind,
-        level=name,
-        agent=agent,
-        on_reached=level.on_reached,
-        at_ms=stores.clock.now_ms(),
-        limit=level.limit,
-        available=level.available,
-        held=level.held,
-        spent=level.spent,
+def _tell(
+    stores: "Stores",
+    budget: Budget,
+    kind: wire.NoticeKind,
+    *,
+    name: LevelName,
+    level: Level,
+    agent: str | None,
+    session: "SessionRecord | None",
+) -> None:
+    """Write a notice, with where its session wants it told: when others react to it, the session may be gone."""
+    from chalicelib.wire.sessions import SessionRuntimeSettings
+
+    [session] = [session] if session else stores.reads.sessions([(budget.namespace, budget.session_id)])
+    settings = SessionRuntimeSettings.model_validate((session.runtime_settings if session else None) or {})
+    webhook = settings.webhooks.budget_reached
+    stores.budgets.tell(
+        Notice(
+            session_id=budget.session_id,
+            namespace=budget.namespace,
+            expires_at=budget.expires_at,
+            kind=kind,
+            level=name,
+            agent=agent,
+            on_reached=level.on_reached,
+            at_ms=stores.clock.now_ms(),
+            limit=level.limit,
+            available=level.available,
+            held=level.held,
+            spent=level.spent,
+            url=webhook.url if webhook else None,
+        )
     )
 
 
 # Holds that nobody settles
 
 
-def book_overdue(stores: "Stores", budget: Budget) -> int:
-    """Book all of each hold that nobody has settled in time, since the call may have cost that; return how many."""
+def book_overdue(stores: "Stores", session: "SessionRecord") -> int:
+    """Book all of each hold that nobody has settled in time, since the call may have cost that; return how many.
+
+    It tells what is low, too, where that was cut off.
+    """
+    budget = stores.budgets.find(session.session_id)
+    if budget is None:
+        return 0
     made_before_ms = stores.clock.now_ms() - HOLD_MS
-    return _book(stores, budget, [hold for hold in budget.holds.values() if hold.at_ms < made_before_ms])
+    overdue = [hold for hold in budget.holds.values() if hold.at_ms < made_before_ms]
+    _book(stores, session, overdue)
+    now = stores.budgets.find(session.session_id) if overdue else budget
+    if now is not None:
+        tell_low(stores, now, session=session)
+    return len(overdue)
 
 
-def conclude(stores: "Stores", session_id: str) -> Budget | None:
+def conclude(stores: "Stores", session: "SessionRecord") -> Budget | None:
     """Let nothing be reserved any more in a session that goes, and book what is held; return its budgets at the end."""
-    if stores.budgets.find(session_id) is None:  # most sessions have none: a read is cheaper than a write
+    if stores.budgets.find(session.session_id) is None:  # most sessions have none: a read is cheaper than a write
         return None
-    sealed = stores.budgets.seal(session_id)
-    if sealed is None or not _book(stores, sealed, list(sealed.holds.values())):
-        return sealed
-    return stores.budgets.find(session_id)
+    sealed = stores.budgets.seal(session.session_id)
+    if sealed is None:
+        return None
+    _book(stores, session, list(sealed.holds.values()))
+    end = stores.budgets.find(session.session_id) if sealed.holds else sealed
+    if end is not None:
+        tell_low(stores, end, session=session)
+    return end
 
 
-def _book(stores: "Stores", budget: Budget, holds: list[Hold]) -> int:
+def _book(stores: "Stores", session: "SessionRecord", holds: list[Hold]) -> None:
     for hold in holds:
-        _settle(stores, Reservation(budget.session_id, hold), ModelTotals(calls=1, spent=hold.micro_usd))
-    return len(holds)
+        stores.budgets.settle(session.session_id, hold, ModelTotals(calls=1, spent=hold.micro_usd))
 
 
 # What is asked for, and what is shown

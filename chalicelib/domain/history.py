@@ -9,6 +9,7 @@ from chalicelib.domain.errors import BadRequest, NotFound
 from chalicelib.settings import Settings
 from chalicelib.store.history import HistoryRecord
 from chalicelib.store.sessions import CloseReason
+from chalicelib.wire.budgets import Budgets
 from chalicelib.wire.history import AgentSummary, HistoryEntry, SessionSummary
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def entry_of(settings: Settings, record: HistoryRecord) -> HistoryEntry:
                 waits=record.waits,
                 agents=agents,
             ),
+            budget=Budgets.model_validate(record.budget) if record.budget is not None else None,
         ),
         expires_at=record.expires_at * 1000,
     )

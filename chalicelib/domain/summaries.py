@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from chalicelib.domain import sessions, threads
+from chalicelib.domain import budgets, sessions, threads
 from chalicelib.domain.errors import TooLarge
 from chalicelib.settings import Settings
 from chalicelib.store.agents import AgentRecord
@@ -137,6 +137,7 @@ def of_session(stores: "Stores", namespace: str, session_id: str, deadline_ms: i
     now_ms = stores.clock.now_ms()
     executed_ms, closing_ms = session.executed_at_ms, session.closing_at_ms
     agents = tally.agents(stores.agents.of_session(session_id), closing_ms or now_ms)
+    budget = budgets.find(stores, session_id)
     return SessionSummary(
         created_at=session.created_at_ms,
         executed_at=executed_ms,
@@ -155,6 +156,7 @@ def of_session(stores: "Stores", namespace: str, session_id: str, deadline_ms: i
             waits=tally.waits,
             agents=agents,
         ),
+        budget=budgets.view(budget) if budget is not None else None,
     )
 
 

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from mcp_types import Resource
 
-from chalicelib.domain import agents, threads
+from chalicelib.domain import agents, budgets, threads
 from chalicelib.domain.actors import Actor
 from chalicelib.domain.errors import TooLarge, TryLater
 from chalicelib.mcp import tools
 from chalicelib.store.agents import AgentRecord
+from chalicelib.store.budgets import Budget
 from chalicelib.store.log import LogEntry
 from chalicelib.store.threads import ThreadRecord
 from chalicelib.wire.agents import Connected, Running, Waiting, WaitingMessage
 from chalicelib.wire.base import iso_from_ms
+from chalicelib.wire.budgets import usd_of
 from chalicelib.wire.threads import ClosedThread, SessionThread, SessionThreadMessage
 
 if TYPE_CHECKING:
@@ -108,7 +110,7 @@ def instruction(agent: AgentRecord) -> str:
 
 
 def state(stores: "Stores", actor: Actor) -> str:
-    """Return the state that an agent reads: who it is, the time, the agents it knows, and its threads.
+    """Return the state that an agent reads: who it is, the time, its budget, the agents it knows, and its threads.
 
     Sections and JSON are laid out as Coral Server's; the words are Atoll's.
     """
@@ -125,11 +127,22 @@ def state(stores: "Stores", actor: Actor) -> str:
         f"Waits with the `currentUnixTime` {newest[0].stamp_ms + 1 if newest else now_ms} return what is sent after "
         "all that is shown here.",
     ]
+    parts += _budget(budgets.find(stores, actor.session_id), actor.name)
     if known:
         parts += ["# Agents", "The agents that you know:", _block([_agent(other, now_ms) for other in known])]
     if shown:
         parts += ["# Threads and messages", " ".join(["The threads that you take part in:", *notes]), _block(shown)]
     return "\n\n".join(parts)
+
+
+def _budget(budget: Budget | None, name: str) -> list[str]:
+    """Say what an agent may still spend on models: nothing to one without a limit."""
+    left = budgets.left_for(budget, name)
+    if budget is None or left is None:
+        return []
+    whose = {"agent": "your own limit", "session": "the limit of all agents together"}
+    of = [f"{whose[each]} is {usd_of(level.limit)}" for each, level in budget.levels_of(name).items()]
+    return ["# Budget", f"You may still spend {usd_of(left)} US dollars on calls of models: {', and '.join(of)}."]
 
 
 def _agent(agent: AgentRecord, now_ms: int) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
-from chalicelib.domain import events, sessions, summaries
+from chalicelib.domain import budgets, events, sessions, summaries
 from chalicelib.domain.errors import NotFound
 from chalicelib.reactions import last_lines, reports
 from chalicelib.settings import DAY_S
@@ -138,6 +138,7 @@ def _row(
         state=state,
         threads_omitted=threads_omitted,
     )
+    budget = budgets.conclude(services, session)
     # Now: what is to be hidden in them goes with the items of the session.
     lines = list(last_lines.of_session(services, session, records, ended_at_ms=reached.begun_at_ms))
     return HistoryRecord(
@@ -158,6 +159,7 @@ def _row(
         waits=tally.waits,
         agents=[agent.to_wire() for agent in tally.agents(records, closing_ms)],
         last_position=reached.last_position,
+        budget=budgets.view(budget).to_wire() if budget is not None else None,
         state=_put_text(services, session.session_id, "state", kept.model_dump_json(by_alias=True, exclude_none=True)),
         parts=reached.parts,
         lines=_put_text(services, session.session_id, "lines", "\n".join(lines)) if lines else None,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from chalicelib.aws.errors import is_transient
 from chalicelib.aws.tasks import DESCRIBED_AT_ONCE, TaskState
-from chalicelib.domain import namespaces
+from chalicelib.domain import budgets, namespaces
 from chalicelib.reactions import changes, deliveries, launches, lifecycle
 from chalicelib.store.agents import AgentRecord
 from chalicelib.store.session_items import SessionRemains
@@ -116,6 +116,8 @@ class _Run:
             return
         if not self._is_old(_latest_ms(session)):
             return
+        if booked := budgets.book_overdue(self._services, session):
+            self._repaired("holds_overdue", **where, holds=str(booked))
         if session.status == "executed" and self._is_homeless(session):
             changes.end_with_namespace(self._services, session)
             self._repaired("namespace_missing", **where)

@@ -165,7 +165,7 @@ class Notice(Record):
     kind: Literal["budget_low", "budget_reached"]
     level: LevelName
     #: The agent whose call was booked or refused; ``None`` when it was no call, and no agent's limit.
-    agent: str | None
+    agent: str | None = None
     on_reached: OnReached
     #: Epoch ms.
     at_ms: int
@@ -173,6 +173,8 @@ class Notice(Record):
     available: int
     held: int
     spent: int
+    #: Where its session wants it told.
+    url: str | None = None
 
     @property
     def notice_id(self) -> str:

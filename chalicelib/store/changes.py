@@ -10,6 +10,7 @@ from chalicelib.store.namespaces import NamespaceRecord
 from chalicelib.store.sessions import SessionRecord, record_of
 
 if TYPE_CHECKING:
+    from chalicelib.store.budgets import Notice
     from chalicelib.store.deliveries import DeliveryRecord
     from chalicelib.store.registry import RegistryAgentRecord
 
@@ -88,6 +89,20 @@ def is_entry(record: StreamRecord) -> bool:
 def entry_of(record: StreamRecord) -> log.LogEntry:
     """Return the entry of a log that a record says was written."""
     return log.entry_of(decode(record["dynamodb"]["NewImage"]))
+
+
+def is_notice(record: StreamRecord) -> bool:
+    """Return whether a record of the session-items table is of what there is to tell of a budget."""
+    from chalicelib.store import budgets
+
+    return budgets.is_notice(record["dynamodb"]["Keys"]["item"]["S"])
+
+
+def notice_of(record: StreamRecord) -> "Notice":
+    """Return what a record says there is to tell of a budget."""
+    from chalicelib.store.budgets import Notice
+
+    return Notice.from_item(decode(record["dynamodb"]["NewImage"]))
 
 
 def follower_change(record: StreamRecord) -> tuple[str, bool]:

@@ -47,6 +47,8 @@ class HistoryRecord(Record):
     parts: list[str]
     #: The name of the object with the last lines of its agents; ``None`` when there are none.
     lines: str | None = None
+    #: Its `Budgets` in wire form, at its end; ``None`` without any.
+    budget: dict[str, Any] | None = None
 
     @property
     def objects(self) -> list[str]:

@@ -12,7 +12,9 @@ from chalicelib.store.table import Table
 SessionStatus = Literal["pending_execution", "executed", "closing"]
 
 #: Why a session ended. One of a namespace that was deleted is not held.
-CloseReason = Literal["closed_by_user", "closed_by_agent", "agents_exited", "ttl", "failed", "namespace_deleted"]
+CloseReason = Literal[
+    "closed_by_user", "closed_by_agent", "agents_exited", "ttl", "failed", "budget_reached", "namespace_deleted"
+]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,14 @@ import re
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    SerializerFunctionWrapHandler,
+    WithJsonSchema,
+    model_serializer,
+)
 
 from chalicelib.wire.base import Timestamp, WireModel
 from chalicelib.wire.limits import at_most_entries
@@ -105,9 +112,14 @@ class ModelUsage(WireModel):
 class Budgets(WireModel):
     """The budgets of a session: its own, those of its agents, and what was booked by ``<provider>/<model>``."""
 
+    #: ``null`` without a limit of its own: written, unlike in other answers, as the one place to look for it.
     session: Balance | None = None
     agents: dict[str, Balance]
     models: dict[str, ModelUsage]
+
+    @model_serializer(mode="wrap")
+    def _with_null(self, handler: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]
+        return {"session": None, **handler(self)}
 
 
 class BudgetNotice(WireModel):

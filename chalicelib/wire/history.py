@@ -3,6 +3,7 @@
 from typing import Literal
 
 from chalicelib.wire.base import Timestamp, WireModel
+from chalicelib.wire.budgets import Budgets
 from chalicelib.wire.sessions import SessionEndReport, SessionStateExtended
 
 
@@ -42,6 +43,8 @@ class SessionSummary(WireModel):
     waits: int
     agents: list[AgentSummary]
     estimate: AwsEstimate
+    #: What was booked to its budgets; missing for a session without any.
+    budget: Budgets | None = None
 
 
 class HistoryEntry(WireModel):
@@ -50,7 +53,9 @@ class HistoryEntry(WireModel):
     namespace: str
     session_id: str
     annotations: dict[str, str]
-    reason: Literal["closed_by_user", "closed_by_agent", "agents_exited", "ttl", "failed", "namespace_deleted"]
+    reason: Literal[
+        "closed_by_user", "closed_by_agent", "agents_exited", "ttl", "failed", "budget_reached", "namespace_deleted"
+    ]
     summary: SessionSummary
     #: When Atoll forgets it.
     expires_at: Timestamp

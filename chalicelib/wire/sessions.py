@@ -45,10 +45,18 @@ class SessionEndWebhook(WireModel):
     url: CallableUrl
 
 
+class BudgetReachedWebhook(WireModel):
+    """Where it is told that a budget is low, or was reached."""
+
+    url: CallableUrl
+
+
 class SessionWebhooks(WireModel):
     """The webhooks of a session."""
 
     session_end: SessionEndWebhook | None = None
+    #: Where it is told that a budget is low, or was reached; Atoll's own.
+    budget_reached: BudgetReachedWebhook | None = None
 
 
 class SessionRuntimeSettings(WireModel):

@@ -1,4 +1,4 @@
-"""The Lambda behind the stream of session items: entries of logs, and those who follow them."""
+"""The Lambda behind the stream of session items: entries of logs, who follows them, and what there is of budgets."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -16,7 +16,7 @@ lambdas = Blueprint(__name__)
 
 @lambdas.lambda_function(name="on_entry")
 def on_entry(event: dict[str, Any], context: Any) -> Any:
-    """React to a batch of new entries and of followers that came or went; answers ``{"batchItemFailures"}``.
+    """React to a batch of entries, of followers that came or went, of notices; answers ``{"batchItemFailures"}``.
 
     Entries of one session that follow each other are one group, which is pushed at once.
     """
@@ -25,7 +25,7 @@ def on_entry(event: dict[str, Any], context: Any) -> Any:
 
 
 def _group(record: streams.Record) -> tuple[str, str]:
-    """Return what a record is grouped by: its session and, for a follower, its own key."""
+    """Return what a record is grouped by: its session and, for what is no entry, its own key."""
     keys = record["dynamodb"]["Keys"]
     return keys["sessionId"]["S"], "" if changes.is_entry(record) else keys["item"]["S"]
 
@@ -35,6 +35,11 @@ def _react(records: Sequence[streams.Record]) -> None:
     session_id = records[0]["dynamodb"]["Keys"]["sessionId"]["S"]
     if changes.is_entry(records[0]):
         reactions.to_entries(services, session_id, map(changes.entry_of, records))
+        return
+    if changes.is_notice(records[0]):
+        from chalicelib.reactions import budgets  # few sessions have any: no cold start is longer for them
+
+        budgets.to_notice(services, changes.notice_of(records[0]))
         return
     for record in records:
         connection_id, follows = changes.follower_change(record)

@@ -261,6 +261,7 @@ export const REASONS: Record<string, string> = {
   agents_exited: "its agents exited",
   ttl: "its time was up",
   failed: "failed",
+  budget_reached: "its budget was reached",
   namespace_deleted: "its namespace was deleted",
 };
 

@@ -30,6 +30,7 @@ def victim(stack: LocalStack) -> Iterator[dict[str, str]]:
     hold = {"mode": "hold_after_exit", "duration": 600_000}
     request = session(sleeper(), sleeper("b"), namespace=FOREIGN, persistenceMode=hold)
     request["annotations"] = {"team": SECRETS[0]}
+    request["agentGraphRequest"]["budget"] = {"usd": "1"}
     session_id = owner.call("POST", "/api/v1/local/session", request).body["sessionId"]
     puppet = f"/api/v1/puppet/{FOREIGN}/{session_id}/a"
     thread = owner.call("POST", f"{puppet}/thread", {"threadName": SECRETS[1], "participantNames": ["b"]}).body[
@@ -69,6 +70,7 @@ def body_of(path: str, names: dict[str, str]) -> dict[str, Any]:
         "content": "x",
         "mentions": [],
         "summary": "x",
+        "agents": {"a": {"usd": "0.5"}},
     }
     return everything if path != "/api/v1/local/namespace" else {"name": names["namespace"]}
 
@@ -89,6 +91,7 @@ def seen(client: Client, names: dict[str, str]) -> Any:
     state = client.call("GET", f"{path}/extended").body
     assert client.call("GET", f"{path}/thread/{names['threadId']}/message").body[0]["text"] == SECRETS[2]
     return [
+        client.call("GET", f"{path}/budget").body,
         state["threads"],
         [agent["status"]["type"] == "stopped" for agent in state["agents"]],
         state["base"]["status"],

@@ -209,9 +209,9 @@ def test_a_hold_that_nobody_settles_is_booked_whole_and_a_late_settle_changes_no
     forgotten = purse.reserve("a", 40)
     purse.clock.pass_ms(budgets.HOLD_MS)
     recent = purse.reserve("b", 10)
-    assert budgets.book_overdue(purse.world.services, purse.budget) == 0
+    assert budgets.book_overdue(purse.world.services, purse.world.actor("a").session) == 0
     purse.clock.pass_ms(1)
-    assert budgets.book_overdue(purse.world.services, purse.budget) == 1
+    assert budgets.book_overdue(purse.world.services, purse.world.actor("a").session) == 1
     assert (purse.session, purse.of("a")) == ((50, 10, 40), (20, 0, 40))
     assert not purse.settle(forgotten, 1)
     assert purse.settle(recent, 10)
@@ -222,7 +222,7 @@ def test_when_a_session_goes_what_is_held_is_booked_and_nothing_is_reserved_any_
     before = purse.budget
     held = purse.reserve("a", 40)
     for _ in range(2):
-        end = budgets.conclude(purse.world.services, SESSION)
+        end = budgets.conclude(purse.world.services, purse.world.actor("a").session)
         assert end is not None
         assert end.holds == {}
         assert purse.session == (60, 0, 40)
