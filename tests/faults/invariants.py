@@ -81,6 +81,7 @@ class Witness:
             *self._errors(),
             *self._sessions(),
             *self._reports(),
+            *self._budgets(),
             *self._tasks(),
             *self._namespaces(),
             *self._secrets(),
@@ -160,7 +161,7 @@ class Witness:
         for session_id, record in self._executed().items():
             if "sessionEnd" not in record["runtimeSettings"].get("webhooks", {}):
                 continue
-            own = [delivery for delivery in deliveries if delivery["sessionId"] == session_id]
+            own = [delivery for delivery in deliveries if delivery["deliveryId"] == f"{session_id}-end"]
             if len(own) != 1:
                 found.append(f"the session {session_id} has {len(own)} frozen reports")
                 continue
@@ -172,6 +173,23 @@ class Witness:
             if any(text != body for text in sent):
                 found.append(f"the report of {session_id} was sent with another body than the frozen one")
             found += self._stats(session_id, json.loads(body))
+        return found
+
+    def _budgets(self) -> list[str]:
+        """What there was to tell of budgets was told, on the bus too; nothing is held, and limits are accounted for."""
+        found = []
+        records = [record["dynamodb"] for record in self.world.streams["atoll-local-session-items"].carried]
+        written = {r["Keys"]["item"]["S"] for r in records if r["Keys"]["item"]["S"].startswith("BUDGET#")}
+        sent = [each for each in self.world.items("deliveries") if "-budget-" in each["deliveryId"]]
+        events = {json.dumps(detail) for kind, detail in self.world.published if kind.startswith("budget_")}
+        if not len(written) == len(events) == len(sent):
+            found.append(f"{len(written)} notices are {len(events)} events and {len(sent)} deliveries")
+        found += [f"a delivery of a budget is {each['state']}" for each in sent if each["state"] != "delivered"]
+        for row in self.world.items("history"):
+            budget = row.get("budget", {})
+            for level in [budget.get("session"), *budget.get("agents", {}).values()]:
+                if level and (level["held"] or level["available"] + level["spent"] != level["limit"]):
+                    found.append(f"a budget ended as {level}")
         return found
 
     def _stats(self, session_id: str, report: dict[str, Any]) -> list[str]:

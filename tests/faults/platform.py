@@ -34,6 +34,8 @@ from chalicelib.aws.connections import Frames
 from chalicelib.aws.http import Answer
 from chalicelib.aws.tasks import log_stream
 from chalicelib.clock import Clock
+from chalicelib.domain import actors, budgets
+from chalicelib.domain.errors import BudgetReached
 from chalicelib.mcp import busy
 from chalicelib.services import Services, use
 from chalicelib.settings import Settings
@@ -700,6 +702,31 @@ class World:
             _, text = self._agent_request(secret, "GET", {**client, "last-event-id": paused[1]}, body)
         found: dict[str, Any] = json.loads(text.removeprefix("event: message\ndata: "))
         return found["result"]["structuredContent"] if "result" in found else {"error": found}
+
+    def model_call(self, agent: str, most: int, spent: int | None) -> bool:
+        """Call a model as an agent, and again as another call when that fails; ``False`` when its budget refuses it.
+
+        It costs ``most`` at most (millionths of a US dollar) and ``spent``; ``None`` when its process dies meanwhile.
+        """
+        for _ in range(8):
+            self.names += 1
+            with contextlib.suppress(FunctionError), self._process("models"):
+                found = actors.with_budget(self.services, self.secret_of(agent))
+                if found is None or found[0].session.status != "executed":
+                    return False
+                try:
+                    made = budgets.reserve(
+                        self.services, *found, hold_id=f"call-{self.names}", upper_micro_usd=most, model="a/model"
+                    )
+                except BudgetReached:
+                    return False
+                if spent is None:
+                    return True
+                booked = budgets.settle(self.services, made, spent_micro_usd=spent, input_tokens=10, output_tokens=5)
+                assert booked or self.fault is not None
+                return True
+            self.run_for(1_000)
+        raise AssertionError("no call of a model succeeds")
 
     def follow(self, path: str, connection_id: str, **query: str) -> None:
         """Connect a socket to the events of a session, by the session's path."""

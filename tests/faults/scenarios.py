@@ -480,6 +480,43 @@ def work_claimed(world: World, witness: Witness) -> None:
     world.tool("a", "coral_close_session", reason="done")
 
 
+def budget_spent(world: World, witness: Witness) -> None:
+    """An agent that spends its budget is stopped, and the session is closed that has spent its own."""
+    world.in_window = False
+    witness.reasons = {"budget_reached"}
+    request = two_agents(world)
+    webhooks = {**WEBHOOKS, "budgetReached": {"url": "http://receiver/budget"}}
+    request["execution"]["runtimeSettings"]["webhooks"] = webhooks
+    request["agentGraphRequest"]["budget"] = {"usd": "0.000100", "onReached": "close_session"}
+    request["agentGraphRequest"]["agents"][0]["budget"] = {"usd": "0.000010", "onReached": "stop_agent"}
+    create(world, witness, request)
+    world.run_for(5_000)
+
+    def about_money(call: Call) -> None:
+        written = str(call.parameters.get("Key", call.parameters.get("Item", "")))
+        world.in_window = call.function in ("models", "on_entry") or "'BUDGET" in written
+
+    world.before_call.insert(0, about_money)
+    assert world.model_call("b", 40, 35)
+    assert not world.model_call("a", 11, 1)
+    world.run_for(10_000)
+    agents = {item["name"]: item for item in world.items("session-items") if item["item"].startswith("AGENT#")}
+    stopped = {name: agent.get("stoppedReason") for name, agent in agents.items()}
+    assert stopped == {"a": "its budget is reached", "b": None}
+    assert world.model_call("b", 20, None)
+    assert not world.model_call("b", 80, 1)
+    world.run()
+    world.before_call.remove(about_money)
+    world.in_window = False
+    [row] = [item for item in world.items("history") if "parts" in item]
+    spent, calls = row["budget"]["session"]["spent"], row["budget"]["models"]["a/model"]["calls"]
+    # A call whose agent was told nothing is made again, as another one: what was held for it is booked as well.
+    assert spent == 35 + 20 if world.fault is None else spent in (55, 75, 90, 95)
+    assert calls == 2 if world.fault is None else calls in (2, 3)
+    told = {(detail["level"], detail["agentName"]) for kind, detail in world.published if kind == "budget_reached"}
+    assert told == {("agent", "a"), ("session", "b")}
+
+
 SCENARIOS: list[Scenario] = [
     agents_exit,
     created_with_key,
@@ -504,6 +541,7 @@ SCENARIOS: list[Scenario] = [
     secret_given,
     started_again,
     work_claimed,
+    budget_spent,
 ]
 
 

@@ -65,6 +65,23 @@ def running(world: World, witness: Witness, **settings: Any) -> str:
     return path
 
 
+def test_what_is_held_for_a_call_that_nobody_settles_is_booked(made: Made) -> None:
+    world, witness = made
+    request = two_agents(world, lives_ms=(2 * HOUR_MS, 2 * HOUR_MS))
+    request["agentGraphRequest"]["budget"] = {"usd": "0.000100"}
+    path = create(world, witness, request)
+    world.run_for(5_000)
+    assert world.model_call("a", 85, None)
+    world.run_for(15 * MINUTE_MS)
+    assert reconcile(world) == {}, "it may still be settled"
+    world.run_for(5 * MINUTE_MS)
+    assert reconcile(world) == {"holds_overdue": 1}
+    assert reconcile(world) == {}
+    budget = world.ask("GET", f"{path}/budget")[1]["session"]
+    assert budget == {"limit": 100, "spent": 85, "held": 0, "available": 15}
+    assert [kind for kind, _ in world.published if kind.startswith("budget_")] == ["budget_low"]
+
+
 def leave_deleting(world: World) -> None:
     """Break off a namespace's deletion after its first step."""
     record = world.services.namespaces.find("tests")

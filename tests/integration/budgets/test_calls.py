@@ -1,5 +1,8 @@
 """Calls under a budget: each reserves what it can cost, and is booked once, by what it has cost."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from chalicelib.domain import budgets
@@ -63,12 +66,12 @@ def test_a_call_that_is_reserved_twice_is_held_once(purse: Purse) -> None:
 
 def test_a_call_that_is_reserved_again_after_a_lost_answer_is_held_once(purse: Purse) -> None:
     before = purse.budget
-    made = purse.reserve("a", 40, "h")
+    made = purse.reserve("a", 20, "h")
     again = budgets.reserve(
-        purse.world.services, purse.world.actor("a"), before, hold_id="h", upper_micro_usd=40, model=MODEL
+        purse.world.services, purse.world.actor("a"), before, hold_id="h", upper_micro_usd=20, model=MODEL
     )
     assert again == made
-    assert purse.session == (60, 40, 0)
+    assert purse.session == (80, 20, 0)
 
 
 def test_the_limit_of_an_agent_refuses_a_call(purse: Purse) -> None:
@@ -199,6 +202,31 @@ def test_an_amount_beyond_the_budget_is_refused_whole(purse: Purse) -> None:
     assert purse.spend("a", 60, "claim-1"), "a refused id is free"
 
 
+def meanwhile(purse: Purse, operation: str, what: Callable[[], Any]) -> None:
+    """Have something happen between what a call has read and its first write."""
+
+    def at(name: str, _: Any) -> None:
+        if name == operation:
+            purse.world.before_call = lambda name, params: None
+            what()
+
+    purse.world.before_call = at
+
+
+def test_an_amount_that_two_book_at_once_under_an_id_is_booked_once(purse: Purse) -> None:
+    meanwhile(purse, "TransactWriteItems", lambda: purse.spend("a", 20, "claim-1"))
+    after = purse.spend("a", 20, "claim-1")
+    assert after is not None
+    assert (purse.session, purse.of("a")) == ((80, 0, 20), (40, 0, 20))
+
+
+def test_an_amount_that_others_have_spent_meanwhile_is_refused(purse: Purse) -> None:
+    meanwhile(purse, "TransactWriteItems", lambda: purse.spend("a", 50, "claim-1"))
+    with pytest.raises(BudgetReached):
+        purse.spend("a", 20, "claim-2")
+    assert purse.of("a") == (10, 0, 50)
+
+
 def test_an_amount_of_an_agent_without_limits_is_not_booked(purse: Purse) -> None:
     purse.world.clear()
     purse.world.session("a")
@@ -272,6 +300,17 @@ def test_a_refusal_for_good_is_written_down_for_each_limit_that_is_reached(purse
         with pytest.raises(BudgetReached):
             purse.reserve("a", 101)
     assert purse.told == {"budget_reached#60#agent#a", "budget_reached#100#session"}
+
+
+def test_a_notice_says_what_was_when_it_was_first_written(purse: Purse) -> None:
+    client, began_ms = purse.world.services.dynamodb, purse.clock.now_ms()
+    for _ in range(2):
+        with pytest.raises(BudgetReached):
+            purse.reserve("a", 61)
+        purse.clock.pass_ms(1)
+    found = client.scan(TableName=purse.world.services.settings.table("session-items"))["Items"]
+    [notice] = [item for item in found if item["item"]["S"].startswith("BUDGET#")]
+    assert notice["atMs"] == {"N": str(began_ms)}
 
 
 def test_a_session_that_stops_agents_is_reached_by_each(purse: Purse) -> None:
