@@ -1,10 +1,12 @@
 """How many AWS calls each operation makes, and what DynamoDB charges for them. Tests hold the limits."""
 
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
 from bench.meter import Counted
 from bench.scene import Scene, scene
+from chalicelib.domain import actors, budgets
 
 SESSION = "/api/v1/local/session/{namespace}/{sessionId}"
 NAMESPACE = "/api/v1/local/namespace/{namespace}"
@@ -20,6 +22,15 @@ LIMITS = {
     "send a message": 3,
     "a wait that is answered at once": 6,
     "an idle wait of 25 s": 70,
+    "reserve for a call of a model": 1,
+    "settle a call of a model": 1,
+}
+
+
+#: The most write units that an operation may take.
+WRITE_LIMITS = {
+    "reserve for a call of a model": 1,
+    "settle a call of a model": 1,
 }
 
 
@@ -39,7 +50,7 @@ class Operation:
 def measure() -> list[Operation]:
     """Count every operation once; the key has been looked up before."""
     with scene() as here:
-        return [*_rest(here), *_door(here)]
+        return [*_rest(here), *_door(here), *_money(here)]
 
 
 def _rest(here: Scene) -> list[Operation]:
@@ -96,6 +107,40 @@ def _door(here: Scene) -> list[Operation]:
     idle = count("an idle wait of 25 s", lambda: wait(three, here.clock.now_ms(), 25_000))
     if "message" in idle:
         raise RuntimeError(f"the wait was answered: {idle}")
+    return found
+
+
+def _money(here: Scene) -> list[Operation]:
+    """Call a model as an agent with a limit, in a session that has one too, for the second time."""
+    found: list[Operation] = []
+    session_id = here.create()
+    limits = {"session": {"usd": "1"}, "agents": {f"agent-{number}": {"usd": "0.5"} for number in range(3)}}
+    here.rest("POST", SESSION + "/budget", limits, namespace="bench", sessionId=session_id)
+    secret = here.admit(session_id)["agent-0"]
+
+    def count(name: str, call: Any) -> Any:
+        with here.meter.counting() as counted:
+            result = call()
+        found.append(Operation(name, counted))
+        return result
+
+    def reserve() -> budgets.Reservation:
+        who = actors.with_budget(here.services, secret)
+        if who is None:
+            raise RuntimeError("there is no agent")
+        about: dict[str, Any] = {"hold_id": uuid.uuid4().hex, "upper_micro_usd": 10_000, "model": "openai/gpt-4.1-mini"}
+        made: budgets.Reservation = count(
+            "reserve for a call of a model", lambda: budgets.reserve(here.services, *who, **about)
+        )
+        return made
+
+    def settle(made: budgets.Reservation) -> None:
+        usage = {"spent_micro_usd": 5_000, "input_tokens": 1_000, "output_tokens": 500}
+        count("settle a call of a model", lambda: budgets.settle(here.services, made, **usage))
+
+    settle(reserve())
+    found.clear()
+    settle(reserve())
     return found
 
 

@@ -3,17 +3,28 @@
 import pytest
 
 from bench import calls
+from bench.meter import Counted
 from bench.scene import scene
 
 
 @pytest.fixture(scope="module")
-def counted() -> dict[str, list[str]]:
-    return {operation.name: operation.counted.calls for operation in calls.measure()}
+def measured() -> dict[str, Counted]:
+    return {operation.name: operation.counted for operation in calls.measure()}
+
+
+@pytest.fixture(scope="module")
+def counted(measured: dict[str, Counted]) -> dict[str, list[str]]:
+    return {name: counted.calls for name, counted in measured.items()}
 
 
 @pytest.mark.parametrize("name", calls.LIMITS)
 def test_an_operation_makes_no_more_calls_than_are_promised(counted: dict[str, list[str]], name: str) -> None:
     assert len(counted[name]) <= calls.LIMITS[name], counted[name]
+
+
+@pytest.mark.parametrize("name", calls.WRITE_LIMITS)
+def test_an_operation_takes_no_more_write_units_than_are_promised(measured: dict[str, Counted], name: str) -> None:
+    assert measured[name].write_units <= calls.WRITE_LIMITS[name]
 
 
 def test_a_key_is_read_once_a_minute() -> None:

@@ -133,6 +133,7 @@ def everything(somebody: Somebody) -> None:
     endings(somebody)
     registry(somebody)
     deliveries(somebody)
+    budgets(somebody)
     logs(somebody)
     history(somebody)
     races(somebody)
@@ -320,6 +321,26 @@ def logs(somebody: Somebody) -> None:
         somebody.gone(path)
     past = f"/api/v1/local/namespace/logs/history/{path.rsplit('/', 1)[1]}/logs"
     assert [line["text"] for line in somebody.must("GET", past)] == ["***"]
+
+
+def budgets(somebody: Somebody) -> None:
+    """Budgets are reached: an agent is stopped, a session is closed, and a receiver is told."""
+    ways = {"a": "stop_agent", "b": "close_session"}
+    agents = [{**sleeper(name), "budget": {"usd": "0.5", "onReached": way}} for name, way in ways.items()]
+    hook = {"budgetReached": {"url": f"{somebody.receiver}/budget"}}
+    path = somebody.client.create(session(*agents, namespace="money", webhooks=hook))
+    somebody.running(path)
+    somebody.must("POST", f"{path}/budget", {"session": {"usd": "2"}})
+    *_, namespace, session_id = path.split("/")
+    for name in ways:
+        secret = agent_secrets.mint(somebody.stack.services.secrets.get("agent-key"), namespace, session_id, name)
+        headers = {"Authorization": f"Bearer {secret}"}
+        for usd, status in ((0.1, 200), (0.6, 400)):
+            claim = {"amount": {"type": "usd", "amount": usd}}
+            somebody.must("POST", "/api/v1/agent-rpc/rental-claim", claim, status, headers)
+        if name == "a":
+            eventually(lambda: somebody.must("GET", f"{path}/agent")[0]["status"]["type"] == "stopped")
+    somebody.gone(path)
 
 
 def history(somebody: Somebody) -> None:

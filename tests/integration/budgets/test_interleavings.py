@@ -1,7 +1,8 @@
 """Whatever agents, users and crashes do to a budget, in whatever order: nothing appears, vanishes, is booked twice."""
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 from unittest.mock import patch
@@ -75,7 +76,8 @@ class Play:
         self.now = self.purse.budget
         self.settled(before, self.now, step)
 
-    def dying(self, fate: Fate) -> Any:
+    @contextlib.contextmanager
+    def dying(self, fate: Fate) -> Iterator[None]:
         """Let the process die at its first write of a budget."""
         client = self.stores.dynamodb
 
@@ -90,8 +92,10 @@ class Play:
 
             return dies
 
-        names = ("update_item", "transact_write_items")
-        return patch.multiple(client, **{name: write(getattr(client, name)) for name in names})
+        with contextlib.ExitStack() as undo:
+            for name in ("update_item", "transact_write_items"):
+                undo.enter_context(patch.object(client, name, write(getattr(client, name))))
+            yield
 
     def settled(self, before: Budget, after: Budget, step: Step) -> None:
         """Note what holds were settled, and check that as much was booked."""
@@ -149,7 +153,7 @@ class Play:
 
     def change(self, step: Step) -> None:
         """Set another limit, of the session or of an agent."""
-        new = NewLimit(limit_micro_usd=f"0.{step.amount * 2:06}")  # type: ignore[arg-type]
+        new = NewLimit(limit_micro_usd=f"0.{step.amount * 2:06}")
         request = NewLimits(session=new) if step.back % 2 else NewLimits(agents={step.agent: new})
         budget_limits.change(self.stores, NAMESPACE, SESSION, request)
 
@@ -239,7 +243,7 @@ def test_two_users_who_change_a_limit_at_once_both_do_or_are_refused(purse: Purs
     purse.settle(purse.reserve("b", spent), spent)
 
     def change(micro_usd: int) -> bool:
-        new = NewLimits(session=NewLimit(limit_micro_usd=f"0.{micro_usd:06}"))  # type: ignore[arg-type]
+        new = NewLimits(session=NewLimit(limit_micro_usd=f"0.{micro_usd:06}"))
         try:
             budget_limits.change(purse.world.services, NAMESPACE, SESSION, new)
         except AtollError:
