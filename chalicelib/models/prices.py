@@ -5,7 +5,8 @@ The operator's own prices come first, then the table that ``make prices`` makes 
 such models.
 
 Rates are integers in millionths of a micro-USD a token, which is USD per million tokens with six decimals. A cost is
-added up exactly and rounded up once, to the next micro-USD: a call is never booked for less than it costs.
+added up exactly and rounded up once, to the next micro-USD: a call is never booked for less than it costs. Nothing
+costs more than the largest budget holds.
 """
 
 import dataclasses
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from chalicelib.domain.errors import AtollError
+from chalicelib.wire.budgets import MAX_MICRO_USD
 
 #: Rates are in this part of a micro-USD a token.
 SCALE = 1_000_000
@@ -156,7 +158,7 @@ class Price:
             + usage.cache_write * _at(write, total)
             + usage.cache_write_1h * _at(rates.cache_write_1h or write, total)
         )
-        return _rounded_up(exact + self._for_request())
+        return _booked(exact + self._for_request())
 
     def bound_micro_usd(self, input_tokens: int, output_tokens: int, *, hour: bool) -> int:
         """Return the most that so many tokens cost, whatever of the input is read from a cache or written to one.
@@ -167,7 +169,7 @@ class Price:
         kinds = [rates.input, rates.cache_read, rates.cache_write, rates.cache_write_1h if hour else None]
         most = max(_highest(rate, input_tokens) for rate in kinds)
         exact = input_tokens * most + output_tokens * _highest(rates.output, input_tokens)
-        return _rounded_up(exact + self._for_request())
+        return _booked(exact + self._for_request())
 
     def _for_request(self) -> int:
         return _at(self.rates.request, 0) * 1_000
@@ -187,8 +189,9 @@ def _highest(rate: Rate | None, input_tokens: int) -> int:
     return max((step for above, step in rate or () if above == 0 or input_tokens > above), default=0)
 
 
-def _rounded_up(exact: int) -> int:
-    return -(-exact // SCALE)
+def _booked(exact: int) -> int:
+    """Return a cost in whole micro-USD: rounded up, and at most what the largest budget holds."""
+    return min(-(-exact // SCALE), MAX_MICRO_USD)
 
 
 def rate_of(usd_per_mtok: str | float | Decimal) -> int:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from chalicelib.models import bounds, prices
 from chalicelib.models.bounds import Bound
 from chalicelib.models.prices import NotPriced, Price, Prices, TokenUsage
+from chalicelib.wire.budgets import MAX_MICRO_USD
 
 #: A micro-USD a token of input, a thousand a token of output: a cost shows what was counted.
 TELLING = prices.own("1", "1000")
@@ -74,6 +75,10 @@ def test_a_model_s_longest_output_is_the_operator_s_word_or_what_is_known(
     price: Price, model: str, expected: int
 ) -> None:
     assert bound(said(), price=price, model=model).output_tokens == expected
+
+
+def test_what_no_budget_could_hold_is_as_much_as_the_largest_holds() -> None:
+    assert bound(said(max_tokens=10**9, n=128)).micro_usd == MAX_MICRO_USD
 
 
 def test_a_prediction_may_be_paid_as_output() -> None:
