@@ -503,6 +503,7 @@ def budget_spent(world: World, witness: Witness) -> None:
     agents = {item["name"]: item for item in world.items("session-items") if item["item"].startswith("AGENT#")}
     stopped = {name: agent.get("stoppedReason") for name, agent in agents.items()}
     assert stopped == {"a": "its budget is reached", "b": None}
+    assert [variables(task)["CORAL_AGENT_ID"] for task in world.ecs.running()] == ["b"]
     assert world.model_call("b", 20, None)
     assert not world.model_call("b", 80, 1)
     world.run()
