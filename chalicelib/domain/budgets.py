@@ -103,11 +103,13 @@ def settle(
 ) -> bool:
     """Book what a call has cost, and give back what was kept for it; one write, none without limits.
 
-    It may have cost more than was kept. ``False`` when it was settled before, or nobody had settled it for so long that
-    all that was kept is booked.
+    It may have cost more than was kept. A usage beyond all bounds, which no provider means, is booked as the largest
+    amount that there is: no budget outlives that either.
+
+    ``False`` when it was settled before, or nobody had settled it for so long that all that was kept is booked.
     """
-    _check_amount(spent_micro_usd)
-    return _settle(stores, reservation, ModelTotals(1, input_tokens, output_tokens, spent_micro_usd))
+    tokens_in, tokens_out, spent = map(_within_bounds, (input_tokens, output_tokens, spent_micro_usd))
+    return _settle(stores, reservation, ModelTotals(1, tokens_in, tokens_out, spent))
 
 
 def release(stores: "Stores", reservation: Reservation) -> bool:
@@ -212,6 +214,12 @@ def _check_id(what: str, value: str) -> None:
 def _check_amount(micro_usd: int) -> None:
     if not 0 <= micro_usd <= MAX_MICRO_USD:
         raise ValueError(f"an amount is 0 to {MAX_MICRO_USD} millionths of a US dollar, not {micro_usd}")
+
+
+def _within_bounds(number: int) -> int:
+    if number < 0:
+        raise ValueError(f"a usage is not below 0: {number}")
+    return min(number, MAX_MICRO_USD)
 
 
 def changed_often(session_id: str) -> TryLater:

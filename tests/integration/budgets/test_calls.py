@@ -328,4 +328,16 @@ def test_no_amount_is_beyond_the_bounds(purse: Purse, amount: int) -> None:
     with pytest.raises(ValueError, match="an amount is 0 to"):
         purse.reserve("a", amount)
     with pytest.raises(ValueError, match="an amount is 0 to"):
-        purse.settle(purse.reserve("a", 1), amount)
+        purse.spend("a", amount, "claim-1")
+
+
+def test_a_usage_that_no_provider_means_is_booked_and_not_left_to_be_held(purse: Purse) -> None:
+    made = purse.reserve("a", 10)
+    with pytest.raises(ValueError, match="not below 0"):
+        purse.settle(made, -1)
+    endless = 10**60  # more digits than DynamoDB takes
+    assert budgets.settle(
+        purse.world.services, made, spent_micro_usd=endless, input_tokens=endless, output_tokens=endless
+    )
+    assert purse.of("a") == (60 - 10**12, 0, 10**12)
+    assert purse.budget.models[MODEL].input_tokens == 10**12
