@@ -17,7 +17,8 @@ from typing import Any, Self
 import pytest
 from botocore.exceptions import ClientError
 
-from chalicelib.mcp import clients
+from chalicelib.mcp import clients, endpoint
+from chalicelib.stores import Stores
 from infra.local.stack import LocalStack
 from tests import environments
 from tests.agents import REPORTER, SLEEPER
@@ -238,6 +239,22 @@ def pausing(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def refusals(monkeypatch: pytest.MonkeyPatch) -> list[endpoint.Request]:
+    """What AWS itself refuses, so that Atoll sees nothing of it: the first time that a client comes back."""
+    refused: list[endpoint.Request] = []
+    handle = endpoint.handle
+
+    def handled(stores: Stores, request: endpoint.Request) -> endpoint.Response:
+        if "last-event-id" in request.headers and not refused:
+            refused.append(request)
+            return endpoint.Response(429, {"Content-Type": "application/json"}, b'{"Reason":"CallerRateLimitExceeded"}')
+        return handle(stores, request)
+
+    monkeypatch.setattr(endpoint, "handle", handled)
+    return refused
+
+
+@pytest.fixture
 def user_agents(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """What clients say of themselves when it is asked whether they are known."""
     said: set[str] = set()
@@ -253,10 +270,11 @@ def user_agents(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 @pytest.mark.usefixtures("pausing")
 def test_a_whole_conversation_in_which_every_wait_is_paused(
-    kind: Kind, user_agents: set[str], ann: Driven, talk: Talk, comebacks: list[str]
+    kind: Kind, user_agents: set[str], refusals: list[endpoint.Request], ann: Driven, talk: Talk, comebacks: list[str]
 ) -> None:
-    """A client notices nothing, whether it comes back for its waits or is held as before."""
+    """A client notices nothing, whether it comes back for its waits, be that in vain at first, or is held as before."""
     converse(ann, talk)
+    assert bool(refusals) == kind.comes_back
     # One that asks for the version of a pin, unasked, is not looked at.
     assert {each.partition("/")[0] for each in user_agents} <= {kind.user_agent}
     assert bool(comebacks) == kind.comes_back
