@@ -2,7 +2,7 @@
 
 import os
 from decimal import Decimal
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -58,11 +58,17 @@ class Settings(BaseModel):
     #: CPU units and memory of an agent's task: one of Fargate's combinations.
     agent_cpu: int = Field(256, ge=256, le=16_384)
     agent_memory_mib: int = Field(512, ge=512, le=122_880)
+    #: What processors agents run on whose files name none.
+    agent_architecture: Literal["x86_64", "arm64"] = "x86_64"
     #: ARNs of the roles of agents' tasks; ``atoll-<stage>-<region>-agent-execution`` and ``-agent-task`` when empty.
     agent_execution_role: str = ""
     agent_task_role: str = ""
-    #: Image with ``sh``, ``curl``, ``base64`` and ``tar`` that fetches options which travel as files.
-    options_image: str = "docker.io/curlimages/curl:8.11.1"
+    #: Image with ``sh``, ``curl``, ``base64``, ``mktemp`` and ``tar`` that fetches options which travel as files: for
+    #: both architectures, by its digest, of a registry without limits for AWS's own networks.
+    options_image: str = (
+        "public.ecr.aws/docker/library/buildpack-deps:trixie-curl"
+        "@sha256:04907bdd423bdac4bdf6b7ce84562eea9f75916b55be1fa279b271879f116802"
+    )
     #: Whether webhooks and custom tools may call loopback and private addresses. Only the local stack allows it.
     allow_private_addresses: bool = False
     #: After how many days a session ends that names no TTL, and the longest TTL that one may name.

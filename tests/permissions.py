@@ -19,7 +19,7 @@ NAMES = {"Stage": STAGE, "Account": ACCOUNT, "Region": REGION, "Partition": "aws
 
 #: Actions that AWS performs or checks in a function's name without a call of the function.
 #: Logs: Lambda writes them. Streams and dead letters: Lambda's pollers use the role of the function that they feed.
-#: PassRole: asked when a task definition or a task names a role.
+#: PassRole: asked when a task definition or a task names a role. TagResource: asked when a task is run with tags.
 ON_BEHALF = {
     "logs:CreateLogStream",
     "logs:PutLogEvents",
@@ -29,6 +29,7 @@ ON_BEHALF = {
     "dynamodb:ListStreams",
     "sqs:SendMessage",
     "iam:PassRole",
+    "ecs:TagResource",
 }
 
 _caller: ContextVar[tuple[str, ...]] = ContextVar("caller", default=())

@@ -30,12 +30,18 @@ if TYPE_CHECKING:
 
 #: What the first container does. The answer is a tar archive in base64: text passes API Gateway unchanged, where bytes
 #: would need a setting. curl reads the header from its input, so that no list of processes shows the secret.
+#: Each step by itself: not every `sh` has `pipefail`. Owners are not restored, which takes a capability.
 _FETCH = (
-    f'set -e -o pipefail; [ -z "${OPTIONS_URL}" ] || '
+    f'set -e; [ -n "${OPTIONS_URL}" ] || exit 0; folder=$(mktemp -d); '
     f'echo "Authorization: Bearer ${OPTIONS_TOKEN}" | '
-    f'curl -fsS --retry 5 --retry-all-errors --max-time 30 -H @- "${OPTIONS_URL}" | '
-    f"base64 -d | tar -x -C {OPTIONS_DIRECTORY}"
+    f'curl -fsS --retry 5 --retry-all-errors --max-time 30 -H @- -o "$folder/text" "${OPTIONS_URL}"; '
+    'base64 -d < "$folder/text" > "$folder/tar"; '
+    f'tar -x -o -f "$folder/tar" -C {OPTIONS_DIRECTORY}'
 )
+
+#: How many bytes of an agent's lines wait at most for CloudWatch. An agent that prints more at once loses lines, and is
+#: not held up (ECS Developer Guide, "Send Amazon ECS logs to CloudWatch": the default has changed, and differs).
+_LOG_BUFFER = "10m"
 
 #: MiB of the task's memory that the first container may use.
 _FETCH_MEMORY_MIB = 64
@@ -72,9 +78,12 @@ def definition_of(record: RegistryAgentRecord, runtime: RuntimeId, settings: Set
     agent = record.definition
     wanted = agent.runtimes.get(runtime)
     fetches = any(option.transport == "fs" for option in agent.options.values())
-    memory = settings.agent_memory_mib
+    task = record.task
+    memory = task.memory_mib or settings.agent_memory_mib
     if isinstance(wanted, DockerRuntime):
         main, first = _docker(wanted, record.version), _fetching(settings)
+        if task.credentials is not None:
+            main["repositoryCredentials"] = {"credentialsParameter": f"{settings.prefix}/images/{task.credentials}"}
     elif isinstance(wanted, ExecutableRuntime):
         main, first = _process(wanted, record.base_path), {"image": EXECUTABLE}
     else:
@@ -85,6 +94,8 @@ def definition_of(record: RegistryAgentRecord, runtime: RuntimeId, settings: Set
             "awslogs-group": f"/atoll/{settings.stage}/agents",
             "awslogs-region": region,
             "awslogs-stream-prefix": stream_prefix(record.name, record.version),
+            "mode": "non-blocking",
+            "max-buffer-size": _LOG_BUFFER,
         },
     }
     containers = [{**main, "name": CONTAINER, "essential": True, "memory": memory, "logConfiguration": logs}]
@@ -108,12 +119,17 @@ def definition_of(record: RegistryAgentRecord, runtime: RuntimeId, settings: Set
         "family": f"{settings.prefix}-{record.name}-{_in_family(record.version)}-{runtime}",
         "requiresCompatibilities": ["FARGATE"],
         "networkMode": "awsvpc",
-        "cpu": str(settings.agent_cpu),
+        "cpu": str(task.cpu or settings.agent_cpu),
         "memory": str(memory),
         "executionRoleArn": settings.agent_execution_role or f"{settings.prefix}-{settings.region}-agent-execution",
         "taskRoleArn": settings.agent_task_role or f"{settings.prefix}-{settings.region}-agent-task",
         "containerDefinitions": containers,
         "volumes": [{"name": "options"}] if fetches else [],
+        "runtimePlatform": {
+            "cpuArchitecture": "ARM64" if (task.architecture or settings.agent_architecture) == "arm64" else "X86_64",
+            "operatingSystemFamily": "LINUX",
+        },
+        **({"ephemeralStorage": {"sizeInGiB": task.ephemeral_storage_gib}} if task.ephemeral_storage_gib else {}),
     }
 
 
@@ -141,8 +157,14 @@ def _process(runtime: ExecutableRuntime, base_path: str | None) -> dict[str, Any
 
 
 def _fetching(settings: Settings) -> dict[str, Any]:
-    # As root: the volume is root's, whatever the image's own user.
-    return {"image": settings.options_image, "user": "0", "entryPoint": ["sh", "-c"], "command": [_FETCH]}
+    # As root: the volume is root's, whatever the image's own user. It may do nothing else that root may.
+    return {
+        "image": settings.options_image,
+        "user": "0",
+        "linuxParameters": {"capabilities": {"drop": ["ALL"]}},
+        "entryPoint": ["sh", "-c"],
+        "command": [_FETCH],
+    }
 
 
 def _in_family(version: str) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -52,6 +53,12 @@ def is_final(error: ClientError) -> bool:
     """Return whether ECS refuses a task, or its definition, permanently."""
     answer = error.response["Error"]
     return answer["Code"] in _FINAL and not any(word in answer.get("Message", "").lower() for word in _TRANSIENT)
+
+
+def tag_value(text: str) -> str:
+    """Return a text with what the value of a tag may have: letters, digits, spaces and a few signs, 256 at most."""
+    kept = (letter if unicodedata.category(letter)[0] in "LNZ" or letter in "_.:/=+-@" else "_" for letter in text)
+    return "".join(kept)[:256]
 
 
 def stream_prefix(name: str, version: str) -> str:
@@ -148,12 +155,15 @@ class Tasks:
         *,
         started_by: str,
         launch: int = 0,
+        spot: bool = False,
+        tags: Mapping[str, str] | None = None,
     ) -> str:
         """Start a task and return its ARN; a repeated call for the same launch returns the same task.
 
         ECS repeats its first answer to a client token for as long as a day, failures too (ECS API reference, "Ensuring
         idempotency"), so that one after which another try makes sense needs another ``launch``. An error is no such
-        answer: a task may run all the same, if it is that of a repetition.
+        answer: a task may run all the same, if it is that of a repetition. A ``spot`` task may be ended by AWS at any
+        time; ``tags`` are for those who pay.
 
         Raises
         ------
@@ -162,11 +172,15 @@ class Tasks:
         NoCapacity
             when this launch starts no task, and another one may later.
         """
+        extra: dict[str, Any] = {"launchType": "FARGATE"}
+        if spot:
+            extra = {"capacityProviderStrategy": [{"capacityProvider": "FARGATE_SPOT", "weight": 1}]}
+        if tags:
+            extra["tags"] = [{"key": name, "value": tag_value(value)} for name, value in tags.items()]
         try:
             answer = self._client.run_task(
                 cluster=self._settings.prefix,
                 taskDefinition=task_definition,
-                launchType="FARGATE",
                 count=1,
                 startedBy=started_by,
                 clientToken=_client_token(started_by, launch),
@@ -178,6 +192,7 @@ class Tasks:
                     }
                 },
                 overrides=overrides,
+                **extra,
             )
         except ClientError as error:
             if error.response["Error"]["Code"] == "ConflictException" and (there := _existing(error)):

@@ -89,7 +89,7 @@ def parse(toml_text: str, folder: Path | None = None) -> RegistryAgent:
         _check_display(name, option.display)
     _check_regexes(file)
     table = file.agent
-    return RegistryAgent(
+    agent = RegistryAgent(
         edition=file.edition,
         info=RegistryAgentInfo(
             identifier=RegistryAgentIdentifier(
@@ -97,13 +97,14 @@ def parse(toml_text: str, folder: Path | None = None) -> RegistryAgent:
             ),
             **table.model_dump(exclude={"name", "version"}),
         ),
-        runtimes=Runtimes.model_validate(file.runtimes.model_dump()),
+        runtimes=Runtimes.model_validate(file.runtimes.model_dump()),  # which passes over what is Atoll's own
         options=file.options,
         llm=RegistryAgentLlm.model_validate(file.llm.model_dump()) if file.llm else None,
         marketplace=RegistryAgentMarketplace.model_validate(file.marketplace.model_dump())
         if file.marketplace
         else None,
     )
+    return agent.on(file.runtimes.docker.fargate if file.runtimes.docker else None)
 
 
 def _check_regexes(file: AgentFile) -> None:

@@ -140,6 +140,7 @@ def record_of(stores: "Stores", agent: RegistryAgent, *, base_path: str | None) 
             "add [runtimes.docker]"
         )
     text = agent.model_dump_json(by_alias=True, exclude_none=True)
+    fargate = agent.fargate.model_dump(exclude_none=True) if agent.fargate else None
     size = len(text.encode())
     if size > MAX_DEFINITION_BYTES:
         raise errors.TooLarge(
@@ -150,7 +151,8 @@ def record_of(stores: "Stores", agent: RegistryAgent, *, base_path: str | None) 
         name=identifier.name,
         version=identifier.version,
         agent=text,
-        digest=hashlib.sha256(json.dumps([text, base_path]).encode()).hexdigest(),
+        digest=hashlib.sha256(json.dumps([text, base_path, *([fargate] if fargate else [])]).encode()).hexdigest(),
+        fargate=fargate,
         registered_at_ms=stores.clock.now_ms(),
         base_path=base_path,
     )

@@ -53,13 +53,20 @@ def launch(
     if not services.agents.admit(session.session_id, agent.name, secret_hash=agent_secrets.hash_of(secret)):
         return
     try:
-        definition = task_definitions.arn_of(services, agent.registry_agent_identifier, agent.runtime)
+        definition = task_definitions.of(services, agent.registry_agent_identifier, agent.runtime)
         text = option_values.text_of(services, stored_options, session_id=agent.session_id, agent=agent.name)
         environment = agent_environment.of(agent, secret, text, services.stage_urls.get())
         for key, content in environment.files():  # before the task, which ECS may start at once
             services.bodies.put(key, content, content_type="text/plain; charset=utf-8")
         overrides = environment.overrides(services.settings)
-        task_arn = services.tasks.run(definition, overrides, started_by=started_by(agent), launch=agent.launch)
+        task_arn = services.tasks.run(
+            definition.task_definition,
+            overrides,
+            started_by=started_by(agent),
+            launch=agent.launch,
+            spot=definition.spot,
+            tags=_tags(services, agent),
+        )
     except NoCapacity:
         services.agents.launch_anew(agent)
         raise
@@ -184,6 +191,16 @@ def take_back(services: "Services", agent: AgentRecord, *, reason: str) -> None:
     now = services.agents.find(agent.session_id, agent.name)
     if now is not None and now.task_arn:
         services.tasks.stop(now.task_arn, reason=reason)
+
+
+def _tags(services: "Services", agent: AgentRecord) -> dict[str, str]:
+    """Return the tags of an agent's task, by which its cost can be told apart."""
+    return {
+        "atoll:stage": services.settings.stage,
+        "atoll:namespace": agent.namespace,
+        "atoll:session": agent.session_id,
+        "atoll:agent": agent.name,
+    }
 
 
 def _about(agent: AgentRecord) -> dict[str, str]:

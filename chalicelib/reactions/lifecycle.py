@@ -180,6 +180,7 @@ def task_stopped(services: "Services", task: TaskState) -> None:
     The event may come twice, late, and before ``RunTask`` has returned, so the agent is found by ``started_by``. An
     agent whose task never started is started again, twice.
     """
+    at_ms = task.stopped_at_ms or services.clock.now_ms()
     agent = launches.of_task(services, task.started_by)
     if agent is None:
         return
@@ -189,7 +190,7 @@ def task_stopped(services: "Services", task: TaskState) -> None:
         agent = launches.contained(services, agent, task_arn=task.arn, since_ms=task.started_at_ms)
     else:
         launches.forget_environments(services, [agent])  # nobody will tell that it runs
-    launches.exited(services, agent, reason=task.reason, at_ms=task.stopped_at_ms or services.clock.now_ms())
+    launches.exited(services, agent, reason=task.reason, at_ms=at_ms)
     close_when_exited(services, agent.namespace, agent.session_id)
 
 

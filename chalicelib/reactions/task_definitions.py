@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chalicelib.aws.tasks import TaskRefused
 from chalicelib.domain import errors
@@ -20,8 +20,20 @@ class CannotRun(Exception):
     """An agent of a session cannot be launched: the registry has changed since the session was created."""
 
 
+class Launchable(NamedTuple):
+    """What an agent's task is run from."""
+
+    task_definition: str
+    spot: bool
+
+
 def arn_of(services: "Services", identifier: Mapping[str, Any], runtime: str) -> str:
-    """Return the ARN of an agent's task definition, registering it if that has not been done.
+    """Return the ARN of an agent's task definition, as `of` does."""
+    return of(services, identifier, runtime).task_definition
+
+
+def of(services: "Services", identifier: Mapping[str, Any], runtime: str) -> Launchable:
+    """Return what an agent's task is run from, registering its task definition if that has not been done.
 
     Raises `CannotRun` when the agent, or its runtime, is not in the registry any more, `TaskRefused` when ECS refuses.
     """
@@ -31,7 +43,7 @@ def arn_of(services: "Services", identifier: Mapping[str, Any], runtime: str) ->
     offered: dict[str, RuntimeId] = {each: each for each in record.definition.runtimes.offered()}
     if runtime not in offered:
         raise CannotRun(f"the agent {record.name} {record.version} has no runtime {runtime!r} any more")
-    return _defined(services, record, offered[runtime])
+    return Launchable(_defined(services, record, offered[runtime]), record.task.spot)
 
 
 def define(services: "Services", name: str, version: str) -> None:

@@ -3,10 +3,12 @@
 import dataclasses
 from collections.abc import Iterator
 from functools import cached_property
+from typing import Any
 
 from chalicelib.store.items import Item, Key
 from chalicelib.store.record import Record
 from chalicelib.store.table import Table
+from chalicelib.wire.fargate import Fargate
 from chalicelib.wire.registry import RegistryAgent
 
 
@@ -23,6 +25,8 @@ class RegistryAgentRecord(Record):
     registered_at_ms: int
     #: The folder of its ``coral-agent.toml``, where it has one.
     base_path: str | None = None
+    #: What its file says of its ECS task (`Fargate`).
+    fargate: dict[str, Any] | None = None
     #: ARN of the task definition of each runtime, keyed by the runtime and a digest of its request.
     task_definitions: dict[str, str] = dataclasses.field(default_factory=dict)
 
@@ -30,6 +34,11 @@ class RegistryAgentRecord(Record):
     def definition(self) -> RegistryAgent:
         """The agent, parsed."""
         return RegistryAgent.model_validate_json(self.agent)
+
+    @property
+    def task(self) -> Fargate:
+        """What its file says of its ECS task; all of it is the deployment's where it says nothing."""
+        return Fargate.model_validate(self.fargate or {})
 
 
 def key_of(name: str, version: str) -> Key:

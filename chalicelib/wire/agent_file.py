@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from chalicelib.wire.fargate import Fargate
 from chalicelib.wire.limits import EACH_ONCE, WITHOUT_NUL, at_most_entries, between_characters, characters_of
 from chalicelib.wire.options import AgentOption
 from chalicelib.wire.registry import AgentCapability, License, Transport
@@ -133,6 +134,8 @@ class DockerTable(_Table):
     image: Annotated[str, between_characters(1, 512), WITHOUT_NUL]
     command: Command | None = None
     transport: Transport = "streamable_http"
+    #: Atoll's own; Coral passes over it.
+    fargate: Fargate | None = None
 
 
 class ExecutableTable(_Table):

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, PrivateAttr
 
 from chalicelib.wire.base import Timestamp, WireModel
+from chalicelib.wire.fargate import Fargate
 from chalicelib.wire.identifiers import AgentRegistrySourceIdentifier, LocalSource, RegistryAgentIdentifier, RuntimeId
 from chalicelib.wire.options import AgentOption
 
@@ -158,6 +159,18 @@ class RegistryAgent(WireModel):
     export_settings: dict[RuntimeId, NoExport] = Field(default_factory=dict)
     llm: RegistryAgentLlm | None = None
     marketplace: RegistryAgentMarketplace | None = None
+    _fargate: Fargate | None = PrivateAttr(default=None)
+
+    @property
+    def fargate(self) -> Fargate | None:
+        """What its file says of its ECS task: no part of what is written, as Coral has none."""
+        return self._fargate
+
+    def on(self, fargate: Fargate | None) -> Self:
+        """Return it with what its file says of its ECS task."""
+        agent = self.model_copy()
+        agent._fargate = fargate
+        return agent
 
     def without_secrets(self) -> Self:
         """Return it without the defaults of its secret options: what a reader of the registry may see."""

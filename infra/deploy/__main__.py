@@ -61,6 +61,8 @@ def main(
     max_session_days: Annotated[
         int, typer.Option(min=0, max=365, help="The longest TTL that a session may name; 365 when new.")
     ] = 0,
+    architecture: Annotated[str, typer.Option(help="Of functions: x86_64 or arm64; x86_64 when new.")] = "",
+    agent_architecture: Annotated[str, typer.Option(help="Of agents whose files name none; x86_64 when new.")] = "",
     tracing: Annotated[bool | None, typer.Option("--tracing/--no-tracing", help="X-Ray.")] = None,
     function_urls: Annotated[
         bool | None,
@@ -84,7 +86,7 @@ def main(
     """Deploy, update, package or destroy a stage of Atoll. Options that are left out keep their previous value."""
     try:
         if package_to is not None:
-            _package(package_to, stage)
+            _package(package_to, stage, architecture or "x86_64")
             return
         session = boto3.Session(region_name=region or None, profile_name=profile or None)
         if session.region_name is None:
@@ -106,6 +108,8 @@ def main(
             "SessionDays": str(session_days) if session_days else "",
             "MaxSessionDays": str(max_session_days) if max_session_days else "",
             "FunctionUrls": "" if function_urls is None else ("on" if function_urls else "off"),
+            "Architecture": architecture,
+            "AgentArchitecture": agent_architecture,
             "Tracing": "" if tracing is None else ("on" if tracing else "off"),
         }
         found = account.look(session, stage)
@@ -165,10 +169,10 @@ def _build_console() -> None:
         console.print(Text(f"The web console is left out: {error}", style="yellow"))
 
 
-def _package(folder: Path, stage: str) -> None:
+def _package(folder: Path, stage: str, architecture: str) -> None:
     _build_console()
     with console.status("Chalice packages the functions …"):
-        template = package.make(folder, stage)
+        template = package.make(folder, stage, architecture)
     console.print(f"[green]✓[/] {template} and {template.with_name('deployment.zip')}")
     console.print("docs/deploy.md says how a pipeline deploys them.")
 

@@ -31,6 +31,7 @@ ENVIRONMENT = {
     "ATOLL_ASSIGN_PUBLIC_IP": "AssignPublicIp",
     "ATOLL_AGENT_EXECUTION_ROLE": "AgentExecutionRole",
     "ATOLL_AGENT_TASK_ROLE": "AgentTaskRole",
+    "ATOLL_AGENT_ARCHITECTURE": "AgentArchitecture",
     "ATOLL_HISTORY_DAYS": "HistoryDays",
     "ATOLL_MCP_WAIT_HOLD_MS": "WaitHoldMs",
     "ATOLL_SESSION_DAYS": "SessionDays",
@@ -263,15 +264,16 @@ def write_project(
     limits: Mapping[str, int | None],
     traced: bool,
     roles: Mapping[str, str] | None = None,
+    architecture: str = "x86_64",
 ) -> None:
     """Write the Chalice project of one stage, so that deploying changes no file of the repository.
 
     ``environment`` has more variables of every function, ``limits`` the reserved concurrency of functions (``None``
-    reserves none), ``roles`` the ARNs of the roles that there are for the functions. Without them Chalice makes the
-    roles: that is for a package, where CloudFormation names them.
+    reserves none), ``architecture`` the processors that they run on, ``roles`` the ARNs of the roles that there are for
+    them. Without these Chalice makes the roles: that is for a package, where CloudFormation names them.
     """
     whole = config()
-    wanted = whole["stages"][stage] | {"api_gateway_stage": stage, "xray": traced}
+    wanted = whole["stages"][stage] | {"api_gateway_stage": stage, "xray": traced, "lambda_architecture": architecture}
     wanted["environment_variables"] |= environment
     for name in reserved(stage):
         settings = wanted["lambda_functions"][name]

@@ -80,6 +80,7 @@ class Executor:
             environment=environment,
             limits=step.limits,
             traced=outputs.get("Tracing") == "on",
+            architecture=outputs.get("Architecture", "x86_64"),
             roles={name: arn for name, arn in roles.items() if arn},
         )
         app.run_chalice(command, self._stage, self._project, self._session, step.there)

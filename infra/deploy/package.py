@@ -8,16 +8,16 @@ from infra.deploy import access_log, app, description
 from infra.deploy.description import Template, logical_id, mapped
 
 
-def make(folder: Path, stage: str) -> Path:
+def make(folder: Path, stage: str, architecture: str = "x86_64") -> Path:
     """Write ``template.json`` and ``deployment.zip`` into a folder and return the template's path; raises `Failed`."""
     description.reserved(stage)  # before anything is written: there may be no such stage
     folder = folder.resolve()  # Chalice works in the project's folder
     folder.mkdir(parents=True, exist_ok=True)
     source = folder / "project"
     # CloudFormation has the last word on what is left open here.
-    description.write_project(source, stage, environment={}, limits={}, traced=False)
+    description.write_project(source, stage, environment={}, limits={}, traced=False, architecture=architecture)
     extras = folder / "extras.json"
-    extras.write_text(json.dumps(_extras(stage), indent=1, default=str))
+    extras.write_text(json.dumps(_extras(stage, architecture), indent=1, default=str))
     # A package is for any region, but Chalice wants to know one.
     region = {"AWS_DEFAULT_REGION": "us-east-1"}
     arguments = ("package", "--stage", stage, "--merge-template", str(extras), str(folder))
@@ -28,7 +28,7 @@ def make(folder: Path, stage: str) -> Path:
     return template
 
 
-def _extras(stage: str) -> Template:
+def _extras(stage: str, architecture: str) -> Template:
     """Return what Chalice's own template lacks."""
     stack, events = description.stack(), description.events()
     for output in stack["Outputs"].values():
@@ -45,6 +45,7 @@ def _extras(stage: str) -> Template:
         for function, limit in limits.items()
     }
     parameters["FunctionUrls"] = events["Parameters"]["FunctionUrls"]
+    parameters["Architecture"] = {"Type": "String", "Default": architecture, "AllowedValues": [architecture]}
     parameters["Stage"] = {"Type": "String", "Default": stage, "AllowedValues": [stage]}
     conditions = {
         f"Limits{logical_id(function)}": {

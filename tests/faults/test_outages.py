@@ -73,6 +73,16 @@ def test_an_agent_waits_for_room_while_the_others_run(emulator: Emulator) -> Non
     assert not witness.broken()
 
 
+def test_a_task_has_tags_of_its_agent(emulator: Emulator) -> None:
+    world, witness = begin(emulator)
+    witness.undisturbed, witness.reasons = True, {"agents_exited"}
+    path = create(world, witness, two_agents(world, lives_ms=(500, 500)))
+    assert not witness.broken()
+    [tags, _] = [call.parameters["tags"] for call in world.calls if call.operation == "RunTask"]
+    expected = {"stage": "local", "namespace": "tests", "session": path.rpartition("/")[2], "agent": "a"}
+    assert tags == [{"key": f"atoll:{name}", "value": value} for name, value in expected.items()]
+
+
 def test_an_agent_whose_tasks_failed_to_start_twice_runs_in_the_third(emulator: Emulator) -> None:
     world, witness = begin(emulator)
     witness.undisturbed, witness.reasons = True, {"agents_exited"}

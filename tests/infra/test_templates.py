@@ -177,6 +177,33 @@ def test_functions_that_rules_and_subscriptions_call_have_a_destination_on_failu
     assert called == expected
 
 
+def _watched(metric: str) -> dict[str, list[str]]:
+    """Return the functions whose metric an alarm watches, by the alarm."""
+    watched: dict[str, list[str]] = {}
+    for name, resource in description.stack()["Resources"].items():
+        for each in resource["Properties"].get("Metrics", []) if resource["Type"] == "AWS::CloudWatch::Alarm" else []:
+            found = each.get("MetricStat", {}).get("Metric", {})
+            if found.get("MetricName") == metric and found["Namespace"] == "AWS/Lambda":
+                watched.setdefault(name, []).append(found["Dimensions"][0]["Value"]["Fn::Sub"])
+    return watched
+
+
+@pytest.mark.parametrize(("metric", "left_out"), [("Errors", set()), ("Throttles", {"on_log_lines"})])
+def test_alarms_watch_each_function(metric: str, left_out: set[str]) -> None:
+    watched = _watched(metric)
+    # CloudWatch User Guide, "Using math expressions with CloudWatch metrics": an alarm takes ten metrics.
+    assert all(len(names) <= 10 for names in watched.values())
+    known = {name for names in watched.values() for name in names}
+    wanted = set(description.functions()) - left_out
+    assert known == {description.function_name("${Stage}", function) for function in wanted}
+
+
+def test_the_dashboard_shows_each_function() -> None:
+    [_, values] = description.stack()["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    for function in description.functions():
+        assert description.function_name("${Stage}", function) + '\\"' in values["Functions"]["Fn::Sub"], function
+
+
 def test_a_run_of_the_reconciler_is_over_before_the_next_begins() -> None:
     timeout_ms = description.config()["lambda_functions"]["reconcile"]["lambda_timeout"] * 1000
     assert description.stack()["Resources"]["ReconcileRule"]["Properties"]["ScheduleExpression"] == "rate(5 minutes)"

@@ -85,6 +85,20 @@ def test_the_client_token_follows_from_the_launch(ecs: Stubber) -> None:
     assert {len(token) for token in seen} == {64}  # as long as ECS allows
 
 
+@pytest.mark.parametrize("spot", [False, True])
+def test_a_task_has_its_tags_and_runs_on_spare_capacity_where_that_is_asked(ecs: Stubber, spot: bool) -> None:
+    seen: list[dict[str, Any]] = []
+    ecs.client.meta.events.register("provide-client-params.ecs.RunTask", lambda params, **_: seen.append(params))
+    ecs.add_response("run_task", {"tasks": [{"taskArn": FIRST}]})
+    client: Any = ecs.client
+    tags = {"atoll:namespace": "shop <über> 1/2"}
+    Tasks(client, Settings()).run("echo:2", overrides({}, {}), started_by="s/0", spot=spot, tags=tags)
+    assert seen[0]["tags"] == [{"key": "atoll:namespace", "value": "shop _über_ 1/2"}]
+    assert ("launchType" in seen[0]) is not spot
+    spare = [{"capacityProvider": "FARGATE_SPOT", "weight": 1}]
+    assert seen[0].get("capacityProviderStrategy") == (spare if spot else None)
+
+
 def stopped(*containers: dict[str, Any], **task: Any) -> TaskState:
     told = {"taskArn": FIRST, "lastStatus": "STOPPED", "stoppedReason": "Essential container exited"}
     return TaskState.of({**told, "containers": list(containers), **task})

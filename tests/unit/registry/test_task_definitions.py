@@ -1,5 +1,6 @@
 """ECS task definitions of agents, as they are asked for."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from botocore.session import get_session
 from botocore.validate import validate_parameters
 
 from chalicelib.aws.task_definitions import TaskDefinitions, definition_of
-from chalicelib.domain import agent_files
+from chalicelib.domain import agent_files, errors
 from chalicelib.settings import Settings
 from chalicelib.store.registry import RegistryAgentRecord
 from chalicelib.wire.identifiers import RuntimeId
@@ -26,13 +27,15 @@ def definition(
     **settings: Any,
 ) -> dict[str, Any]:
     text = f'edition = 4\n[agent]\nname = "a-b"\nversion = "{version}"\n{runtimes}'
+    parsed = agent_files.parse(text)
     record = RegistryAgentRecord(
         name="a-b",
         version=version,
-        agent=agent_files.parse(text).model_dump_json(by_alias=True, exclude_none=True),
+        agent=parsed.model_dump_json(by_alias=True, exclude_none=True),
         digest="",
         registered_at_ms=0,
         base_path=base_path,
+        fargate=parsed.fargate.model_dump(exclude_none=True) if parsed.fargate else None,
     )
     request = definition_of(record, runtime, Settings(stage="prod", **settings), "eu-west-1")
     shape = get_session().get_service_model("ecs").operation_model("RegisterTaskDefinition").input_shape
@@ -54,7 +57,12 @@ def test_a_docker_runtime_is_one_container_on_fargate() -> None:
         "awslogs-group": "/atoll/prod/agents",
         "awslogs-region": "eu-west-1",
         "awslogs-stream-prefix": "a-b/1.0.0",
+        "mode": "non-blocking",
+        "max-buffer-size": "10m",
     }
+    assert made["runtimePlatform"] == {"cpuArchitecture": "X86_64", "operatingSystemFamily": "LINUX"}
+    assert "ephemeralStorage" not in made
+    assert "repositoryCredentials" not in container
     assert "environment" not in container
 
 
@@ -106,6 +114,55 @@ def test_a_process_starts_in_the_folder_of_its_file(tmp_path: Path) -> None:
     assert on_path["command"] == ["sh", "x"]
     absolute = definition(text.format("/bin/sh"), "executable", base_path=str(tmp_path))["containerDefinitions"][0]
     assert absolute["command"] == ["/bin/sh", "x"]
+
+
+DOCKER = '[runtimes.docker]\nimage = "i"\n'
+FARGATE = f"{DOCKER}[runtimes.docker.fargate]\n"
+
+
+def test_an_agents_file_says_what_its_task_is_like() -> None:
+    size = "cpu = 1024\nmemory_mib = 3072\nephemeral_storage_gib = 50"
+    made = definition(f'{FARGATE}{size}\narchitecture = "arm64"\ncredentials = "hub"')
+    assert (made["cpu"], made["memory"]) == ("1024", "3072")
+    assert made["runtimePlatform"]["cpuArchitecture"] == "ARM64"
+    assert made["ephemeralStorage"] == {"sizeInGiB": 50}
+    [container] = made["containerDefinitions"]
+    assert container["memory"] == 3072
+    assert container["repositoryCredentials"] == {"credentialsParameter": "atoll-prod/images/hub"}
+
+
+def test_the_architecture_is_a_setting_unless_a_file_names_it() -> None:
+    assert definition(DOCKER, agent_architecture="arm64")["runtimePlatform"]["cpuArchitecture"] == "ARM64"
+    named = definition(f'{FARGATE}architecture = "x86_64"', agent_architecture="arm64")
+    assert named["runtimePlatform"]["cpuArchitecture"] == "X86_64"
+
+
+@pytest.mark.parametrize(
+    ("table", "fault"),
+    [
+        ("cpu = 1024", "both cpu and memory_mib"),
+        ("cpu = 300\nmemory_mib = 512", "cpu"),
+        ("cpu = 256\nmemory_mib = 4096", "has 4096 MiB for 256 CPU units"),
+        ("cpu = 8192\nmemory_mib = 17408", "has 17408 MiB for 8192 CPU units"),
+        ('architecture = "mips"', "architecture"),
+        ("ephemeral_storage_gib = 20", "ephemeral_storage_gib"),
+        ("ephemeral_storage_gib = 201", "ephemeral_storage_gib"),
+        ('credentials = "../agent-key"', "credentials"),
+        ("memory = 512", "memory"),
+        ('spot = "yes"', "spot"),
+    ],
+)
+def test_what_fargate_does_not_have_is_refused(table: str, fault: str) -> None:
+    with pytest.raises(errors.BadRequest, match=f"fargate.*{fault}"):
+        definition(FARGATE + table)
+
+
+def test_what_is_atolls_own_is_in_no_answer() -> None:
+    agent = agent_files.parse(f'edition = 4\n[agent]\nname = "a"\nversion = "1.0.0"\n{FARGATE}spot = true')
+    assert agent.fargate is not None
+    assert agent.fargate.spot
+    assert "fargate" not in agent.model_dump_json(by_alias=True)
+    assert "fargate" not in json.dumps(type(agent).model_json_schema())
 
 
 def test_size_and_roles_are_settings() -> None:
