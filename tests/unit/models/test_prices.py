@@ -149,7 +149,7 @@ def test_a_price_that_is_none_is_refused_by_name(text: str) -> None:
 def test_a_cost_is_exact_and_rounded_up_once(tokens_in: int, tokens_out: int, usd: Decimal) -> None:
     cost = prices.own(str(usd), str(usd)).micro_usd(TokenUsage(tokens_in, tokens_out))
 
-    assert 0 <= cost - min(usd * (tokens_in + tokens_out), MAX_MICRO_USD) < 1
+    assert 0 <= cost - min(usd * (tokens_in + tokens_out), Decimal(MAX_MICRO_USD)) < 1
 
 
 @pytest.mark.parametrize(
