@@ -218,18 +218,20 @@ def test_a_budget_that_closes_its_session_does_and_is_in_the_history(
 ) -> None:
     path = client.create(asked(namespace, {"usd": "1", "onReached": "close_session"}))
     caller = Caller(stack, path, "b")
-    caller.call(0.5)
-    forgotten = caller.reserve(0.3)
+    caller.call(0.85)
+    eventually(lambda: [each["type"] for each in told(path)] == ["budget_low"])
+    assert client.status(path) == "executed", "one that is low has no consequence"
+    forgotten = caller.reserve(0.1)
     budget = client.call("GET", f"{path}/summary").body["budget"]
-    assert budget["session"] == balance(1_000_000, 500_000, 300_000)
+    assert budget["session"] == balance(1_000_000, 850_000, 100_000)
     caller.refused(0.6)
     client.wait_for_status(path, None, within_s=20)
     [entry] = client.call("GET", f"/api/v1/local/namespace/{namespace}/history?reason=budget_reached").body
     assert entry["reason"] == "budget_reached"
     assert entry["summary"]["budget"] == {
-        "session": balance(1_000_000, 800_000),
+        "session": balance(1_000_000, 950_000),
         "agents": {},
-        "models": {MODEL: {"calls": 2, "inputTokens": 10, "outputTokens": 5, "spent": 800_000}},
+        "models": {MODEL: {"calls": 2, "inputTokens": 10, "outputTokens": 5, "spent": 950_000}},
     }, "what nobody settled is booked"
     assert not budgets.settle(stack.services, forgotten, spent_micro_usd=1, input_tokens=1, output_tokens=1), (
         "a late settle changes nothing"

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain import budgets
-from chalicelib.domain.errors import BudgetReached, Conflict, NotFound, TooManyRequests
+from chalicelib.domain import budget_limits, budgets
+from chalicelib.domain.errors import BadRequest, BudgetReached, Conflict, NotFound, TooManyRequests
 from chalicelib.store import budgets as store
+from chalicelib.wire.budgets import NewLimit, NewLimits
 from tests.budgets import MODEL, Purse
-from tests.mcp_world import SESSION
+from tests.mcp_world import NAMESPACE, SESSION
 
 
 def test_a_call_is_held_on_both_levels_and_settled_by_what_it_cost(purse: Purse) -> None:
@@ -287,11 +288,12 @@ def test_a_limit_is_low_once(purse: Purse) -> None:
 
 
 def test_a_settle_whose_answer_was_lost_tells_all_the_same(purse: Purse) -> None:
-    made = purse.reserve("a", 50)
-    hold = made.hold
-    assert hold is not None
-    purse.world.services.budgets.settle(SESSION, hold, store.ModelTotals(1, 10, 5, 50))
-    assert not purse.settle(made, 50)
+    purse.settle(purse.reserve("a", 50), 47)
+    made = purse.reserve("a", 1)
+    assert made.hold is not None
+    purse.world.services.budgets.settle(SESSION, made.hold, store.ModelTotals(1, 10, 5, 1))
+    purse.settle(purse.reserve("a", 5), 5)  # takes for granted that it was told that the limit is low
+    assert not purse.settle(made, 1)
     assert purse.told == {"budget_low#60#agent#a"}
 
 
@@ -341,3 +343,12 @@ def test_a_usage_that_no_provider_means_is_booked_and_not_left_to_be_held(purse:
     )
     assert purse.of("a") == (60 - 10**12, 0, 10**12)
     assert purse.budget.models[MODEL].input_tokens == 10**12
+
+
+def test_a_limit_is_not_lowered_below_what_is_held_meanwhile(purse: Purse) -> None:
+    meanwhile(purse, "UpdateItem", lambda: purse.reserve("b", 80))
+    with pytest.raises(BadRequest, match=r"cannot be 0\.00005: 0 US dollars are spent and 0\.00008 held"):
+        budget_limits.change(
+            purse.world.services, NAMESPACE, SESSION, NewLimits(session=NewLimit(limit_micro_usd="0.00005"))
+        )
+    assert purse.session == (20, 80, 0)
