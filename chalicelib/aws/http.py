@@ -12,8 +12,8 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from urllib.parse import quote
@@ -45,6 +45,17 @@ class AddressRefused(Exception):
 
 class CallFailed(Exception):
     """No answer: the name did not resolve, or connecting, TLS, sending or receiving failed or took too long."""
+
+    #: Whether the other side may have taken the request.
+    was_sent = False
+
+
+class TimedOut(CallFailed):
+    """It took too long."""
+
+
+class TooLong(CallFailed):
+    """The answer has more bytes than are taken."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,28 +150,56 @@ class OutgoingHttp:
         CallFailed
             No answer in time, or none at all.
         """
-        deadline = _Deadline(timeout_s)
+        incoming = self.open(method, url, list(headers.items()), body, timeout_s=timeout_s)
+        try:
+            return incoming.answer(max_answer_bytes)
+        finally:
+            incoming.close()
+
+    def open(
+        self,
+        method: str,
+        url: str,
+        headers: Sequence[tuple[str, str]],
+        body: bytes | memoryview | None = None,
+        *,
+        timeout_s: float,
+        silence_s: float | None = None,
+    ) -> "Incoming":
+        """Make a request and return the answer as it begins, whatever its status; its caller closes it.
+
+        Parameters
+        ----------
+        timeout_s
+            For everything together, from resolving to the last byte.
+        silence_s
+            For each pause: until a connection stands, until the answer begins, between two of its pieces.
+
+        Raises
+        ------
+        AddressRefused
+            As of `call`.
+        CallFailed
+            No answer; `TimedOut` when that took too long.
+        """
+        deadline = _Deadline(timeout_s, silence_s)
         parts = _parts_of(url)
         connection = _unconnected(parts, timeout_s)
         try:
-            sock = self._connect(parts.port, self._addresses(parts, deadline), deadline)
-            deadline.guard(sock)
-            sock.settimeout(deadline.remaining_s())
-            connection.sock = sock
-            if parts.scheme == "https":
-                connection.sock = self._tls.wrap_socket(sock, server_hostname=parts.host.rstrip("."))
-            _send(connection, method, quote(parts.target, safe=_URL_SAFE), body, headers)
-            answer = _receive(connection, max_answer_bytes)
-            if deadline.is_over():  # an answer that was cut off looks like one that is complete
-                raise TimeoutError
-            return answer
-        except (OSError, http.client.HTTPException) as error:
-            if deadline.is_over():
-                raise CallFailed(f"no complete answer within {timeout_s:g} s") from error
-            raise CallFailed(f"{type(error).__name__}: {error}"[:300]) from error
-        finally:
+            with deadline.translated():
+                sock = self._connect(parts.port, self._addresses(parts, deadline), deadline)
+                deadline.guard(sock)
+                sock.settimeout(deadline.pause_s())
+                connection.sock = sock
+                if parts.scheme == "https":
+                    connection.sock = self._tls.wrap_socket(sock, server_hostname=parts.host.rstrip("."))
+                deadline.has_sent = True
+                _send(connection, method, quote(parts.target, safe=_URL_SAFE), headers, body)
+                return Incoming(connection, connection.getresponse(), deadline)
+        except BaseException:
             deadline.stop()
             connection.close()
+            raise
 
     def _addresses(self, url: UrlParts, deadline: "_Deadline") -> list[str]:
         """Resolve the host once; one forbidden address among several refuses them all."""
@@ -176,7 +215,7 @@ class OutgoingHttp:
         """Connect to the first address that accepts; each gets its share of the time that is left."""
         refusal: OSError = OSError("no address")
         for index, address in enumerate(addresses):
-            share_s = deadline.remaining_s() / (len(addresses) - index)
+            share_s = deadline.pause_s() / (len(addresses) - index)
             try:
                 return socket.create_connection((address, port), timeout=share_s)
             except OSError as error:
@@ -203,22 +242,79 @@ def _send(
     connection: http.client.HTTPConnection,
     method: str,
     path: str,
+    headers: Sequence[tuple[str, str]],
     body: bytes | memoryview | None,
-    headers: Mapping[str, str],
 ) -> None:
     # A receiver may answer (410, 413) and hang up before it has read everything: its answer counts.
     with suppress(BrokenPipeError, ConnectionResetError):
         try:
-            connection.request(method, path, body=body, headers=dict(headers))
+            connection.putrequest(method, path)
+            for name, value in headers:
+                connection.putheader(name, value)
+            if body is not None or method in ("POST", "PUT", "PATCH"):
+                connection.putheader("Content-Length", str(len(body or b"")))
+            connection.endheaders(body)
         except ValueError as error:  # names of headers come from callers too; their values may be secret
             raise CallFailed("a header has a name or a value that HTTP does not allow") from error
 
 
-def _receive(connection: http.client.HTTPConnection, max_answer_bytes: int) -> Answer:
-    response = connection.getresponse()
-    answer = response.read(max_answer_bytes + 1)
-    named = {name.lower(): value for name, value in response.getheaders()}
-    return Answer(response.status, named, answer[:max_answer_bytes], truncated=len(answer) > max_answer_bytes)
+#: Bytes that are read of an answer at once.
+_PIECE_BYTES = 64 * 1024
+
+
+class Incoming:
+    """An answer that is still being received."""
+
+    def __init__(
+        self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse, deadline: "_Deadline"
+    ) -> None:
+        self._connection = connection
+        self._response = response
+        self._deadline = deadline
+        self.status = response.status
+        #: Names as they were sent.
+        self.headers: list[tuple[str, str]] = response.getheaders()
+
+    def answer(self, most_bytes: int) -> Answer:
+        """Read to the end, but at most so many bytes; raise `CallFailed`."""
+        with self._deadline.translated():
+            body = self._response.read(most_bytes + 1)
+            if self._deadline.is_over():  # an answer that was cut off looks like one that is complete
+                raise TimeoutError
+        named = {name.lower(): value for name, value in self.headers}
+        return Answer(self.status, named, body[:most_bytes], truncated=len(body) > most_bytes)
+
+    def pieces(self, most_bytes: int) -> Iterator[bytes]:
+        """Yield the body piece by piece, as it comes.
+
+        Raises `CallFailed` when it ends before its end, `TimedOut`, and `TooLong` as soon as it has more bytes.
+        """
+        size = 0
+        while piece := self._piece():
+            size += len(piece)
+            if size > most_bytes:
+                raise TooLong(f"the answer has more than {most_bytes} bytes")
+            yield piece
+
+    def _piece(self) -> bytes:
+        with self._deadline.translated():
+            piece = self._response.read1(_PIECE_BYTES)
+            if not piece:
+                if self._deadline.is_over():
+                    raise TimeoutError
+                if self._deadline.is_shut or self._response.length:
+                    raise ConnectionResetError("the answer ended before its end")
+            return piece
+
+    def abort(self) -> None:
+        """End it from another thread: whoever reads fails."""
+        self._deadline.shut()
+
+    def close(self) -> None:
+        """Close the connection, whatever is still to come."""
+        self._deadline.stop()
+        self._response.close()
+        self._connection.close()
 
 
 class _Deadline:
@@ -228,8 +324,15 @@ class _Deadline:
     over the socket is shut down, which ends whatever waits on it.
     """
 
-    def __init__(self, timeout_s: float) -> None:
+    def __init__(self, timeout_s: float, silence_s: float | None = None) -> None:
+        self._timeout_s = timeout_s
+        self._silence_s = silence_s
         self._end_s = time.monotonic() + timeout_s
+        self._lock = threading.Lock()
+        #: Whether the socket was shut down, at the deadline or before.
+        self.is_shut = False
+        #: Whether something was sent.
+        self.has_sent = False
         self._timer: threading.Timer | None = None
         self._twin: socket.socket | None = None
 
@@ -239,27 +342,52 @@ class _Deadline:
             raise TimeoutError
         return left_s
 
+    def pause_s(self) -> float:
+        """Return how long nothing may come."""
+        left_s = self.remaining_s()
+        return left_s if self._silence_s is None else min(left_s, self._silence_s)
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Raise `CallFailed` for what a socket raises, `TimedOut` for what took too long."""
+        try:
+            yield
+        except (OSError, http.client.HTTPException) as error:
+            failure = self._failure(error)
+            failure.was_sent = self.has_sent
+            raise failure from error
+
+    def _failure(self, error: Exception) -> CallFailed:
+        if self.is_over():
+            return TimedOut(f"no complete answer within {self._timeout_s:g} s")
+        if isinstance(error, TimeoutError) and self._silence_s is not None:
+            return TimedOut(f"nothing came for {self._silence_s:g} s")
+        return CallFailed(f"{type(error).__name__}: {error}"[:300])
+
     def is_over(self) -> bool:
         return time.monotonic() >= self._end_s
 
     def guard(self, sock: socket.socket) -> None:
         """Shut this socket down at the deadline: by a duplicate, since TLS takes the descriptor over."""
         self._twin = sock.dup()
-        self._timer = threading.Timer(self.remaining_s(), self._shut)
+        self._timer = threading.Timer(self.remaining_s(), self.shut)
         self._timer.daemon = True
         self._timer.start()
 
-    def _shut(self) -> None:
-        with suppress(OSError):
+    def shut(self) -> None:
+        with self._lock, suppress(OSError):
             if self._twin:
+                self.is_shut = True
                 self._twin.shutdown(socket.SHUT_RDWR)
 
     def stop(self) -> None:
         if self._timer:
             self._timer.cancel()
             self._timer.join()
-        if self._twin:
-            self._twin.close()
+        with self._lock:
+            if self._twin:
+                self._twin.close()
+                self._twin = None
 
 
 def _in_time(call: Callable[[], Sequence[str]], deadline: _Deadline) -> Sequence[str]:
@@ -274,7 +402,7 @@ def _in_time(call: Callable[[], Sequence[str]], deadline: _Deadline) -> Sequence
 
     threading.Thread(target=run, daemon=True).start()
     try:
-        outcome = outcomes.get(timeout=deadline.remaining_s())
+        outcome = outcomes.get(timeout=deadline.pause_s())
     except queue.Empty:
         raise TimeoutError from None
     if isinstance(outcome, Exception):
