@@ -36,6 +36,7 @@ from chalicelib.workers import (  # noqa: E402
     lifecycle,
     log_lines,
     mcp,
+    models,
     reconcile,
     tasks,
 )
@@ -63,7 +64,7 @@ for module in (
 ):
     app.register_blueprint(module.routes)
 
-for worker in (lifecycle, changes, entries, tasks, deliveries, reconcile, mcp, sockets, audit, log_lines):
+for worker in (lifecycle, changes, entries, tasks, deliveries, reconcile, mcp, models, sockets, audit, log_lines):
     app.register_blueprint(worker.lambdas)
 
 errors.add_error_shape(app)

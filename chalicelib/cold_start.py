@@ -27,6 +27,7 @@ ON_USE = (
             "rental_claims",
             "summaries",
             "threads",
+            "tokens",
             "waits",
             "webhooks",
         )

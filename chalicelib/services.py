@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from chalicelib.aws.task_definitions import TaskDefinitions
     from chalicelib.aws.tasks import Tasks
     from chalicelib.domain.masks import Mask
+    from chalicelib.models.calls import CallNumbers
     from chalicelib.store.agents import AgentRecord
 
 
@@ -118,6 +119,13 @@ class Services(Stores):
         from chalicelib.aws.llm_proxy_secret import LlmProxySecret
 
         return LlmProxySecret(self.client("secretsmanager"), self.settings, self.clock)
+
+    @cached_property
+    def model_calls(self) -> "CallNumbers":
+        """How many calls of models this process has made for each agent."""
+        from chalicelib.models.calls import CallNumbers
+
+        return CallNumbers()
 
     @cached_property
     def stage_urls(self) -> "StageUrls":

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from chalicelib.store.registry import Registry
     from chalicelib.store.sign_ins import SignIns
     from chalicelib.store.threads import Threads
+    from chalicelib.store.token_counts import TokenCounts
     from chalicelib.store.usage import Usages
     from chalicelib.store.webhooks import Webhooks
 
@@ -183,6 +184,13 @@ class Stores(ABC):
         from chalicelib.store.message_counts import MessageCounts
 
         return MessageCounts(self.table("session-items"))
+
+    @cached_property
+    def token_counts(self) -> "TokenCounts":
+        """How many tokens agents took of their models."""
+        from chalicelib.store.token_counts import TokenCounts
+
+        return TokenCounts(self.table("session-items"))
 
     @cached_property
     def claims(self) -> "Claims":

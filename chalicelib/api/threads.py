@@ -4,7 +4,7 @@ from chalice.app import Blueprint
 
 from chalicelib.api.paging import TIME_LIMIT_MS, Page, Paging
 from chalicelib.api.routing import route
-from chalicelib.domain import agents, sessions, threads
+from chalicelib.domain import agents, sessions, threads, tokens
 from chalicelib.domain.errors import TooLarge
 from chalicelib.stores import current
 from chalicelib.wire.agents import ListedAgentState
@@ -19,11 +19,13 @@ _SESSION = "/api/v1/local/session/{namespace}/{sessionId}"
 def list_agents(namespace: str, session_id: str, paging: Paging) -> Page[ListedAgentState]:
     """List the agents of a session, each stopped one with the reason."""
     stores = current()
-    sessions.read(stores, namespace, session_id)
+    _, session = sessions.read(stores, namespace, session_id)
     now_ms = stores.clock.now_ms()
+    # Counting leaves time for the page.
+    tokens_of = tokens.reader(stores, session, paging.deadline_ms - TIME_LIMIT_MS // 2)
     return paging.page(
         stores.agents.page(session_id, start=paging.start, limit=paging.read_limit),
-        lambda agent: agents.listed(agent, now_ms),
+        lambda agent: agents.listed(agent, now_ms, tokens_of(agent)),
         position=lambda agent: agent.name,
         annotations=lambda agent: agent.annotations,
     )

@@ -18,6 +18,7 @@ from chalicelib.aws.task_overrides import (
     overrides,
 )
 from chalicelib.domain import agent_secrets, options
+from chalicelib.domain.errors import AtollError
 from chalicelib.settings import LONGEST_URLS, Settings, Urls
 from chalicelib.store.agents import AgentRecord
 from chalicelib.wire.llm_proxy import ResolvedProxy
@@ -55,6 +56,10 @@ class TaskEnvironment:
             yield _key(self.agent, container), environment_file(variables)
 
 
+class NoModels(AtollError):
+    """An agent needs a model, and this stage has no address for models."""
+
+
 def keys_of(agent: AgentRecord) -> list[str]:
     """Return the keys of all environment files that an agent may have."""
     return [_key(agent, container) for container in (CONTAINER, OPTIONS_CONTAINER)]
@@ -79,7 +84,10 @@ def check(stores: "Stores", agent: AgentRecord, option_values: str | None) -> No
 
 
 def of(agent: AgentRecord, secret: str, option_values: str | None, urls: Urls) -> TaskEnvironment:
-    """Return the environment of an agent's process, and that of the container that fetches its option files, if any."""
+    """Return the environment of an agent's process, and that of the container that fetches its option files, if any.
+
+    Raises `NoModels` for an agent that needs a model where none can be reached.
+    """
     resolved = options.ResolvedOptions.from_json(option_values or "{}")
     environment = options.environment(resolved)
     environment |= {
@@ -108,6 +116,8 @@ def of(agent: AgentRecord, secret: str, option_values: str | None, urls: Urls) -
 
 def _of_models(agent: AgentRecord, base_url: str) -> dict[str, str]:
     """Return where an agent finds each of its models, and what that is. The URLs have its secret in them."""
+    if agent.proxies and base_url.startswith("/"):
+        raise NoModels("this stage has no address for models: it was deployed without Function URLs")
     environment = {}
     for name, wired in (agent.proxies or {}).items():
         proxy = ResolvedProxy.model_validate(wired)

@@ -1,5 +1,7 @@
 """Agents of a session as clients see them: their state, and the report of their run."""
 
+from collections.abc import Mapping
+
 from chalicelib.store.agents import AgentRecord
 from chalicelib.wire.agents import (
     Connected,
@@ -11,13 +13,16 @@ from chalicelib.wire.agents import (
     Stopped,
     StoppedForReason,
     Thinking,
+    TokenUsage,
     Waiting,
     WaitingMessage,
 )
 from chalicelib.wire.identifiers import RegistryAgentIdentifier
 
 
-def state_of(agent: AgentRecord, now_ms: int) -> SessionAgentState:
+def state_of(
+    agent: AgentRecord, now_ms: int, tokens_by_model: Mapping[str, TokenUsage] | None = None
+) -> SessionAgentState:
     """Return an agent as clients see it."""
     return SessionAgentState(
         name=agent.name,
@@ -26,12 +31,13 @@ def state_of(agent: AgentRecord, now_ms: int) -> SessionAgentState:
         description=agent.description,
         links=agent.links,
         annotations=agent.annotations,
+        tokens_by_model=dict(tokens_by_model or {}),
     )
 
 
-def listed(agent: AgentRecord, now_ms: int) -> ListedAgentState:
+def listed(agent: AgentRecord, now_ms: int, tokens_by_model: Mapping[str, TokenUsage]) -> ListedAgentState:
     """Return an agent as Atoll's own listing shows it: with the reason of its stop."""
-    shown = state_of(agent, now_ms).model_dump(exclude={"status"})
+    shown = state_of(agent, now_ms, tokens_by_model).model_dump(exclude={"status"})
     status = _status_of(agent, now_ms)
     if isinstance(status, Stopped):
         status = StoppedForReason(start_time=status.start_time, reason=agent.stopped_reason)

@@ -14,6 +14,7 @@ from chalicelib.domain import (
     option_values,
     quotas,
     threads,
+    tokens,
 )
 from chalicelib.domain.errors import BadRequest, NotFound, TooLarge, TryLater
 from chalicelib.domain.idempotency import Claim
@@ -240,9 +241,11 @@ def extended_state_of(stores: "Stores", record: SessionRecord, bounds: "threads.
     Raises `TooLarge` as soon as its threads and messages take more than the bounds.
     """
     now_ms = stores.clock.now_ms()
+    tokens_of = tokens.reader(stores, record, bounds.deadline_ms)
+    found = stores.agents.of_session(record.session_id)
     return SessionStateExtended(
         base=state_of(record),
-        agents=[agents.state_of(agent, now_ms) for agent in stores.agents.of_session(record.session_id)],
+        agents=[agents.state_of(agent, now_ms, tokens_of(agent)) for agent in found],
         threads=threads.views(stores, record.session_id, live=threads.is_live(record), bounds=bounds),
     )
 
@@ -252,9 +255,10 @@ def state_without_messages(
 ) -> tuple[SessionStateExtended, bool]:
     """Return a session's state without messages, and whether it has no threads because they are too large."""
     now_ms, found = stores.clock.now_ms(), threads.bounded(stores, record.session_id)
+    tokens_of = tokens.at_the_end(stores, record)
     state = SessionStateExtended(
         base=state_of(record),
-        agents=[agents.state_of(agent, now_ms) for agent in of_agents],
+        agents=[agents.state_of(agent, now_ms, tokens_of(agent)) for agent in of_agents],
         threads=list(map(threads.view, found or ())),
     )
     return state, found is None

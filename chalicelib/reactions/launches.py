@@ -70,7 +70,7 @@ def launch(
     except NoCapacity:
         services.agents.launch_anew(agent)
         raise
-    except (TaskRefused, task_definitions.CannotRun, Unreadable) as error:
+    except (TaskRefused, task_definitions.CannotRun, Unreadable, agent_environment.NoModels) as error:
         telemetry.count("LaunchesFailed")
         logger.warning("agent refused", extra={**_about(agent), "reason": str(error)})
         stopped(services, agent, reason=str(error), at_ms=services.clock.now_ms())

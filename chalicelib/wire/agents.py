@@ -1,6 +1,6 @@
 """Agents on the wire: their state in a session, and the report of their run."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -60,6 +60,13 @@ class StoppedForReason(Stopped):
     reason: str | None = None
 
 
+class TokenUsage(WireModel):
+    """Tokens that were read and written."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
 class SessionAgentState(WireModel):
     """An agent as its session sees it."""
 
@@ -69,8 +76,8 @@ class SessionAgentState(WireModel):
     description: str | None = None
     links: list[str]
     annotations: dict[str, str]
-    #: Always empty, as in Coral Server 1.2.
-    tokens_by_model: dict[str, Any] = Field(default_factory=dict)
+    #: By ``provider/model``, of the models that it has called.
+    tokens_by_model: dict[str, TokenUsage] = Field(default_factory=dict)
 
 
 class ListedAgentState(SessionAgentState):

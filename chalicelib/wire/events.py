@@ -126,6 +126,26 @@ class ThreadMessageSent(WireModel):
     message: SessionThreadMessage
 
 
+class LlmUsage(WireModel):
+    """How many tokens a call of a model took, as far as its provider said."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+class LlmProxyCall(WireModel):
+    """A model's provider has answered an agent, which may be with an error."""
+
+    type: Literal["llm_proxy_call"] = "llm_proxy_call"
+    timestamp: Timestamp
+    agent_name: str
+    model_name: str
+    #: The name of the agent's proxy.
+    provider_request_name: str
+    status_code: int
+    usage: LlmUsage
+
+
 #: An entry of a session's log; Coral has more kinds, of which Atoll writes none.
 SessionEvent = Annotated[
     RuntimeStarted
@@ -139,6 +159,7 @@ SessionEvent = Annotated[
     | ThreadParticipantAdded
     | ThreadParticipantRemoved
     | ThreadClosed
-    | ThreadMessageSent,
+    | ThreadMessageSent
+    | LlmProxyCall,
     Field(discriminator="type"),
 ]

@@ -96,11 +96,9 @@ def _price(given: Any) -> Any:
     if isinstance(given, bool) or not isinstance(given, str | int | float | Decimal):
         raise PydanticCustomError("price", "must be a number of US dollars, such as 0.25 or '0.25'")
     text = str(given)
-    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,12})?", text):
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", text):
         raise PydanticCustomError(
-            "price",
-            "must be US dollars below a billion with at most 12 decimals, not {given}",
-            {"given": text[:40]},
+            "price", "must be below a million US dollars, with at most six decimals, not {given}", {"given": text[:40]}
         )
     return Decimal(text)
 
@@ -194,6 +192,8 @@ class ModelPrice(TokenPrice):
     """``[[llm-proxy.prices]]``: Atoll's own."""
 
     model: ModelName
+    #: The longest output of the model: what a call is held for that names no limit.
+    output_tokens: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
 
 
 class LlmProxyConfig(_Table):

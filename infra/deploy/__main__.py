@@ -216,6 +216,7 @@ def _show_urls(urls: dict[str, str], stage: str) -> None:
             rows.add_row("", Text(f"its DNS record: a CNAME to {urls['AddressHost']}"))
     rows.add_row("API", Text(urls["ApiUrl"], style="bold"))
     rows.add_row("agents' endpoint", Text(urls["McpUrl"]))
+    rows.add_row("agents' models", Text(urls["ModelsUrl"]))
     rows.add_row("first key", Text(f"python -m infra.keys make NAME --stage {stage}"))
     console.print(Panel(rows, title="[bold]Atoll[/] is deployed", title_align="left", expand=False))
 

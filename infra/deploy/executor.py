@@ -91,6 +91,6 @@ class Executor:
             access_log.switch(self._session, api, self._stage, group_arn)
 
     def urls(self) -> dict[str, str]:
-        """Return the URLs of the stage, ``ApiUrl`` and ``McpUrl``, and its ``Address`` and ``AddressHost`` if any."""
+        """Return the URLs of the stage, ``ApiUrl``, ``McpUrl``, ``ModelsUrl``, and of its address if there is one."""
         events = self._stacks.outputs(f"atoll-{self._stage}-events")
         return events | self._stacks.outputs(f"atoll-{self._stage}-address")

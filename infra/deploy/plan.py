@@ -154,6 +154,7 @@ def to_deploy(
     reserved = description.reserved(stage)
     if function_urls == "off" or found.region in description.regions_without_function_urls():
         reserved.pop("mcp", None)  # the REST API's function does its work
+        reserved.pop("models", None)  # nobody reaches it
     limits = fitting_limits(reserved, found)
     if not found.outputs and "Subnets" not in parameters:
         if not found.default_subnets:

@@ -18,6 +18,7 @@ from infra.local import recovery
 from infra.local.api_gateway import Gateway
 from infra.local.api_gateway.console_folder import ConsoleFolder
 from infra.local.api_gateway.hosts import is_loopback
+from infra.local.api_gateway.models import ModelsUrl
 from infra.local.api_gateway.sockets import Sockets
 from infra.local.aws import Aws
 from infra.local.cloudformation.provision import Provision
@@ -275,6 +276,7 @@ class LocalStack:
                 LOG_SOCKETS, functools.partial(sockets.serve, connected=LogPushes(self.services).connected)
             ),
             console=self._console,
+            models=ModelsUrl(self.services),
         )
 
     def _follow_agent_folders(self) -> None:

@@ -26,7 +26,6 @@ NOTES = [
     (r"provider{(linked|local)}\.runtime|registryAgent\.runtimes\[\]", "not there yet: `prototype`"),
     (r"^{agent_sleep", "never happens: no tool of Coral's makes an agent sleep"),
     (r"filters\[\]{thread}", "never said: no tool waits for what is in a thread"),
-    (r"^{llm_proxy_call}", "not there yet"),
     (r"mdcMap\.", "the same key: Atoll's document leaves open which"),
     (r"extension{", "never said: no marketplace is configured"),
     (r"provider{(remote|remote_request)}\.", "ignored: the provider is refused with 400, whatever the value"),

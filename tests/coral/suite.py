@@ -16,9 +16,8 @@ VERDICTS = {
 
 #: What a test may wait for, and what that is.
 PARTS = {
-    "models": "the LLM proxy",
     "functions": "agents that run as functions, prototype agents among them",
-    "a provider's key": "the LLM proxy, prototype agents, and the key of a model's provider",
+    "a provider's key": "prototype agents, and the key of a model's provider",
     "variables": "variables that the operator gives to every agent",
 }
 

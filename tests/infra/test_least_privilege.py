@@ -29,12 +29,15 @@ from chalicelib.store import api_keys, sign_ins
 from infra.deploy import description
 from infra.local.stack import LocalStack
 from tests import permissions
-from tests.agents import CRASHER, MISSING, PRINTER, SLEEPER
+from tests.agents import CRASHER, MISSING, PRINTER, SLEEPER, THINKER
 from tests.client import Client, agent, eventually, session, sleeper
 from tests.faults import test_reconciler
 from tests.faults.platform import Emulator, World
 from tests.held import wait_until_held
+from tests.integration.models.conftest import config_of, secret_of
+from tests.integration.models.test_worker import call_of
 from tests.log_batches import event_of
+from tests.offline_models import OfflineModels
 
 pytestmark = pytest.mark.xdist_group("least-privilege")
 
@@ -78,7 +81,11 @@ def receiver() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def uses(receiver: str) -> set[permissions.Use]:
     """The AWS actions that the functions used while a user did everything that the API offers."""
-    with permissions.recorded() as found, LocalStack(agents=[SLEEPER, CRASHER, MISSING, PRINTER]) as stack:
+    with (
+        OfflineModels() as provider,
+        permissions.recorded() as found,
+        LocalStack(agents=[SLEEPER, CRASHER, MISSING, PRINTER, THINKER], llm_proxy=config_of(provider)) as stack,
+    ):
         everything(Somebody(stack, receiver))
     return found | repairs()
 
@@ -140,6 +147,7 @@ def everything(somebody: Somebody) -> None:
     following(somebody)
     lines(somebody)
     quotas_of_a_key(somebody)
+    models(somebody)
 
 
 def signing_in(somebody: Somebody) -> None:
@@ -283,6 +291,27 @@ def refused(somebody: Somebody) -> None:
     eventually(lambda: somebody.must("GET", f"{listing}/webhook-endpoints") == [])
     somebody.must("POST", f"{listing}/webhook-endpoints/unknown/enable", status=404)
     somebody.must("GET", "/api/v1/webhooks/keys")
+
+
+def models(somebody: Somebody) -> None:
+    """Agents call models, with and without a budget, by the function that does it on AWS."""
+    stack = somebody.stack
+    for namespace, budget in (("models", None), ("paid", {"usd": "0.01"})):
+        request = session(agent("a", "thinker"), namespace=namespace)
+        request["agentGraphRequest"] |= {"budget": budget} if budget else {}
+        path = somebody.client.create(request)
+        somebody.running(path)
+        # A process has read neither the key of agents' secrets nor the providers before its first call.
+        stack.services.agent_keys.known.clear()
+        stack.services.llm_proxy._known = None
+        statuses: set[int] = set()
+        while not statuses or (budget is not None and 402 not in statuses):
+            event = call_of(secret_of(stack, path, "a"), {"model": "claude", "max_tokens": 100, "messages": []})
+            statuses.add(stack.functions.invoke("atoll-local-models", event)["statusCode"])
+        assert statuses == ({200} if budget is None else {200, 402})
+        somebody.must("GET", f"{path}/agent")
+        somebody.must("DELETE", path)
+        somebody.gone(path)
 
 
 def logs(somebody: Somebody) -> None:

@@ -38,6 +38,8 @@ def run(program: str) -> str:
         ("chalicelib.workers.tasks", set()),
         ("chalicelib.workers.deliveries", set()),
         ("chalicelib.workers.mcp", set()),
+        ("chalicelib.workers.models", set()),
+        ("chalicelib.models.endpoint", {"chalicelib.wire.events"}),
         ("chalicelib.mcp.endpoint", {"mcp_types", "chalicelib.wire.events"}),
     ],
 )

@@ -27,9 +27,10 @@ ALLOWED = {
     "reactions": _FACTS | {"aws", "services"},
     "mcp": _FACTS | {"aws.errors"},
     "api": _FACTS | {"aws.errors", "mcp"},
-    "models": _FACTS,
+    # Calling a model for an agent is an exception, and all of this room.
+    "models": _FACTS | {"aws.errors", "aws.http", "services"},
     "live": _FACTS | {"api.cors", "api.credentials", "api.errors", "api.same_origin"},
-    "workers": _FACTS | {"aws", "services", "reactions", "mcp"},
+    "workers": _FACTS | {"aws", "services", "reactions", "mcp", "models"},
 }
 
 #: The named exceptions to the second rule, each in one place: which module may import what besides.

@@ -8,13 +8,17 @@ from typing import Any
 
 from chalice.local import RouteMatcher
 
+from chalicelib.models.endpoint import PREFIX
 from infra.local.api_gateway.answer import Answer
 from infra.local.api_gateway.hosts import is_served
+from infra.local.api_gateway.models import ModelsUrl
 from infra.local.api_gateway.rest import Request, RestApi, stopping
 from infra.local.waiting import Client
 
 #: The largest body that API Gateway takes, in bytes (quota "Payload size").
 LARGEST_BODY = 10 * 1024 * 1024
+
+_OF_MODELS = PREFIX.encode()
 
 #: How long a body may pause on its way, in s.
 BODY_PAUSE_S = 120.0
@@ -46,8 +50,17 @@ class _Refused(Exception):
 class Application:
     """What uvicorn calls for each request and each socket."""
 
-    def __init__(self, api: RestApi, sockets: Mapping[str, SocketHandler], *, bound: str, threads: int) -> None:
+    def __init__(
+        self,
+        api: RestApi,
+        sockets: Mapping[str, SocketHandler],
+        models: ModelsUrl | None = None,
+        *,
+        bound: str,
+        threads: int,
+    ) -> None:
         self._api = api
+        self._models = models
         self._bound = bound
         self._sockets = sockets
         self._matcher = RouteMatcher(list(sockets))
@@ -64,6 +77,9 @@ class Application:
             return
         if scope["type"] == "websocket":
             await self._serve_socket(scope, receive, send)
+            return
+        if self._models is not None and scope["raw_path"].startswith(_OF_MODELS):
+            await self._models(scope, receive, send, self._threads)
             return
         try:
             body = await _read_body(scope, receive)

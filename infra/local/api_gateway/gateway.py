@@ -11,6 +11,7 @@ from uvicorn import Config, Server
 from infra.local.api_gateway.application import Application, SocketHandler
 from infra.local.api_gateway.connection import IDLE_S, Connection, most_connections
 from infra.local.api_gateway.console_folder import ConsoleFolder
+from infra.local.api_gateway.models import ModelsUrl
 from infra.local.api_gateway.rest import RestApi
 from infra.local.dynamodb import keys as api_keys_endpoint
 
@@ -60,6 +61,7 @@ class Gateway:
         keys: api_keys_endpoint.Endpoint | None = None,
         sockets: Mapping[str, SocketHandler] | None = None,
         console: ConsoleFolder | None = None,
+        models: ModelsUrl | None = None,
     ) -> None:
         """Begin to answer; connections made before have waited for this.
 
@@ -74,9 +76,11 @@ class Gateway:
             by the app like any other.
         console
             What is served in the place of the app's console.
+        models
+            What serves the models of agents.
         """
         self._application = Application(
-            RestApi(app, keys, console), sockets or {}, bound=self.host, threads=most_connections()
+            RestApi(app, keys, console), sockets or {}, models, bound=self.host, threads=most_connections()
         )
         config = Config(
             self._application,

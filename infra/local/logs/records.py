@@ -12,6 +12,7 @@ from chalicelib.wire.logs import (
     ErrorEvent,
     InfoEvent,
     LoggingEvent,
+    ProxyRequestTag,
     SensitiveTag,
     TraceEvent,
     WarningEvent,
@@ -49,6 +50,8 @@ def event_of(record: logging.LogRecord) -> LoggingEvent:
         "text": record.getMessage() + (f" ({', '.join(details)})" if details else ""),
         "tags": tags_of(known.get("namespace"), known["session"], known.get("agent")),
     }
+    if "proxyNumber" in known:
+        line["tags"].append(ProxyRequestTag(proxy_number=known["proxyNumber"]))
     if record.levelno >= logging.ERROR:
         return ErrorEvent(**line, exception_stack_trace=_trace_of(record))
     if record.levelno >= logging.WARNING:

@@ -126,7 +126,7 @@ def test_a_fault_of_a_provider_is_named_without_its_key(changed: dict[str, str],
         ("#" * 60_001, "60001 bytes"),
         *(
             (f"[[llm-proxy.prices]]\nmodel = 'm'\noutput = 1\ninput = {price}", "prices.0.input")
-            for price in ("-1", "nan", "inf", "1e9", "true", "'1.'", "0.1234567890123", "1000000000")
+            for price in ("-1", "nan", "inf", "1e9", "true", "'1.'", "0.1234567", "1000000")
         ),
     ],
 )
