@@ -1,0 +1,38 @@
+"""All checks of a stage, in the order in which they run. Each stands alone."""
+
+import dataclasses
+from collections.abc import Callable
+
+from infra.smoke import sessions, surroundings, waits
+from infra.smoke.place import Target
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """Something that a stage has to do, how long it may take, in s, and what of AWS it cannot do without."""
+
+    name: str
+    run: Callable[[Target], str]
+    limit_s: float
+    needs: tuple[str, ...] = ()
+
+
+API = "REST API"
+
+CHECKS = (
+    Check("names in paths", sessions.paths, 120, (API,)),
+    Check("names in paths, through CloudFront", sessions.paths_through_address, 120, (API,)),
+    Check("Fargate agents with file options", sessions.fargate_agents, 420, (API, "containers")),
+    Check("capacity refused and granted", sessions.capacity, 1200, (API, "containers")),
+    Check("task token", sessions.task_token, 300, (API,)),
+    Check("close during launch", sessions.close_during_launch, 420, (API,)),
+    Check("a wait of 60 s", waits.long_wait, 240, (API,)),
+    Check("a resumed wait", waits.resumed_wait, 300, (API,)),
+    Check("429 beyond the limit of waits", waits.limit_of_waits, 240, (API, "limits of concurrency")),
+    Check("webhook", sessions.webhook, 600, (API,)),
+    Check("sockets", surroundings.sockets, 240, (API, "sockets")),
+    Check("sockets, through CloudFront", surroundings.sockets_through_address, 240, (API, "sockets")),
+    Check("alarms have their metrics", surroundings.alarms, 1020, (API, "metrics")),
+    Check("permissions of the functions", surroundings.permissions, 300, (API,)),
+    Check("dead letters", surroundings.dead_letters, 60),
+)

@@ -1,0 +1,169 @@
+"""One run: each way of deploying, the checks, the destruction, and what is left. Everything yields an outcome."""
+
+import functools
+import json
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager
+
+import httpx2
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib.domain import api_keys
+from infra.deploy import Failed
+from infra.keys import OfStage
+from infra.smoke import leftovers
+from infra.smoke.checks import CHECKS
+from infra.smoke.outcomes import CheckFailed, Outcome, Result, Skipped, expect
+from infra.smoke.place import Place, Receiver, Target
+from infra.smoke.receiver import receiving
+from infra.smoke.ways import Way
+
+#: The secrets that must outlive a stage, and why a run fails when they do not: agents and receivers have them.
+SECRETS = ("agent-key", "option-key", "webhook-secrets", "custom-tool-secret")
+
+#: An image with Python that needs no account.
+IMAGE = "public.ecr.aws/docker/library/python:3.13-slim"
+
+#: How long a deployment, a destruction and the rest may take, in s; CloudFront takes most of it.
+STEP_S = 3_600.0
+
+Receivers = Callable[[], AbstractContextManager[Receiver]]
+
+
+class Run:
+    """A run over one stage, which must not be there."""
+
+    def __init__(
+        self,
+        place: Place,
+        stage: str,
+        *,
+        only: Collection[str] = (),
+        image: str = IMAGE,
+        receiver: Receivers | None = None,
+    ) -> None:
+        self._place, self._stage, self._image = place, stage, image
+        self._checks = [check for check in CHECKS if not only or check.name in only]
+        self._receiver: Receivers = receiver or (lambda: receiving(place.session, stage))
+
+    def refuse_what_is_there(self) -> None:
+        """Raise `Failed` when there is anything of the stage: a run deletes all of it."""
+        if found := leftovers.find(self._place.session, self._stage):
+            shown = ", ".join(map(str, found[:5]))
+            raise Failed(
+                f"the stage {self._stage} is there ({len(found)} resources: {shown}), and a run would delete it with "
+                "its data: name one that is not"
+            )
+
+    def through(self, way: Way, *, keep: bool = False) -> Iterator[Outcome]:
+        """Deploy by a way, check, destroy, and list and delete what is left."""
+        deployed = self._step(way, "deploy", lambda: f"{len(way.deploy())} changes of stacks")
+        yield deployed
+        target: Target | None = None
+        if deployed.result == "passed":
+            target = self._target(way)
+            yield from self._checked(way, target)
+            yield self._step(way, "second deployment", lambda: _nothing_changed(way, target))
+        if keep:
+            return
+        secrets = self._secrets(target)
+        destroyed = self._step(way, "destroy", lambda: _destroyed(way))
+        yield destroyed
+        yield self._step(way, "what a destroyed stage leaves", self._only_data_is_left)
+        if way.takes_in and destroyed.result == "passed" and target is not None:
+            before, then = secrets, target
+            yield self._step(way, "secrets over destroy and deploy", lambda: self._same_secrets(way, before, then))
+        yield self._step(way, "leftovers", self._cleared)
+
+    def _checked(self, way: Way, target: Target) -> Iterator[Outcome]:
+        for check in self._checks:
+            run = functools.partial(check.run, target)
+            yield self._step(way, check.name, run, limit_s=check.limit_s, needs=check.needs)
+
+    def _step(
+        self, way: Way, name: str, run: Callable[[], str], *, limit_s: float = STEP_S, needs: Collection[str] = ()
+    ) -> Outcome:
+        """Run one thing in a thread of its own, which is given up when its time is over."""
+        done: list[tuple[Result, str]] = []
+        lacks = self._place.lacks(way.name)
+        if missing := next((each for each in (*needs, name) if each in lacks), None):
+            return Outcome(way.name, name, "skipped", lacks[missing], 0.0)
+        thread = threading.Thread(target=lambda: done.append(_result(run)), name=f"smoke: {name}", daemon=True)
+        began = time.monotonic()
+        thread.start()
+        thread.join(limit_s)
+        took_s = time.monotonic() - began
+        result, text = done[0] if done else ("failed", f"not over after {limit_s:.0f} s")
+        return Outcome(way.name, name, result, text, took_s)
+
+    def _target(self, way: Way) -> Target:
+        session, outputs = self._place.session, way.outputs()
+        services = OfStage(self._stage, session, None)
+        key, _ = api_keys.make(services, "smoke", [], lifetime_s=86_400, role="admin", limits={})
+        reach = self._place.reach
+        api_url = outputs.get("ApiUrl") or outputs["EndpointURL"]
+        return Target(
+            stage=self._stage,
+            client=functools.cache(session.client),
+            api_url=reach(api_url.rstrip("/")),
+            mcp_url=reach(outputs.get("McpUrl", api_url).rstrip("/")),
+            sockets_url=outputs.get("SocketsUrl", ""),
+            address=outputs.get("Address", "").rstrip("/"),
+            key=key,
+            receiver=self._receiver,
+            image=self._image,
+            pace=self._place.pace,
+        )
+
+    def _secrets(self, target: Target | None) -> Mapping[str, str]:
+        return {name: target.secret(name) for name in SECRETS} if target is not None else {}
+
+    def _only_data_is_left(self) -> str:
+        found = leftovers.find(self._place.session, self._stage)
+        more = leftovers.unexpected(found)
+        expect(not more, f"{len(more)} should be gone: {', '.join(map(str, more[:5]))}")
+        return f"{len(found)} as the documents say: {', '.join(map(str, found))}"
+
+    def _same_secrets(self, way: Way, before: Mapping[str, str], target: Target) -> str:
+        way.deploy()
+        now = self._secrets(target)
+        changed = sorted(name for name in SECRETS if now[name] != before[name])
+        way.destroy()
+        expect(not changed, f"{', '.join(changed)} are not what they were before")
+        return f"{', '.join(SECRETS)} are what they were"
+
+    def _cleared(self) -> str:
+        found = leftovers.find(self._place.session, self._stage)
+        pause_s = leftovers.QUEUE_NAME_S * min(1.0, self._place.pace.look_s)
+        failed = leftovers.remove(found, pause_s)
+        left = leftovers.find(self._place.session, self._stage)
+        expect(not failed and not left, f"left: {'; '.join([*failed, *map(str, left)][:5])}")
+        return f"nothing, after {len(found)} were deleted"
+
+
+def _destroyed(way: Way) -> str:
+    way.destroy()
+    return "taken down"
+
+
+def _nothing_changed(way: Way, target: Target | None) -> str:
+    changes = [line for line in way.deploy() if not line.endswith(": nothing to change")]
+    expect(not changes, f"a second deployment changes {len(changes)}: {'; '.join(changes[:5])}")
+    return "nothing to change"
+
+
+def _result(run: Callable[[], str]) -> tuple[Result, str]:
+    try:
+        return "passed", run()
+    except Skipped as skipped:
+        return "skipped", str(skipped)
+    except (CheckFailed, Failed) as failed:
+        return "failed", str(failed)
+    except (ClientError, BotoCoreError, httpx2.HTTPError, OSError) as error:
+        # A URL may have a key or a secret in it: such an error is named, not shown.
+        shown = str(error) if isinstance(error, ClientError | BotoCoreError) else type(error).__name__
+        return "failed", shown
+    except (KeyError, IndexError, ValueError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        return "failed", f"an answer has another form than it should: {type(error).__name__}: {error}"

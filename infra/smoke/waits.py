@@ -1,0 +1,118 @@
+"""Checks of waiting agents: longer than gateways hold a request, paused and resumed, and more than are let in."""
+
+import concurrent.futures
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx2
+
+from infra.smoke import agents
+from infra.smoke.outcomes import CheckFailed, expect
+from infra.smoke.place import REQUEST_S, Target
+
+#: Waits are cut here, before clients' own limit of 60 s (docs/limits.md).
+LONGEST_WAIT_S = 58.0
+
+#: How many waits are let in while the check of the limit runs, and how many come besides.
+LET_IN, BESIDES = 3, 3
+
+#: How many waits an agent may have at once (``ATOLL_AGENT_WAITS``).
+_WAITS_OF_AN_AGENT = 4
+
+_WAIT = "coral_wait_for_message"
+
+
+def long_wait(target: Target) -> str:
+    """A wait is held to its end, beyond the limits of API Gateway and of CloudFront."""
+    wanted_s = target.pace.long_wait_s
+    path = agents.idle_session(target, "smoke-long-wait", "idle")
+    began = time.monotonic()
+    answer = agents.call_tool(target.endpoint(path, "idle"), _WAIT, maxWaitMs=int(wanted_s * 1000))
+    took_s = time.monotonic() - began
+    target.call("DELETE", path)
+    expect(answer.get("status") == "Timeout reached", f"the wait ended with {answer}")
+    shortest_s = min(wanted_s, LONGEST_WAIT_S) - 1
+    expect(took_s >= shortest_s, f"a wait of {wanted_s:.0f} s ended after {took_s:.1f} s")
+    return f"a wait of {wanted_s:.0f} s was held for {took_s:.1f} s"
+
+
+def resumed_wait(target: Target) -> str:
+    """A wait that is paused is resumed by Last-Event-ID, and gets what was said meanwhile."""
+    path = agents.idle_session(target, "smoke-resumed-wait", "one", "two")
+    one, two = target.endpoint(path, "one"), target.endpoint(path, "two")
+    thread = agents.call_tool(one, "coral_create_thread", threadName="smoke", participantNames=["two"])["thread"]
+    with _paused_after(target, 500):
+        paused = target.until(lambda: _event_id(agents.post_tool(two, _WAIT, maxWaitMs=50_000)), 60, "a wait is paused")
+        agents.call_tool(one, "coral_send_message", threadId=thread["id"], content="meanwhile", mentions=["two"])
+        text, times = _resumed(target, two, paused)
+    target.call("DELETE", path)
+    found = agents.result_of(_WAIT, text)
+    expect(found.get("message", {}).get("text") == "meanwhile", f"the resumed wait ended with {found}")
+    return f"paused and resumed {times} times, with what was said meanwhile"
+
+
+def _event_id(answer: httpx2.Response) -> str | None:
+    """Return the id of a stream that ends without an answer; ``None`` for one that has it."""
+    fields = dict(line.split(":", 1) for line in answer.text.strip().splitlines() if ":" in line)
+    ended = answer.headers["content-type"].startswith("text/event-stream") and not fields.get("data", "").strip()
+    return fields["id"].strip() if ended else None
+
+
+def _resumed(target: Target, endpoint: str, event_id: str) -> tuple[str, int]:
+    for times in range(1, 60):
+        headers = {**agents.HEADERS, "Accept": "text/event-stream", "Last-Event-ID": event_id}
+        answer = httpx2.get(endpoint, headers=headers, timeout=REQUEST_S)
+        expect(answer.status_code == 200, f"resuming is answered with {answer.status_code}: {answer.text[:200]}")
+        again = _event_id(answer)
+        if again is None:
+            return answer.text, times
+        event_id = again
+        time.sleep(target.pace.look_s)
+    raise CheckFailed("the wait was resumed 60 times and has no answer")
+
+
+@contextmanager
+def _paused_after(target: Target, hold_ms: int) -> Iterator[None]:
+    """Let the agents' endpoint pause waits for as long as the context is open."""
+    client, name = target.client("lambda"), f"atoll-{target.stage}-mcp"
+    before = client.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+    try:
+        _set_variables(target, before | {"ATOLL_MCP_WAIT_HOLD_MS": str(hold_ms)})
+        yield
+    finally:
+        _set_variables(target, before)
+
+
+def _set_variables(target: Target, variables: dict[str, str]) -> None:
+    client, name = target.client("lambda"), f"atoll-{target.stage}-mcp"
+    client.update_function_configuration(FunctionName=name, Environment={"Variables": variables})
+
+    def updated() -> bool:
+        found = client.get_function_configuration(FunctionName=name)
+        return str(found.get("LastUpdateStatus", "Successful")) == "Successful"
+
+    target.until(updated, 60, f"{name} is updated")
+
+
+def limit_of_waits(target: Target) -> str:
+    """Waits beyond the reserved concurrency are answered 429, and those within are held."""
+    client, name = target.client("lambda"), f"atoll-{target.stage}-mcp"
+    before = client.get_function_concurrency(FunctionName=name).get("ReservedConcurrentExecutions")
+    if before is None:
+        raise CheckFailed(f"{name} has no reserved concurrency: waiting agents can starve everything else")
+    waits = LET_IN + BESIDES
+    names = [f"agent-{number}" for number in range(-(-waits // _WAITS_OF_AN_AGENT))]
+    path = agents.idle_session(target, "smoke-limit", *names)
+    endpoints = [target.endpoint(path, names[number // _WAITS_OF_AN_AGENT]) for number in range(waits)]
+    try:
+        client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=LET_IN)
+        time.sleep(15)  # it holds some seconds later
+        with concurrent.futures.ThreadPoolExecutor(waits) as pool:
+            answers = list(pool.map(lambda at: agents.post_tool(at, _WAIT, maxWaitMs=20_000).status_code, endpoints))
+    finally:
+        client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=before)
+    target.call("DELETE", path)
+    expect(429 in answers, f"{waits} waits at a limit of {LET_IN} were answered with {answers}")
+    expect(answers.count(200) >= 1, f"no wait was held: {answers}")
+    return f"of {waits} waits at a limit of {LET_IN}, {answers.count(429)} were answered 429"
