@@ -11,7 +11,7 @@ UV := $(VENV)/bin/uv
 INSTALL := $(UV) pip install --quiet --require-hashes
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras
 
-.PHONY: run demo console screenshots test unit clients coverage mutants kills lint typecheck fmt bench soak lock audit sbom prices licences help clean
+.PHONY: run demo smoke console screenshots test unit clients coverage mutants kills lint typecheck fmt bench soak lock audit sbom prices licences help clean
 .DEFAULT_GOAL := run
 
 $(UV): requirements-installer.txt
@@ -109,6 +109,9 @@ licences: $(PACKAGED)/.installed $(TOOLS)/.installed ## list the licences of wha
 	@sed '/^|/,$$d' docs/licences.md > build/licences.md
 	$(TOOLS)/bin/pip-licenses --python=$(PACKAGED)/bin/python --from=mixed --format=markdown --with-urls >> build/licences.md
 	@mv build/licences.md docs/licences.md
+
+smoke: $(VENV)/.installed ## deploy a throwaway stage to AWS, check it, delete all of it (STAGE, ARGS="--region … --way … --yes")
+	@exec $(PY) -m infra.smoke --stage $(or $(STAGE),smoke) $(ARGS)
 
 help: ## list these commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{printf "make %-10s %s\n", $$1, $$2}'

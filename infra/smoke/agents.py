@@ -102,10 +102,16 @@ def tasks(target: Target, path: str) -> list[Json]:
     return [each for each in found if session_id in each.get("startedBy", "") and each["lastStatus"] != "STOPPED"]
 
 
+#: Of a client that does not come back for paused waits: each is held to its end.
+HELD = "atoll-smoke"
+#: Of one that does (`chalicelib.mcp.clients`).
+COMES_BACK = f"python-httpx2/{httpx2.__version__}"
+
 HEADERS = {
     "Content-Type": "application/json",
     "Accept": "application/json, text/event-stream",
     "MCP-Protocol-Version": "2025-11-25",
+    "User-Agent": HELD,
 }
 
 

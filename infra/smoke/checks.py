@@ -21,9 +21,10 @@ API = "REST API"
 
 CHECKS = (
     Check("names in paths", sessions.paths, 120, (API,)),
+    Check("a slash in a path", sessions.slash, 120, (API, "encoded slashes")),
     Check("names in paths, through CloudFront", sessions.paths_through_address, 120, (API,)),
     Check("Fargate agents with file options", sessions.fargate_agents, 420, (API, "containers")),
-    Check("capacity refused and granted", sessions.capacity, 1200, (API, "containers")),
+    Check("capacity refused and granted", sessions.capacity, 1200, (API, "containers", "quotas")),
     Check("task token", sessions.task_token, 300, (API,)),
     Check("close during launch", sessions.close_during_launch, 420, (API,)),
     Check("a wait of 60 s", waits.long_wait, 240, (API,)),

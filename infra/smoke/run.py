@@ -4,7 +4,7 @@ import functools
 import json
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 
 import httpx2
@@ -14,7 +14,7 @@ from chalicelib.domain import api_keys
 from infra.deploy import Failed
 from infra.keys import OfStage
 from infra.smoke import leftovers
-from infra.smoke.checks import CHECKS
+from infra.smoke.checks import CHECKS, Check
 from infra.smoke.outcomes import CheckFailed, Outcome, Result, Skipped, expect
 from infra.smoke.place import Place, Receiver, Target
 from infra.smoke.receiver import receiving
@@ -28,6 +28,9 @@ IMAGE = "public.ecr.aws/docker/library/python:3.13-slim"
 
 #: How long a deployment, a destruction and the rest may take, in s; CloudFront takes most of it.
 STEP_S = 3_600.0
+
+#: How often it is looked whether all that was left is gone.
+LOOKS = 30
 
 Receivers = Callable[[], AbstractContextManager[Receiver]]
 
@@ -45,6 +48,8 @@ class Run:
         receiver: Receivers | None = None,
     ) -> None:
         self._place, self._stage, self._image = place, stage, image
+        #: The stage, once it is deployed.
+        self.target: Target | None = None
         self._checks = [check for check in CHECKS if not only or check.name in only]
         self._receiver: Receivers = receiver or (lambda: receiving(place.session, stage))
 
@@ -59,26 +64,37 @@ class Run:
 
     def through(self, way: Way, *, keep: bool = False) -> Iterator[Outcome]:
         """Deploy by a way, check, destroy, and list and delete what is left."""
+        yield from self.up(way)
+        if not keep:
+            yield from self.down(way)
+
+    def up(self, way: Way) -> Iterator[Outcome]:
+        """Deploy by a way, check the stage, and deploy it again."""
+        self.target = None
         deployed = self._step(way, "deploy", lambda: f"{len(way.deploy())} changes of stacks")
         yield deployed
-        target: Target | None = None
         if deployed.result == "passed":
-            target = self._target(way)
-            yield from self._checked(way, target)
-            yield self._step(way, "second deployment", lambda: _nothing_changed(way, target))
-        if keep:
-            return
-        secrets = self._secrets(target)
+            self.target = self._target(way)
+            yield from self.checked(way, self._checks)
+            yield self._step(way, "second deployment", lambda: _nothing_changed(way))
+
+    def down(self, way: Way) -> Iterator[Outcome]:
+        """Destroy the stage, see that its data and nothing else is left, and delete that."""
+        target = self.target
+        secrets = self._secrets(target) if target is not None else {}
         destroyed = self._step(way, "destroy", lambda: _destroyed(way))
         yield destroyed
         yield self._step(way, "what a destroyed stage leaves", self._only_data_is_left)
         if way.takes_in and destroyed.result == "passed" and target is not None:
-            before, then = secrets, target
-            yield self._step(way, "secrets over destroy and deploy", lambda: self._same_secrets(way, before, then))
+            again = functools.partial(self._same_secrets, way, secrets, target)
+            yield self._step(way, "secrets over destroy and deploy", again)
         yield self._step(way, "leftovers", self._cleared)
 
-    def _checked(self, way: Way, target: Target) -> Iterator[Outcome]:
-        for check in self._checks:
+    def checked(self, way: Way, checks: Iterable[Check]) -> Iterator[Outcome]:
+        """Make checks of the stage that is deployed."""
+        if (target := self.target) is None:
+            return
+        for check in checks:
             run = functools.partial(check.run, target)
             yield self._step(way, check.name, run, limit_s=check.limit_s, needs=check.needs)
 
@@ -117,8 +133,8 @@ class Run:
             pace=self._place.pace,
         )
 
-    def _secrets(self, target: Target | None) -> Mapping[str, str]:
-        return {name: target.secret(name) for name in SECRETS} if target is not None else {}
+    def _secrets(self, target: Target) -> Mapping[str, str]:
+        return {name: target.secret(name) for name in SECRETS}
 
     def _only_data_is_left(self) -> str:
         found = leftovers.find(self._place.session, self._stage)
@@ -138,7 +154,12 @@ class Run:
         found = leftovers.find(self._place.session, self._stage)
         pause_s = leftovers.QUEUE_NAME_S * min(1.0, self._place.pace.look_s)
         failed = leftovers.remove(found, pause_s)
-        left = leftovers.find(self._place.session, self._stage)
+        # What is being deleted is listed for a while.
+        for _ in range(LOOKS):
+            left = leftovers.find(self._place.session, self._stage)
+            if failed or not left:
+                break
+            time.sleep(10 * self._place.pace.look_s)
         expect(not failed and not left, f"left: {'; '.join([*failed, *map(str, left)][:5])}")
         return f"nothing, after {len(found)} were deleted"
 
@@ -148,7 +169,7 @@ def _destroyed(way: Way) -> str:
     return "taken down"
 
 
-def _nothing_changed(way: Way, target: Target | None) -> str:
+def _nothing_changed(way: Way) -> str:
     changes = [line for line in way.deploy() if not line.endswith(": nothing to change")]
     expect(not changes, f"a second deployment changes {len(changes)}: {'; '.join(changes[:5])}")
     return "nothing to change"

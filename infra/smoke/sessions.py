@@ -14,8 +14,9 @@ from infra.smoke import agents
 from infra.smoke.outcomes import CheckFailed, Skipped, expect
 from infra.smoke.place import Json, Target
 
-#: Names that have to pass a path as they are: a space, a slash, what is not ASCII, a plus.
-NAMES = ("smoke a b", "smoke a/b", "smoke ü", "smoke a+b")
+#: Names that have to pass a path as they are: a space, what is not ASCII, a plus; and a slash.
+NAMES = ("smoke a b", "smoke ü", "smoke a+b")
+SLASH = "smoke a/b"
 
 #: A quota of so many vCPUs is filled for a check; more would cost too much.
 FILLABLE_VCPUS = 16
@@ -122,7 +123,7 @@ def webhook(target: Target) -> str:
         Webhook(secret.encode()).verify(delivery.body, delivery.headers)
     except WebhookVerificationError as error:
         raise CheckFailed(f"webhook-signature: {error}") from error
-    session_id = json.loads(delivery.body).get("sessionId")
+    session_id = json.loads(delivery.body)["sessionState"]["state"]["id"]
     expect(session_id == path.rsplit("/", 1)[1], f"the report is of the session {session_id}")
     return "a report came, with both signatures"
 
@@ -133,24 +134,34 @@ def _deliveries(target: Target) -> Json:
 
 def paths(target: Target) -> str:
     """Names in paths are what was encoded, whatever API Gateway decodes."""
-    return _paths(target, target.api_url)
+    return _paths(target, target.api_url, *NAMES)
+
+
+def slash(target: Target) -> str:
+    """An encoded slash in a name is no end of a part of the path."""
+    return _paths(target, target.api_url, SLASH)
 
 
 def paths_through_address(target: Target) -> str:
     """The same through CloudFront."""
     if not target.address:
         raise Skipped("the stage has no address: run with --address")
-    return _paths(target, target.address)
+    return _paths(target, target.address, *NAMES, SLASH)
 
 
-def _paths(target: Target, base: str) -> str:
-    for name in NAMES:
-        path = "/api/v1/local/namespace/" + quote(name, safe="+")
-        status, answer = target.call("POST", "/api/v1/local/namespace", {"name": name}, base=base)
-        expect(status == 200, f"creating {name!r} is answered with {status}: {answer}")
-        status, answer = target.call("GET", path, base=base)
-        found = answer.get("name") if isinstance(answer, dict) else answer
-        expect((status, found) == (200, name), f"{path} is answered with {status}, {found!r}")
+def _paths(target: Target, base: str, *names: str) -> str:
+    target.put_agent(agents.IDLE, agents.idle_file(target.image))
+    for name in names:
+        request = agents.session(name, agents.agent("idle")) | {"execution": {"mode": "defer"}}
+        status, answer = target.call("POST", "/api/v1/local/session", request, base=base)
+        expect(status == 200, f"creating a session in {name!r} is answered with {status}: {answer}")
+        # A plus is a plus in a path, whether it is encoded or not.
+        for encoded in {quote(name, safe=""), quote(name, safe="+")}:
+            path = f"/api/v1/local/session/{encoded}/{answer['sessionId']}"
+            status, found = target.call("GET", path, base=base)
+            expect(status == 200, f"{path} is answered with {status}: {found}")
+            expect(found["namespace"] == name, f"{path} is of the namespace {found['namespace']!r}")
+        path = f"/api/v1/local/namespace/{quote(name, safe='')}"
         status, answer = target.call("DELETE", path, base=base)
         expect(status == 200, f"deleting {path} is answered with {status}: {answer}")
-    return ", ".join(repr(name.removeprefix("smoke ")) for name in NAMES)
+    return ", ".join(repr(name.removeprefix("smoke ")) for name in names)

@@ -2,13 +2,11 @@
 
 import concurrent.futures
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import httpx2
 
 from infra.smoke import agents
-from infra.smoke.outcomes import CheckFailed, expect
+from infra.smoke.outcomes import CheckFailed, Skipped, expect
 from infra.smoke.place import REQUEST_S, Target
 
 #: Waits are cut here, before clients' own limit of 60 s (docs/limits.md).
@@ -39,17 +37,22 @@ def long_wait(target: Target) -> str:
 
 def resumed_wait(target: Target) -> str:
     """A wait that is paused is resumed by Last-Event-ID, and gets what was said meanwhile."""
+    found = target.client("lambda").get_function_configuration(FunctionName=f"atoll-{target.stage}-mcp")
+    held_ms = found["Environment"]["Variables"].get("ATOLL_MCP_WAIT_HOLD_MS", "")
+    if not held_ms:
+        raise Skipped("the stage pauses no waits (ATOLL_MCP_WAIT_HOLD_MS)")
     path = agents.idle_session(target, "smoke-resumed-wait", "one", "two")
     one, two = target.endpoint(path, "one"), target.endpoint(path, "two")
     thread = agents.call_tool(one, "coral_create_thread", threadName="smoke", participantNames=["two"])["thread"]
-    with _paused_after(target, 500):
-        paused = target.until(lambda: _event_id(agents.post_tool(two, _WAIT, maxWaitMs=50_000)), 60, "a wait is paused")
-        agents.call_tool(one, "coral_send_message", threadId=thread["id"], content="meanwhile", mentions=["two"])
-        text, times = _resumed(target, two, paused)
+    paused = _event_id(agents.post_tool(two, _WAIT, {"User-Agent": agents.COMES_BACK}, maxWaitMs=50_000))
+    if paused is None:
+        raise CheckFailed(f"a wait was not paused after {held_ms} ms")
+    agents.call_tool(one, "coral_send_message", threadId=thread["id"], content="meanwhile", mentions=["two"])
+    text, times = _resumed(target, two, paused)
     target.call("DELETE", path)
-    found = agents.result_of(_WAIT, text)
-    expect(found.get("message", {}).get("text") == "meanwhile", f"the resumed wait ended with {found}")
-    return f"paused and resumed {times} times, with what was said meanwhile"
+    answer = agents.result_of(_WAIT, text)
+    expect(answer.get("message", {}).get("text") == "meanwhile", f"the resumed wait ended with {answer}")
+    return f"paused after {held_ms} ms and resumed {times} times, with what was said meanwhile"
 
 
 def _event_id(answer: httpx2.Response) -> str | None:
@@ -61,7 +64,8 @@ def _event_id(answer: httpx2.Response) -> str | None:
 
 def _resumed(target: Target, endpoint: str, event_id: str) -> tuple[str, int]:
     for times in range(1, 60):
-        headers = {**agents.HEADERS, "Accept": "text/event-stream", "Last-Event-ID": event_id}
+        headers = agents.HEADERS | {"Accept": "text/event-stream", "User-Agent": agents.COMES_BACK}
+        headers["Last-Event-ID"] = event_id
         answer = httpx2.get(endpoint, headers=headers, timeout=REQUEST_S)
         expect(answer.status_code == 200, f"resuming is answered with {answer.status_code}: {answer.text[:200]}")
         again = _event_id(answer)
@@ -70,29 +74,6 @@ def _resumed(target: Target, endpoint: str, event_id: str) -> tuple[str, int]:
         event_id = again
         time.sleep(target.pace.look_s)
     raise CheckFailed("the wait was resumed 60 times and has no answer")
-
-
-@contextmanager
-def _paused_after(target: Target, hold_ms: int) -> Iterator[None]:
-    """Let the agents' endpoint pause waits for as long as the context is open."""
-    client, name = target.client("lambda"), f"atoll-{target.stage}-mcp"
-    before = client.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
-    try:
-        _set_variables(target, before | {"ATOLL_MCP_WAIT_HOLD_MS": str(hold_ms)})
-        yield
-    finally:
-        _set_variables(target, before)
-
-
-def _set_variables(target: Target, variables: dict[str, str]) -> None:
-    client, name = target.client("lambda"), f"atoll-{target.stage}-mcp"
-    client.update_function_configuration(FunctionName=name, Environment={"Variables": variables})
-
-    def updated() -> bool:
-        found = client.get_function_configuration(FunctionName=name)
-        return str(found.get("LastUpdateStatus", "Successful")) == "Successful"
-
-    target.until(updated, 60, f"{name} is updated")
 
 
 def limit_of_waits(target: Target) -> str:

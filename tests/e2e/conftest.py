@@ -101,7 +101,7 @@ def stage(aws: Ministack) -> Stage:
     body = json.dumps(template).replace('"./deployment.zip"', '"s3://artifacts/deployment.zip"')
     s3.put_object(Bucket="artifacts", Key="template.json", Body=body)
     outputs = _create_stack(aws)
-    _let_webhooks_reach_this_machine(aws)
+    let_webhooks_reach_this_machine(aws)
     services = Services(Settings(stage=packaged.STAGE))
     services.__dict__["dynamodb"] = aws.client("dynamodb")
     api_keys.put(services, KEY, "e2e")
@@ -135,7 +135,7 @@ def _create_stack(aws: Ministack) -> dict[str, str]:
     return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
 
-def _let_webhooks_reach_this_machine(aws: Ministack) -> None:
+def let_webhooks_reach_this_machine(aws: Ministack) -> None:
     """The receiver of the test is on loopback, which a deployment refuses to call unless a setting allows it."""
     client = aws.client("lambda")
     name = f"{STACK}-deliver_webhook"

@@ -7,6 +7,7 @@ from typing import Any
 
 import boto3
 import pytest
+from rich.console import Console
 
 from infra.deploy import __main__ as deploy
 from infra.deploy import app, running
@@ -25,7 +26,7 @@ def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ReadableAccount:
     monkeypatch.setattr(deploy, "BUILD", tmp_path)
     monkeypatch.setattr(app, "chalice", functools.partial(play_chalice, account))
     monkeypatch.setattr(running, "PAUSE_S", 0.0)
-    monkeypatch.setenv("COLUMNS", "1000")
+    monkeypatch.setattr(deploy, "console", Console(width=1000))  # no line is broken
     return account
 
 
