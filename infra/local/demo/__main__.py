@@ -1,25 +1,32 @@
-"""One session, shown from its client's side: POST a graph of agents, look at it until it is gone, check its end report.
+"""Two sessions, shown from their client's side.
+
+The first: POST a graph of agents, look at it until it is gone, check its end report. The second: an agent with a model
+and a budget, and what happens at its end.
 
 Everything after the start of the local stack is plain HTTP with a bearer key: what `Client` does, any client can do.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx2
 from rich.console import Console
 
+from infra.local.demo import spending
 from infra.local.demo.observed import HOLD_MS, MESSAGES, TTL_MS, Observed, checks
 from infra.local.demo.receiver import Receiver, receiving
-from infra.local.demo.screen import WIDTH, Screen, screen_for, table_of
+from infra.local.demo.screen import WIDTH, Lines, Screen, screen_for, table_of
+from infra.local.demo.spending import Spending
 
 AGENTS = Path(__file__).parents[3] / "agents"
+THINKER = Path(__file__).parent / spending.AGENT
 NAMESPACE = "demo"
 PACE_MS = 700
 POLL_S = 0.1
@@ -67,14 +74,21 @@ def session_request(webhook_url: str) -> dict[str, Any]:
 
 
 class Client:
-    """The three calls of the session API that the demo makes."""
+    """The calls of the session API that the demo makes."""
 
     def __init__(self, url: str, key: str) -> None:
         self._http = httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=20)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
     def create_session(self, request: dict[str, Any]) -> dict[str, Any]:
         """POST a session; returns `{"namespace", "sessionId"}`."""
-        return self._body(self._http.post("/api/v1/local/session", json=request))
+        created: dict[str, Any] = self._body(self._http.post("/api/v1/local/session", json=request))
+        return created
 
     def session(self, namespace: str, session_id: str) -> dict[str, Any] | None:
         """The session with its agents and threads, or None when there is no such session (any more)."""
@@ -85,11 +99,18 @@ class Client:
         """Whether there is such a namespace."""
         return self._http.get(f"/api/v1/local/namespace/{namespace}").status_code != 404
 
-    def _body(self, response: httpx2.Response) -> dict[str, Any]:
+    def spending(self, namespace: str, session_id: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """The budgets of a session and its only agent as the listing has it, or None when there is no such session."""
+        path = f"/api/v1/local/session/{namespace}/{session_id}"
+        budget, agents = self._http.get(f"{path}/budget"), self._http.get(f"{path}/agent")
+        if 404 in (budget.status_code, agents.status_code):
+            return None
+        return self._body(budget), self._body(agents)[0]
+
+    def _body(self, response: httpx2.Response) -> Any:
         if response.status_code != 200:
             sys.exit(f"failed: {response.request.url} answered {response.status_code}: {response.text}")
-        body: dict[str, Any] = response.json()
-        return body
+        return response.json()
 
 
 def follow(client: Client, receiver: Receiver, secret: str, screen: Screen) -> Observed:
@@ -109,6 +130,54 @@ def follow(client: Client, receiver: Receiver, secret: str, screen: Screen) -> O
     return observed
 
 
+def follow_spending(client: Client, receiver: Receiver, secret: str, screen: Screen) -> Spending:
+    """Create a session whose agent has a budget, and look at it until that is at its end, or the deadline is past."""
+    began = time.monotonic()
+    created = client.create_session(spending.session_request(NAMESPACE, receiver.url))
+    screen.say(f"POST /api/v1/local/session → {json.dumps(created)}")
+    seen = Spending(secret)
+    while not seen.over and time.monotonic() - began < DEADLINE_S:
+        found = client.spending(created["namespace"], created["sessionId"])
+        for event in seen.take(found, receiver.deliveries, time.monotonic() - began):
+            screen.show(event)
+        time.sleep(POLL_S)
+    return seen
+
+
+def play(console: Console, screen: Screen) -> tuple[Observed, Spending]:
+    """Play both scenes on one local stack, each with a webhook of its own."""
+    # They take a second to import: not before there is something to read.
+    from chalicelib.wire.llm_proxy import LlmProxyConfig
+    from infra.local.stack import LocalStack
+    from tests.offline_models import OfflineModels, Says
+
+    began = time.monotonic()
+    screens = [screen]
+
+    def overhear(agent: str, line: str) -> None:
+        screens[-1].overhear(agent, line)
+
+    with contextlib.ExitStack() as running:
+        report, news = running.enter_context(receiving()), running.enter_context(receiving())
+        models = running.enter_context(OfflineModels())
+        models.usual = Says(("On", "it."), input_tokens=spending.INPUT_TOKENS, output_tokens=spending.OUTPUT_TOKENS)
+        stack = running.enter_context(
+            LocalStack(
+                port=0,
+                agents=[AGENTS / "seed", AGENTS / "echo", THINKER],
+                on_output=overhear,
+                llm_proxy=LlmProxyConfig.model_validate(spending.llm_proxy(models.url)),
+            )
+        )
+        client = running.enter_context(Client(stack.url, stack.key))
+        with screen:
+            screen.say(f"Atoll is up at {stack.url} after {time.monotonic() - began:.1f} s")
+            observed = follow(client, report, stack.webhook_secret, screen)
+        screens.append(Lines(console))
+        screens[-1].say(f"\nNow an agent with a model, and {spending.BUDGET_USD} US dollars to spend on it:")
+        return observed, follow_spending(client, news, stack.webhook_secret, screens[-1])
+
+
 def main() -> int:
     """Run the demo; 0 when everything that it shows has happened."""
     console = Console()
@@ -117,17 +186,11 @@ def main() -> int:
     # What the Lambdas log is for CloudWatch; here it would stand between the lines.
     os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "WARNING")
     console.print("Starting Atoll on this machine …")
-    # It takes a second to import: not before there is something to read.
-    from infra.local.stack import LocalStack
-
     began = time.monotonic()
     screen = screen_for(console)
-    folders = [AGENTS / "seed", AGENTS / "echo"]
-    with receiving() as receiver, LocalStack(port=0, agents=folders, on_output=screen.overhear) as stack, screen:
-        screen.say(f"Atoll is up at {stack.url} after {time.monotonic() - began:.1f} s")
-        observed = follow(Client(stack.url, stack.key), receiver, stack.webhook_secret, screen)
+    observed, seen = play(console, screen)
 
-    results = checks(observed)
+    results = [*checks(observed), *seen.checks()]
     console.print(table_of(results))
     failed = [check.name for check in results if not check.passed]
     if failed:
