@@ -47,6 +47,16 @@ def test_regions_without_function_urls_are_known() -> None:
     assert WITHOUT in known
 
 
+def test_every_region_has_what_a_stage_is_made_of() -> None:
+    templates = (description.stack(), description.events(), description.roles("prod"))
+    resources = [each for template in templates for each in template["Resources"].values()]
+    lacking = description.regions_without_function_urls()
+    for region in REGIONS:
+        left_out = "HasFunctionUrls" if region in lacking else "nothing"
+        made = {each["Type"] for each in resources if each.get("Condition") != left_out}
+        assert made <= set(PROVIDER_SCHEMA_MANAGER.get_resource_types(region)), region
+
+
 @pytest.mark.parametrize(("region", "asked", "has"), [(WITH, "on", True), (WITH, "off", False), (WITHOUT, "on", False)])
 def test_agents_use_the_rest_api_where_there_are_no_function_urls(region: str, asked: str, has: bool) -> None:
     template = description.events()
