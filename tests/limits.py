@@ -88,6 +88,8 @@ LIMITS: dict[str, list[Limit]] = {
         Limit("its keys, parts of dotted keys among them", "wire.bounded_toml:MAX_KEYS", _400),
         Limit("a definition as stored; a file that it refers to", "domain.agent_files:MAX_DEFINITION_BYTES", _413),
         Limit("a command", "wire.agent_file:COMMAND_CHARACTERS", _400),
+        Limit("parts of a composed text of a prototype", "domain.prototypes:MAX_PARTS", _400),
+        Limit("servers of tools of a prototype", "wire.prototype:MAX_TOOL_SERVERS", _400),
         Limit("steps of a regular expression, its repeats unrolled", "domain.options:MAX_UNROLLED", _400),
         Limit("steps of all expressions of an agent", "domain.options:MAX_UNROLLED_TOGETHER", _400),
         Limit("time to match an agent's values", "domain.options:REGEX_TIMEOUT_S", _400),

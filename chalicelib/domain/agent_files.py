@@ -8,13 +8,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from chalicelib.domain import errors
+from chalicelib.domain import errors, prototypes
 from chalicelib.domain.options import MAX_UNROLLED_TOGETHER, fault_of_regex, unrolled
-from chalicelib.wire import bounded_toml
+from chalicelib.wire import bounded_toml, prototype
 from chalicelib.wire.agent_file import AgentFile
 from chalicelib.wire.identifiers import LocalSource, RegistryAgentIdentifier
 from chalicelib.wire.limits import characters_of
-from chalicelib.wire.options import AgentOptionDisplay
+from chalicelib.wire.options import AgentOption, AgentOptionDisplay
 from chalicelib.wire.registry import (
     RegistryAgent,
     RegistryAgentInfo,
@@ -38,14 +38,9 @@ MOST_REFERRED = 1_000
 CONSTANTS = {
     "CORAL_INSTRUCTION_RESOURCE_URI": "coral://instruction",
     "CORAL_STATE_RESOURCE_URI": "coral://state",
-    "PROTOTYPE_DEFAULT_SYSTEM_PROMPT": (
-        "You are an agent that acts for its author in a session with other agents.\n\n"
-        "<resource>coral://instruction</resource>\n<resource>coral://state</resource>"
-    ),
-    "PROTOTYPE_DEFAULT_LOOP_INITIAL_BASE_PROMPT": (
-        "You work on your own, together with the agents that you are linked to. Do what users ask for with your tools."
-    ),
-    "PROTOTYPE_DEFAULT_LOOP_FOLLOWUP_PROMPT": "Go on with what is still to be done.",
+    "PROTOTYPE_DEFAULT_SYSTEM_PROMPT": prototype.SYSTEM_PROMPT,
+    "PROTOTYPE_DEFAULT_LOOP_INITIAL_BASE_PROMPT": prototype.INITIAL_PROMPT,
+    "PROTOTYPE_DEFAULT_LOOP_FOLLOWUP_PROMPT": prototype.FOLLOWUP_PROMPT,
 }
 
 
@@ -88,6 +83,8 @@ def parse(toml_text: str, folder: Path | None = None) -> RegistryAgent:
     for name, option in file.options.items():
         _check_display(name, option.display)
     _check_regexes(file)
+    if file.runtimes.prototype:
+        _check_prototype(file.runtimes.prototype, file.options)
     table = file.agent
     agent = RegistryAgent(
         edition=file.edition,
@@ -105,6 +102,13 @@ def parse(toml_text: str, folder: Path | None = None) -> RegistryAgent:
         else None,
     )
     return agent.on(file.runtimes.docker.fargate if file.runtimes.docker else None)
+
+
+def _check_prototype(runtime: prototype.PrototypeRuntime, options: dict[str, AgentOption]) -> None:
+    try:
+        prototypes.check(runtime, options)
+    except prototypes.BadPrototype as error:
+        raise errors.BadRequest(f"{FILE}: {error}") from error
 
 
 def _check_regexes(file: AgentFile) -> None:
@@ -165,6 +169,9 @@ def _resolved(document: dict[str, Any], folder: Path | None) -> dict[str, Any]:
     for name, option in options.items() if isinstance(options, dict) else ():
         if isinstance(option, dict) and "default" in option:
             option["default"] = _content(option["default"], f"options.{name}.default", folder, option.get("type"))
+    runtimes = document.get("runtimes")
+    if isinstance(runtimes, dict) and isinstance(runtimes.get("prototype"), dict):
+        prototypes.write_out(runtimes["prototype"], lambda value, name: _content(value, name, folder))
     return document
 
 

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from chalicelib.wire.fargate import Fargate
 from chalicelib.wire.limits import EACH_ONCE, WITHOUT_NUL, at_most_entries, between_characters, characters_of
 from chalicelib.wire.options import AgentOption
+from chalicelib.wire.prototype import PrototypeRuntime
 from chalicelib.wire.registry import AgentCapability, License, Transport
 
 #: Semantic Versioning 2.0.0, "Is there a suggested regular expression": numbers without leading zeros, then
@@ -151,11 +152,14 @@ class RuntimesTable(_Table):
 
     docker: DockerTable | None = None
     executable: ExecutableTable | None = None
+    prototype: PrototypeRuntime | None = None
 
     @model_validator(mode="after")
     def _some(self) -> Self:
         if not (self.docker or self.executable):
-            raise PydanticCustomError("runtimes", "must have a docker or an executable table")
+            raise PydanticCustomError(
+                "runtimes", "must have a docker or an executable table: Atoll does not run prototypes"
+            )
         return self
 
 

@@ -8,6 +8,7 @@ from chalicelib.wire.base import Timestamp, WireModel
 from chalicelib.wire.fargate import Fargate
 from chalicelib.wire.identifiers import AgentRegistrySourceIdentifier, LocalSource, RegistryAgentIdentifier, RuntimeId
 from chalicelib.wire.options import AgentOption
+from chalicelib.wire.prototype import PrototypeRuntime
 
 Transport = Literal["sse", "streamable_http"]
 AgentCapability = Literal["resources", "tool_refreshing"]
@@ -71,6 +72,7 @@ class Runtimes(WireModel):
 
     executable: ExecutableRuntime | None = None
     docker: DockerRuntime | None = None
+    prototype: PrototypeRuntime | None = None
 
     def offered(self) -> list[RuntimeId]:
         """Name the runtimes that there are."""

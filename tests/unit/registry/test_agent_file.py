@@ -80,7 +80,7 @@ def test_a_full_file_and_unknown_keys() -> None:
         [runtimes.executable]
         path = "./run"
         arguments = ["x"]
-        [runtimes.prototype]
+        [runtimes.another]
         iterations = 20
         [options.A]
         type = "string"
@@ -233,7 +233,7 @@ def test_commands_have_2_kib_together(table: str, key: str, rest: str) -> None:
 
 
 def test_there_must_be_a_runtime_that_can_run() -> None:
-    text = toml().replace("[runtimes.docker]", "[runtimes.prototype]")
+    text = toml().replace("[runtimes.docker]", '[runtimes.prototype]\nproxy = "MAIN"')
     assert "runtimes must have a docker or an executable table" in refusal(text)
     assert "runtimes" in refusal(toml().replace("[runtimes.docker]", "[other]"))
 
