@@ -1,5 +1,6 @@
 """The command line: ``python -m infra.smoke --stage smoke``."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -70,10 +71,20 @@ def ways(place: Place, stage: str, way: str, subnets: str, *, address: bool) -> 
 def carry_out(run: Run, through: list[Way], *, keep: bool) -> list[Outcome]:
     """Run all ways and say each outcome when it is known."""
     outcomes: list[Outcome] = []
-    for way in through[:1] if keep else through:
-        for outcome in run.through(way, keep=keep):
+
+    def tell(found: Iterable[Outcome]) -> None:
+        for outcome in found:
             outcomes.append(outcome)
             console.print(Text(f"{outcome.way}: {outcome.name}: {outcome.result} ({outcome.took_s:.0f} s)"))
+
+    for way in through[:1] if keep else through:
+        try:
+            tell(run.through(way, keep=keep))
+        except KeyboardInterrupt:
+            console.print("Interrupted: the stage is taken down. Another Ctrl-C leaves it as it is.")
+            tell([Outcome(way.name, "all checks", "failed", "interrupted", 0.0)])
+            tell(run.down(way))
+            break
     return outcomes
 
 

@@ -23,6 +23,7 @@ CHECKS = (
     Check("names in paths", sessions.paths, 120, (API,)),
     Check("a slash in a path", sessions.slash, 120, (API, "encoded slashes")),
     Check("names in paths, through CloudFront", sessions.paths_through_address, 120, (API,)),
+    Check("a first session of function agents", sessions.function_agents, 180, (API,)),
     Check("Fargate agents with file options", sessions.fargate_agents, 420, (API, "containers")),
     Check("capacity refused and granted", sessions.capacity, 1200, (API, "containers", "quotas")),
     Check("task token", sessions.task_token, 300, (API,)),

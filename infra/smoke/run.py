@@ -5,7 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 
 import httpx2
 from botocore.exceptions import BotoCoreError, ClientError
@@ -71,17 +71,24 @@ class Run:
     def up(self, way: Way) -> Iterator[Outcome]:
         """Deploy by a way, check the stage, and deploy it again."""
         self.target = None
-        deployed = self._step(way, "deploy", lambda: f"{len(way.deploy())} changes of stacks")
-        yield deployed
-        if deployed.result == "passed":
+
+        def deploy() -> str:
+            changes = way.deploy()
             self.target = self._target(way)
+            return f"{len(changes)} changes of stacks"
+
+        yield self._step(way, "deploy", deploy)
+        if self.target is not None:
             yield from self.checked(way, self._checks)
             yield self._step(way, "second deployment", lambda: _nothing_changed(way))
 
     def down(self, way: Way) -> Iterator[Outcome]:
         """Destroy the stage, see that its data and nothing else is left, and delete that."""
         target = self.target
-        secrets = self._secrets(target) if target is not None else {}
+        secrets: Mapping[str, str] = {}
+        if target is not None:
+            with suppress(ClientError, BotoCoreError):  # the comparison will say so
+                secrets = self._secrets(target)
         destroyed = self._step(way, "destroy", lambda: _destroyed(way))
         yield destroyed
         yield self._step(way, "what a destroyed stage leaves", self._only_data_is_left)
@@ -111,7 +118,8 @@ class Run:
         thread.start()
         thread.join(limit_s)
         took_s = time.monotonic() - began
-        result, text = done[0] if done else ("failed", f"not over after {limit_s:.0f} s")
+        late = f"not over after {limit_s:.0f} s" if thread.is_alive() else "it broke off, with the error above"
+        result, text = done[0] if done else ("failed", late)
         return Outcome(way.name, name, result, text, took_s)
 
     def _target(self, way: Way) -> Target:
@@ -145,7 +153,7 @@ class Run:
     def _same_secrets(self, way: Way, before: Mapping[str, str], target: Target) -> str:
         way.deploy()
         now = self._secrets(target)
-        changed = sorted(name for name in SECRETS if now[name] != before[name])
+        changed = sorted(name for name in SECRETS if now[name] != before.get(name))
         way.destroy()
         expect(not changed, f"{', '.join(changed)} are not what they were before")
         return f"{', '.join(SECRETS)} are what they were"

@@ -25,6 +25,30 @@ FILLABLE_VCPUS = 16
 _AGENTS_OF_A_VCPU = 4
 
 
+def function_agents(target: Target) -> str:
+    """A first session, of Atoll's own agents, which are functions: no image, no registration."""
+    status, found = target.call("GET", "/api/v1/registry/local/seed/1.0.0")
+    if status != 200 or "function" not in json.dumps(found):
+        raise Skipped("the stage has no agents of its own that are functions (ATOLL_DEBUG_AGENTS)")
+    talks = {"PARTICIPANTS": ["echo"], "MENTIONS": ["echo"]}
+    seed = agents.agent(
+        "seed", "seed", **{name: {"type": "list[string]", "value": names} for name, names in talks.items()}
+    )
+    seed["options"]["SEED_MESSAGE_COUNT"] = {"type": "u32", "value": 3}
+    echo = agents.agent("echo", "echo", ITERATION_COUNT={"type": "u32", "value": 3})
+    for each in (seed, echo):
+        each["provider"] = {"type": "local", "runtime": "function"}
+    hold = {"mode": "hold_after_exit", "duration": 600_000}
+    path = target.create(agents.session("smoke-functions", echo, seed, persistenceMode=hold))
+    began = time.monotonic()
+    target.until(lambda: target.status(path) == "closing", 120, "both agents have exited")
+    took_s = time.monotonic() - began
+    _, state = target.call("GET", f"{path}/extended")
+    said = sorted(message["senderName"] for thread in state["threads"] for message in thread["messages"])
+    expect(said == ["echo"] * 3 + ["seed"] * 3, f"the messages are of {said}, three of each were to come")
+    return f"two agents said three messages each, {took_s:.0f} s after the request"
+
+
 def fargate_agents(target: Target) -> str:
     """Two agents start on Fargate, get options as files, talk, and end."""
     target.put_agent(agents.TALKER, agents.talker_file(target.image))

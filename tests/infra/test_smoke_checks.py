@@ -14,6 +14,7 @@ from cfnlint.api import ManualArgs, lint_file
 from websockets.sync.server import ServerConnection, serve
 
 from infra.deploy import description
+from infra.smoke import __main__ as smoke
 from infra.smoke import agents, receiver, run, sessions, surroundings, waits
 from infra.smoke.checks import Check
 from infra.smoke.outcomes import CheckFailed, Outcome, Skipped
@@ -74,6 +75,37 @@ def test_a_check_that_takes_too_long_has_failed() -> None:
 def test_a_check_that_needs_what_is_not_here_is_skipped() -> None:
     found = outcome(lambda _: "done", "containers")
     assert (found.result, found.text) == ("skipped", "nothing runs here")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_check_that_breaks_off_has_failed() -> None:
+    def check(_: Target) -> str:
+        raise RuntimeError("what nobody expects")
+
+    assert outcome(check).text == "it broke off, with the error above"
+
+
+def test_a_run_that_is_interrupted_takes_its_stage_down(capsys: pytest.CaptureFixture[str]) -> None:
+    done: list[str] = []
+
+    class Interrupted:
+        def through(self, way: Any, *, keep: bool) -> Iterator[Outcome]:
+            yield Outcome("any", "deploy", "passed", "", 0)
+            raise KeyboardInterrupt
+
+        def down(self, way: Any) -> Iterator[Outcome]:
+            done.append(way.name)
+            yield Outcome("any", "destroy", "passed", "", 0)
+
+    ways: Any = [SimpleNamespace(name="first"), SimpleNamespace(name="second")]
+    running: Any = Interrupted()
+    found = smoke.carry_out(running, ways, keep=False)
+    assert [(each.name, each.result) for each in found] == [
+        ("deploy", "passed"),
+        ("all checks", "failed"),
+        ("destroy", "passed"),
+    ]
+    assert done == ["first"]
 
 
 def test_an_error_shows_no_url() -> None:
