@@ -30,12 +30,9 @@ def function_agents(target: Target) -> str:
     status, found = target.call("GET", "/api/v1/registry/local/seed/1.0.0")
     if status != 200 or "function" not in json.dumps(found):
         raise Skipped("the stage has no agents of its own that are functions (ATOLL_DEBUG_AGENTS)")
-    talks = {"PARTICIPANTS": ["echo"], "MENTIONS": ["echo"]}
-    seed = agents.agent(
-        "seed", "seed", **{name: {"type": "list[string]", "value": names} for name, names in talks.items()}
-    )
-    seed["options"]["SEED_MESSAGE_COUNT"] = {"type": "u32", "value": 3}
-    echo = agents.agent("echo", "echo", ITERATION_COUNT={"type": "u32", "value": 3})
+    to_echo, three = {"type": "list[string]", "value": ["echo"]}, {"type": "u32", "value": 3}
+    seed = agents.agent("seed", "seed", PARTICIPANTS=to_echo, MENTIONS=to_echo, SEED_MESSAGE_COUNT=three)
+    echo = agents.agent("echo", "echo", ITERATION_COUNT=three)
     for each in (seed, echo):
         each["provider"] = {"type": "local", "runtime": "function"}
     hold = {"mode": "hold_after_exit", "duration": 600_000}

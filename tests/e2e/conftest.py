@@ -60,7 +60,7 @@ def as_ministack_takes_it(template: dict[str, Any]) -> dict[str, Any]:
     """Leave out what ministack does not know: alarms on sums of metrics, deployments of WebSocket APIs, TLS (which the
     bucket insists on), and what these actions are limited to.
 
-    It holds calls of ECS against the ARN of the cluster and knows no ``ecs:cluster``, has no ARN for an answer to a
+    Sending several messages at once is an action of its own there. It holds calls of ECS against the ARN of the cluster and knows no ``ecs:cluster``, has no ARN for an answer to a
     task token, and holds ``logs:GetLogEvents`` against the log group, where AWS has the stream
     (``…:log-group:name:log-stream:name``).
     """
@@ -74,6 +74,8 @@ def as_ministack_takes_it(template: dict[str, Any]) -> dict[str, Any]:
         for policy in role["Properties"].get("Policies", []):
             for statement in policy["PolicyDocument"]["Statement"]:
                 actions = statement.get("Action", [])
+                if "sqs:SendMessage" in actions and isinstance(actions, list):
+                    actions.append("sqs:SendMessageBatch")
                 if {"states:SendTaskSuccess", "states:SendTaskFailure", "logs:GetLogEvents"} & {*actions} or any(
                     action.startswith("ecs:") for action in actions
                 ):
