@@ -60,9 +60,9 @@ def as_ministack_takes_it(template: dict[str, Any]) -> dict[str, Any]:
     """Leave out what ministack does not know: alarms on sums of metrics, deployments of WebSocket APIs, TLS (which the
     bucket insists on), and what these actions are limited to.
 
-    Sending several messages at once is an action of its own there. It holds calls of ECS against the ARN of the cluster and knows no ``ecs:cluster``, has no ARN for an answer to a
-    task token, and holds ``logs:GetLogEvents`` against the log group, where AWS has the stream
-    (``…:log-group:name:log-stream:name``).
+    Sending several messages at once is an action of its own there. It holds calls of ECS against the ARN of the cluster
+    and knows no ``ecs:cluster``, has no ARN for an answer to a task token, and holds ``logs:GetLogEvents`` against the
+    log group, where AWS has the stream (``…:log-group:name:log-stream:name``).
     """
     resources = template["Resources"]
     kept = {name: each for name, each in resources.items() if "Metrics" not in each.get("Properties", {})}

@@ -92,10 +92,15 @@ class Packaged(PackagedWay):
         return changes
 
     def destroy(self) -> None:
+        self.stop()
+        super().destroy()
+
+    def stop(self) -> None:
+        """End the containers."""
         if self._containers is not None:
             print(self._containers.output())
             self._containers.__exit__()
-        super().destroy()
+            self._containers = None
 
 
 class AnyContainers(Containers):
@@ -170,8 +175,10 @@ SKIPPED = {
 
 
 @pytest.fixture(scope="module")
-def package(place: Emulator, aws: Ministack) -> Packaged:
-    return Packaged(place, aws)
+def package(place: Emulator, aws: Ministack) -> Iterator[Packaged]:
+    way = Packaged(place, aws)
+    yield way
+    way.stop()
 
 
 @pytest.fixture(scope="module")
@@ -192,10 +199,11 @@ def named(outcomes: list[Outcome], result: str) -> set[str]:
 def test_a_packaged_stage_passes_as_far_as_the_emulator_goes(outcomes: list[Outcome], tmp_path: Path) -> None:
     smoke.finish(outcomes, tmp_path / "junit.xml", STAGE)
     assert named(outcomes, "failed") == set()
-    assert named(outcomes, "skipped") == SKIPPED
+    functions = set() if "run_turn" in description.functions() else {"a first session of function agents"}
+    assert named(outcomes, "skipped") == SKIPPED | functions
     assert all(len(each.text) > 20 for each in outcomes if each.result == "skipped")
     suite = ET.parse(tmp_path / "junit.xml").getroot()
-    assert (suite.get("failures"), suite.get("skipped")) == ("0", str(len(SKIPPED)))
+    assert (suite.get("failures"), suite.get("skipped")) == ("0", str(len(SKIPPED | functions)))
     assert len(suite.findall("testcase")) == len(outcomes) == len(CHECKS) + 2
 
 
