@@ -54,7 +54,7 @@ class Emulator(Place):
     """ministack."""
 
     def __init__(self, aws: Ministack) -> None:
-        super().__init__(boto3.Session(), Pace(long_wait_s=2, task_s=30, metrics_s=1, look_s=0.05))
+        super().__init__(boto3.Session(), Pace(long_wait_s=2, task_s=90, metrics_s=1, look_s=0.05))
         self._aws = aws
 
     def lacks(self, way: str) -> Mapping[str, str]:
