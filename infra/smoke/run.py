@@ -50,6 +50,8 @@ class Run:
         self._place, self._stage, self._image = place, stage, image
         #: The stage, once it is deployed.
         self.target: Target | None = None
+        if unknown := sorted(set(only) - {check.name for check in CHECKS}):
+            raise Failed(f"there is no check {unknown[0]!r}: {', '.join(check.name for check in CHECKS)} are")
         self._checks = [check for check in CHECKS if not only or check.name in only]
         self._receiver: Receivers = receiver or (lambda: receiving(place.session, stage))
 

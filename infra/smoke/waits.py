@@ -78,6 +78,8 @@ def _resumed(target: Target, endpoint: str, event_id: str) -> tuple[str, int]:
 
 def limit_of_waits(target: Target) -> str:
     """Waits beyond the reserved concurrency are answered 429, and those within are held."""
+    if target.mcp_url == target.api_url:
+        raise Skipped("there are no Function URLs here: agents wait in the REST API's function, which has no limit")
     client, name = target.client("lambda"), f"atoll-{target.stage}-mcp"
     before = client.get_function_concurrency(FunctionName=name).get("ReservedConcurrentExecutions")
     if before is None:

@@ -13,7 +13,7 @@ import pytest
 from cfnlint.api import ManualArgs, lint_file
 from websockets.sync.server import ServerConnection, serve
 
-from infra.deploy import description
+from infra.deploy import Failed, description
 from infra.smoke import __main__ as smoke
 from infra.smoke import agents, receiver, run, sessions, surroundings, waits
 from infra.smoke.checks import Check
@@ -51,7 +51,7 @@ def test_the_receivers_template_is_a_template() -> None:
     assert [str(each) for each in lint_file(receiver.TEMPLATE, config=ManualArgs(regions=["us-east-1"]))] == []
 
 
-class Place_(Place):
+class Nowhere(Place):
     """A place without an account."""
 
     def lacks(self, way: str) -> Mapping[str, str]:
@@ -59,7 +59,7 @@ class Place_(Place):
 
 
 def outcome(check: Callable[[Target], str], *needs: str, limit_s: float = 5) -> Outcome:
-    running = run.Run(Place_(MagicMock(spec=boto3.Session), QUICK), "dev", receiver=MagicMock())
+    running = run.Run(Nowhere(MagicMock(spec=boto3.Session), QUICK), "dev", receiver=MagicMock())
     running.target = target()
     [found] = running.checked(SimpleNamespace(name="any"), [Check("a check", check, limit_s, needs)])
     return found
@@ -150,16 +150,23 @@ class CloudWatch:
 
 
 def test_alarms_have_their_metrics_or_the_check_fails() -> None:
-    alarms = alarms_of(description.stack())
-    assert "get them with the first failure" in surroundings.alarms(target(cloudwatch=CloudWatch(alarms)))
-    # No value before something fails: not waited for.
-    surroundings.alarms(target(cloudwatch=CloudWatch(alarms, "Repairs", "ExecutionsFailed")))
+    all_alarms = alarms_of(description.stack())
+    logs = MagicMock()
+    logs.describe_log_streams.return_value = {"logStreams": [{}]}
+
+    def looked(alarms: list[dict[str, Any]], *missing: str) -> str:
+        return surroundings.alarms(target(cloudwatch=CloudWatch(alarms, *missing), logs=logs))
+
+    assert f"{len(all_alarms)} alarms: " in looked(all_alarms)
+    looked(all_alarms, "Repairs", "ExecutionsFailed")  # no value before something fails: not waited for
     with pytest.raises(CheckFailed, match=r"1 metrics have no value: IteratorAge"):
-        surroundings.alarms(target(cloudwatch=CloudWatch(alarms, "IteratorAge")))
+        looked(all_alarms, "IteratorAge")
     with pytest.raises(CheckFailed, match="SessionsCreated"):
-        surroundings.alarms(target(cloudwatch=CloudWatch(alarms, "SessionsCreated")))
-    with pytest.raises(CheckFailed, match=f"there are {len(alarms) - 1} alarms"):
-        surroundings.alarms(target(cloudwatch=CloudWatch(alarms[1:])))
+        looked(all_alarms, "SessionsCreated")
+    with pytest.raises(CheckFailed, match=f"there are {len(all_alarms) - 1} alarms"):
+        looked(all_alarms[1:])
+    logs.describe_log_streams.return_value = {"logStreams": []}  # nothing has called the function
+    looked(all_alarms, "IteratorAge", "Errors", "Throttles")
 
 
 @pytest.mark.usefixtures("idle")
@@ -207,6 +214,11 @@ def test_a_socket_is_followed_on_corals_path(frames: tuple[str, list[str]], monk
     with pytest.raises(CheckFailed) as failed:
         surroundings.sockets_through_address(target(address="ws://127.0.0.1:1"))
     assert "a%20key" not in str(failed.value)
+
+
+def test_a_check_that_is_not_there_is_refused() -> None:
+    with pytest.raises(Failed, match="there is no check 'webhooks'"):
+        run.Run(Nowhere(MagicMock(spec=boto3.Session)), "dev", only=["webhooks"])
 
 
 def test_a_large_quota_is_not_filled() -> None:
