@@ -16,8 +16,9 @@ from botocore.hooks import BaseEventHooks
 
 Request = dict[str, Any]
 
-#: The operations of an engine: each takes a request and returns an answer, with the keys of the API reference.
-Operations = Mapping[str, Callable[[Request], dict[str, Any]]]
+#: The operations of an engine: each takes a request and returns an answer, with the keys of the API reference; ``None``
+#: leaves the request to moto.
+Operations = Mapping[str, Callable[[Request], dict[str, Any] | None]]
 
 
 class ServiceError(Exception):
@@ -76,7 +77,7 @@ class InProcess:
         except ServiceError as error:
             refused = {"Error": {"Code": error.code, "Message": error.message}, **error.details}
             return _response(params["url"], error.status, refused)
-        return _response(params["url"], 200, answer)
+        return None if answer is None else _response(params["url"], 200, answer)
 
 
 def _response(url: str, status: int, parsed: dict[str, Any]) -> tuple[AWSResponse, dict[str, Any]]:

@@ -81,6 +81,9 @@ class Provision:
         }
         #: Properties of event source mappings, by the names of their tables.
         self.mappings: list[tuple[str, dict[str, Any]]] = []
+        #: Properties of queues that a function takes messages of, each with those of its event source mapping.
+        self.queues: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        self._queues: dict[str, dict[str, Any]] = {}
         #: Buckets with their ``LifecycleConfiguration``.
         self.lifecycles: list[tuple[str, dict[str, Any]]] = []
         #: Properties of the functions' asynchronous invocations.
@@ -158,7 +161,11 @@ class Provision:
         return Resource(properties["Name"], {"Arn": arn})
 
     def _mapping(self, name: str, properties: dict[str, Any]) -> Resource:
-        table = properties["EventSourceArn"].split("/")[1]
+        source = properties["EventSourceArn"]
+        if ":sqs:" in source:
+            self.queues.append((self._queues[source], properties))
+            return Resource(name)
+        table = source.split("/")[1]
         self.mappings.append((table, properties))
         return Resource(name)
 
@@ -182,8 +189,10 @@ class Provision:
 
     def _queue(self, name: str, properties: dict[str, Any]) -> Resource:
         queue = properties["QueueName"]
-        url = self._client("sqs").create_queue(QueueName=queue)["QueueUrl"]
+        fifo = {"Attributes": {"FifoQueue": "true"}} if properties.get("FifoQueue") else {}
+        url = self._client("sqs").create_queue(QueueName=queue, **fifo)["QueueUrl"]
         arn = f"arn:aws:sqs:{self._region}:{self._account}:{queue}"
+        self._queues[arn] = properties
         return Resource(url, {"Arn": arn, "QueueName": queue, "QueueUrl": url})
 
     def _state_machine(self, name: str, properties: dict[str, Any]) -> Resource:

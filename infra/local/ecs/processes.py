@@ -175,6 +175,7 @@ class Child:
         reaper: Reaper,
         on_line: Callable[[Io, str], None],
         on_exit: Callable[[int], None],
+        pass_fds: Sequence[int] = (),
     ) -> None:
         """Start it.
 
@@ -184,6 +185,8 @@ class Child:
             Takes each line that it writes: to its output or its errors, the line (`LONGEST_LINE` of it at most).
         on_exit
             Takes its exit code, after its last line; as in a container, 128 and more when a signal ended it.
+        pass_fds
+            File descriptors that it has under the same numbers.
 
         Raises
         ------
@@ -206,6 +209,7 @@ class Child:
             env={**environment(variables), MARK: self._mark},
             cwd=directory or None,
             start_new_session=True,
+            pass_fds=pass_fds,
         )
         reaper.watch(self._process.pid, self._mark)
         self._reader = threading.Thread(target=self._read, name=f"output-{self._process.pid}", daemon=True)
