@@ -39,6 +39,7 @@ from chalicelib.workers import (  # noqa: E402
     models,
     reconcile,
     tasks,
+    turns,
 )
 
 app = Chalice(app_name="atoll")
@@ -64,7 +65,20 @@ for module in (
 ):
     app.register_blueprint(module.routes)
 
-for worker in (lifecycle, changes, entries, tasks, deliveries, reconcile, mcp, models, sockets, audit, log_lines):
+for worker in (
+    lifecycle,
+    changes,
+    entries,
+    tasks,
+    deliveries,
+    reconcile,
+    mcp,
+    models,
+    sockets,
+    audit,
+    log_lines,
+    turns,
+):
     app.register_blueprint(worker.lambdas)
 
 errors.add_error_shape(app)

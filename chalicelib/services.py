@@ -9,7 +9,9 @@ from chalicelib.stores import Stores, make_client
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from chalicelib.aws.agent_functions import AgentFunctions
     from chalicelib.aws.agent_keys import AgentKeys
+    from chalicelib.aws.agent_lines import AgentLines
     from chalicelib.aws.audit_log import AuditLog
     from chalicelib.aws.bodies import Bodies
     from chalicelib.aws.bus import Bus
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from chalicelib.aws.stage_urls import StageUrls
     from chalicelib.aws.task_definitions import TaskDefinitions
     from chalicelib.aws.tasks import Tasks
+    from chalicelib.aws.turn_queue import TurnQueue
     from chalicelib.domain.masks import Mask
     from chalicelib.models.calls import CallNumbers
     from chalicelib.store.agents import AgentRecord
@@ -66,6 +69,30 @@ class Services(Stores):
         from chalicelib.aws.dead_letters import DeadLetters
 
         return DeadLetters(self.client("sqs"), self.settings)
+
+    @cached_property
+    def turn_queue(self) -> "TurnQueue":
+        """The queues (SQS) by which agents that run as functions are told that there may be something to do."""
+        from chalicelib.aws.turn_queue import TurnQueue
+
+        return TurnQueue(self.client("sqs"), self.settings, self.clock)
+
+    @cached_property
+    def agent_functions(self) -> "AgentFunctions":
+        """Lambda, where the functions are that agents are."""
+        from chalicelib.aws.agent_functions import CONNECT_TIMEOUT_S, LambdaFunctions
+
+        # A client of its own, which waits as long as a turn may take, and does not ask again: that is another try.
+        limit_ms = self.settings.turn_limit_ms
+        client = make_client("lambda", tries=1, connect_timeout=CONNECT_TIMEOUT_S, read_timeout=limit_ms / 1000)
+        return LambdaFunctions(client, limit_ms)
+
+    @cached_property
+    def agent_lines(self) -> "AgentLines":
+        """CloudWatch Logs, where what is to be said of agents' turns goes."""
+        from chalicelib.aws.agent_lines import CloudWatchLines
+
+        return CloudWatchLines(self.client("logs"), self.settings, self.clock)
 
     @cached_property
     def audit_log(self) -> "AuditLog":

@@ -112,6 +112,11 @@ class Settings(BaseModel):
     agent_waits: int = Field(4, ge=1, le=100)
     #: How many MCP messages a second one agent may send to one process, after a burst of twice as many; 0 is no limit.
     mcp_calls_per_s: int = Field(200, ge=0)
+    #: How long a turn of an agent that runs as a function may take, in ms. `run_turn` waits for it, and the queue for
+    #: that: both have a minute more than this may be at most.
+    turn_limit_ms: int = Field(120_000, ge=1_000, le=240_000)
+    #: Whether Coral's debug agents are in the registry, as functions of Atoll's own.
+    debug_agents: bool = True
     #: Origins of web pages that may call the API (``https://console.example``), comma-separated; ``*`` is all.
     cors_origins: str = ""
     #: What one Coral is worth in US dollars: without it, agents' claims are in US dollars alone.

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from chalicelib.store.sign_ins import SignIns
     from chalicelib.store.threads import Threads
     from chalicelib.store.token_counts import TokenCounts
+    from chalicelib.store.turns import Turns
     from chalicelib.store.usage import Usages
     from chalicelib.store.webhooks import Webhooks
 
@@ -214,6 +215,13 @@ class Stores(ABC):
         return Threads(self.table("session-items"))
 
     @cached_property
+    def turns(self) -> "Turns":
+        """The turns of agents that run as functions."""
+        from chalicelib.store.turns import Turns
+
+        return Turns(self.table("session-items"))
+
+    @cached_property
     def session_followers(self) -> "SessionFollowers":
         """Who follows a session."""
         from chalicelib.store.followers import SessionFollowers
@@ -281,9 +289,11 @@ SERVICES = (
     "dynamodb",
     "ecs",
     "events",
+    "lambda",
     "logs",
     "s3",
     "secretsmanager",
+    "sqs",
     "ssm",
     "stepfunctions",
 )

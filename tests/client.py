@@ -93,6 +93,11 @@ def boxed(name: str = "a") -> dict[str, Any]:
     return {**agent(name, "boxed"), "provider": {"type": "local", "runtime": "docker"}}
 
 
+def function(name: str, kind: str = "turner", **options: Any) -> dict[str, Any]:
+    """Ask for an agent that runs as a function."""
+    return {**agent(name, kind, **options), "provider": {"type": "local", "runtime": "function"}}
+
+
 def session(*agents: dict[str, Any], namespace: str = "tests", defer: bool = False, **settings: Any) -> dict[str, Any]:
     """Ask for a session with all its agents in one group."""
     return {

@@ -18,7 +18,8 @@ from infra.local.functions import functions
 NAMES = {"Stage": STAGE, "Account": ACCOUNT, "Region": REGION, "Partition": "aws"}
 
 #: Actions that AWS performs or checks in a function's name without a call of the function.
-#: Logs: Lambda writes them. Streams and dead letters: Lambda's pollers use the role of the function that they feed.
+#: Logs: Lambda writes them. Streams, queues and dead letters: Lambda's pollers use the role of the function that they
+#: feed.
 #: PassRole: asked when a task definition or a task names a role. TagResource: asked when a task is run with tags.
 ON_BEHALF = {
     "logs:CreateLogStream",
@@ -30,6 +31,9 @@ ON_BEHALF = {
     "sqs:SendMessage",
     "iam:PassRole",
     "ecs:TagResource",
+    "sqs:DeleteMessage",
+    "sqs:GetQueueAttributes",
+    "sqs:ReceiveMessage",
 }
 
 _caller: ContextVar[tuple[str, ...]] = ContextVar("caller", default=())
@@ -136,6 +140,11 @@ def _asked(service: str, operation: str, parameters: Mapping[str, Any]) -> Itera
     elif service == "ApiGatewayManagementApi":
         connection = parameters["ConnectionId"]
         yield "execute-api:ManageConnections", f"arn:aws:execute-api:{place}:api/{STAGE}/POST/@connections/{connection}"
+    elif service == "SQS":
+        action = operation.removesuffix("Batch")
+        yield f"sqs:{action}", f"arn:aws:sqs:{place}:{parameters['QueueUrl'].rpartition('/')[2]}"
+    elif service == "Lambda":
+        yield "lambda:InvokeFunction", f"arn:aws:lambda:{place}:function:{parameters['FunctionName']}"
     elif service == "SSM":
         yield f"ssm:{operation}", f"arn:aws:ssm:{place}:parameter{parameters['Name']}"
     else:

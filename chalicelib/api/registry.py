@@ -70,7 +70,7 @@ def inspect_linked_server_agent(
 
 
 def _shown(record: "RegistryAgentRecord") -> "wire.RestrictedRegistryAgent":
-    return wire.RestrictedRegistryAgent(registry_agent=record.definition.without_secrets())
+    return wire.RestrictedRegistryAgent(registry_agent=record.definition.shown())
 
 
 def _check_all_namespaces(caller: ApiKeyRecord) -> None:

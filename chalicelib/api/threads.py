@@ -20,12 +20,11 @@ def list_agents(namespace: str, session_id: str, paging: Paging) -> Page[ListedA
     """List the agents of a session, each stopped one with the reason."""
     stores = current()
     _, session = sessions.read(stores, namespace, session_id)
-    now_ms = stores.clock.now_ms()
     # Counting leaves time for the page.
     tokens_of = tokens.reader(stores, session, paging.deadline_ms - TIME_LIMIT_MS // 2)
     return paging.page(
         stores.agents.page(session_id, start=paging.start, limit=paging.read_limit),
-        lambda agent: agents.listed(agent, now_ms, tokens_of(agent)),
+        agents.listing(stores, session_id, tokens_of),
         position=lambda agent: agent.name,
         annotations=lambda agent: agent.annotations,
     )

@@ -3,6 +3,7 @@
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.aws.bus import NotPublished
+from chalicelib.aws.turn_queue import NotSent
 from chalicelib.store.items import Unprocessed
 
 #: Throttles and conflicts that say neither "Throttl" nor 5xx; and what S3 says to an SDK that completes an upload once
@@ -18,12 +19,12 @@ _TRANSIENT_CODES = {
 
 def is_aws_error(error: Exception) -> bool:
     """Return whether AWS failed or refused: the same call may succeed later, if only after a change of policy."""
-    return isinstance(error, (ClientError, BotoCoreError, NotPublished, Unprocessed))
+    return isinstance(error, (ClientError, BotoCoreError, NotPublished, NotSent, Unprocessed))
 
 
 def is_transient(error: Exception) -> bool:
     """Return whether the same call may succeed a little later."""
-    if isinstance(error, (BotoCoreError, NotPublished, Unprocessed)):
+    if isinstance(error, (BotoCoreError, NotPublished, NotSent, Unprocessed)):
         return True
     if not isinstance(error, ClientError):
         return False

@@ -95,7 +95,7 @@ class CloudWatchLogs:
         """Read what agents have printed (`SessionLogs`); a call of CloudWatch for up to 10,000 lines."""
         began_ms = self._clock.now_ms()
         place = _Place(after, settled_ms=began_ms - LATE_MS)
-        streams = {_stream_of(each): each for each in self._agents_of(session_id, agent) if each.task_arn}
+        streams = {stream_of(each): each for each in self._agents_of(session_id, agent) if each.printing_id}
         hiding: dict[str, Hide | None] = {}
         for _, event in self._events(streams, place.floor_ms):
             if event is None:
@@ -115,7 +115,7 @@ class CloudWatchLogs:
         """Return what reads the last lines of an agent (`SessionLogs`), by a call of CloudWatch or two."""
 
         def read(agent: AgentRecord) -> list[LoggingEvent] | None:
-            printed = self._last_of(_stream_of(agent), limit) if agent.task_arn else []
+            printed = self._last_of(stream_of(agent), limit) if agent.printing_id else []
             if not printed:
                 return []
             hide = self._hide(session_id, agent.name)
@@ -221,9 +221,10 @@ class _Place:
         self.floor_ms = max(self.floor_ms, self._settled_ms)
 
 
-def _stream_of(agent: AgentRecord) -> str:
+def stream_of(agent: AgentRecord) -> str:
+    """Return the log stream of what an agent prints."""
     made_of = agent.registry_agent_identifier
-    return log_stream(made_of["name"], made_of["version"], agent.task_arn or "")
+    return log_stream(made_of["name"], made_of["version"], agent.printing_id or "")
 
 
 def line_of(agent: AgentRecord, event: Any, hide: Hide) -> LoggingEvent:

@@ -67,7 +67,10 @@ def stream_prefix(name: str, version: str) -> str:
 
 
 def log_stream(name: str, version: str, task_arn: str) -> str:
-    """Return where in the agents' log group a task writes (ECS Developer Guide, "Using the awslogs log driver")."""
+    """Return where in the agents' log group a task writes (ECS Developer Guide, "Using the awslogs log driver").
+
+    ``task_arn`` may be its last part alone.
+    """
     return f"{stream_prefix(name, version)}/{CONTAINER}/{task_arn.rpartition('/')[2]}"
 
 

@@ -74,6 +74,8 @@ def check(stores: "Stores", agent: AgentRecord, option_values: str | None) -> No
 
     The stage's URLs may not be known here: the longest possible ones are counted.
     """
+    if agent.is_function:  # it has no environment: all of it is in each of its turns
+        return
     resolved = options.ResolvedOptions.from_json(option_values or "{}")
     if agent.runtime != "executable":  # a process of this machine, whose overrides nobody sees
         options.check_secrets_travel(agent.name, resolved, options.environment(resolved))

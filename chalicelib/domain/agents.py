@@ -1,6 +1,9 @@
 """Agents of a session as clients see them: their state, and the report of their run."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import TYPE_CHECKING
 
 from chalicelib.store.agents import AgentRecord
 from chalicelib.wire.agents import (
@@ -19,6 +22,9 @@ from chalicelib.wire.agents import (
 )
 from chalicelib.wire.identifiers import RegistryAgentIdentifier
 
+if TYPE_CHECKING:
+    from chalicelib.stores import Stores
+
 
 def state_of(
     agent: AgentRecord, now_ms: int, tokens_by_model: Mapping[str, TokenUsage] | None = None
@@ -33,6 +39,21 @@ def state_of(
         annotations=agent.annotations,
         tokens_by_model=dict(tokens_by_model or {}),
     )
+
+
+def listing(
+    stores: "Stores", session_id: str, tokens_of: "Callable[[AgentRecord], Mapping[str, TokenUsage]]"
+) -> Callable[[AgentRecord], ListedAgentState]:
+    """Return what shows agents of a session in Atoll's own listing; one call for the first that runs as a function."""
+    now_ms = stores.clock.now_ms()
+    waiting = cache(lambda: {turn.name: turn.waiting_until_ms for turn in stores.turns.of_session(session_id)})
+
+    def shown(agent: AgentRecord) -> ListedAgentState:
+        until_ms = waiting().get(agent.name) if agent.is_function else None
+        seen = dataclasses.replace(agent, waits={"turn": until_ms}) if until_ms else agent
+        return listed(seen, now_ms, tokens_of(agent))
+
+    return shown
 
 
 def listed(agent: AgentRecord, now_ms: int, tokens_by_model: Mapping[str, TokenUsage]) -> ListedAgentState:

@@ -44,7 +44,7 @@ def read(
     identifiers = [agent.id for agent in graph.agents]
     registry.check_sources(identifiers)
     found, records = stores.reads.graph(namespace, [(each.name, each.version) for each in identifiers])
-    return found, registry.all_of(identifiers, records)
+    return found, registry.all_of(stores, identifiers, records)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -314,6 +314,20 @@ def environment(options: ResolvedOptions, *, directory: str = OPTIONS_DIRECTORY)
     }
 
 
+def plain(options: ResolvedOptions) -> dict[str, Any]:
+    """Return the values as JSON has them, for an agent that runs as a function; what is binary is in base64."""
+    return {
+        name: [_plain(option, entry) for entry in option.value] if option.is_list else _plain(option, option.value)
+        for name, option in options.by_name.items()
+    }
+
+
+def _plain(option: ResolvedOption, entry: Any) -> Any:
+    if isinstance(entry, bytes):
+        return base64.b64encode(entry).decode()
+    return float(shortest_f32(entry)) if option.scalar == "f32" else entry
+
+
 def files(options: ResolvedOptions) -> dict[str, bytes]:
     """Return the files of the options with transport ``fs``: what is in each, by its path under the directory."""
     return {

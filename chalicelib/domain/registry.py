@@ -7,16 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chalicelib.domain import errors
+from chalicelib.domain import errors, own_agents
 from chalicelib.domain.agent_files import FILE, MAX_DEFINITION_BYTES, parse, read
 from chalicelib.store.registry import RegistryAgentRecord
 from chalicelib.wire.identifiers import LocalSource, RegistryAgentIdentifier, RuntimeId
 from chalicelib.wire.registry import (
+    OWN_FUNCTION_PREFIX,
     AgentRegistrySource,
-    DockerRuntime,
-    ExecutableRuntime,
+    FunctionRuntime,
     RegistryAgent,
     RegistryAgentCatalog,
+    Runtime,
 )
 
 if TYPE_CHECKING:
@@ -56,10 +57,13 @@ def put(
 def delete(stores: "Stores", name: str, version: str) -> None:
     """Delete an agent, hidden from new sessions first; one that is not there is deleted already.
 
-    Raises `Conflict` when a session that runs or is still to be executed has it. All sessions are read for
+    Raises `Conflict` when a session that runs or is still to be executed has it, and for one of Atoll's own that nobody
+    has registered another for. All sessions are read for
     that: expensive, and rare.
     """
     if not _storable(name, version) or not stores.registry.start_deleting(name, version):
+        if own(stores, name, version):
+            raise errors.Conflict(f"agent {name} {version} is Atoll's own: ATOLL_DEBUG_AGENTS=false leaves them out")
         return
     if session := _session_with(stores, name, version):
         stores.registry.stop_deleting(name, version)
@@ -70,15 +74,33 @@ def delete(stores: "Stores", name: str, version: str) -> None:
 def get(stores: "Stores", name: str, version: str) -> RegistryAgentRecord:
     """Read one agent; raise `NotFound` for an unknown one."""
     record = stores.registry.find(name, version) if _storable(name, version) else None
+    record = record or own(stores, name, version)
     if record is None:
         raise errors.NotFound.of_registry_agent(name, version)
     return record
 
 
+def own(stores: "Stores", name: str, version: str) -> RegistryAgentRecord | None:
+    """Return one of the agents that are Atoll's own: they are in every registry, where no other hides them."""
+    if not stores.settings.debug_agents or version != own_agents.VERSION or name not in own_agents.NAMES:
+        return None
+    return own_agents.record(name)
+
+
+def called(stores: "Stores", record: RegistryAgentRecord) -> dict[str, str]:
+    """Return what is called for an agent that runs as a function, here: a handler on one machine, where it has one."""
+    function = record.definition.runtimes.function
+    assert function is not None
+    if _is_local(stores) and function.handler is not None and record.base_path is not None:
+        return {"handler": function.handler, "folder": record.base_path}
+    return {"function": function.function or ""}
+
+
 def catalog(stores: "Stores") -> AgentRegistrySource:
     """List the agents and their versions, each in the order of its name."""
     versions: dict[str, list[str]] = {}
-    for name, version in sorted(stores.registry.names()):
+    own_ones = [(name, own_agents.VERSION) for name in own_agents.NAMES] if stores.settings.debug_agents else []
+    for name, version in sorted({*stores.registry.names(), *own_ones}):
         versions.setdefault(name, []).append(version)
     return AgentRegistrySource(
         identifier=LocalSource(),
@@ -99,18 +121,19 @@ def check_sources(identifiers: Sequence[RegistryAgentIdentifier]) -> None:
 
 
 def all_of(
-    identifiers: Sequence[RegistryAgentIdentifier], found: Sequence[RegistryAgentRecord | None]
+    stores: "Stores", identifiers: Sequence[RegistryAgentIdentifier], found: Sequence[RegistryAgentRecord | None]
 ) -> list[RegistryAgentRecord]:
     """Return the agents that were read for these identifiers; raise `BadRequest` for the first that is not there."""
     records = []
-    for identifier, record in zip(identifiers, found, strict=True):
+    for identifier, read_record in zip(identifiers, found, strict=True):
+        record = read_record or own(stores, identifier.name, identifier.version)
         if record is None:
             raise errors.BadRequest(f"there is no agent {identifier.name!r} in version {identifier.version!r}")
         records.append(record)
     return records
 
 
-def runtime_of(stores: "Stores", agent: RegistryAgent, runtime: RuntimeId) -> DockerRuntime | ExecutableRuntime:
+def runtime_of(stores: "Stores", agent: RegistryAgent, runtime: RuntimeId) -> Runtime:
     """Return the runtime that a graph asks for; raise `BadRequest` when the agent or this stage does not have it."""
     identifier = agent.info.identifier
     wanted = agent.runtimes.get(runtime)
@@ -123,6 +146,8 @@ def runtime_of(stores: "Stores", agent: RegistryAgent, runtime: RuntimeId) -> Do
         raise errors.BadRequest(
             f"agent {identifier.name} {identifier.version} cannot run as an executable on AWS: ask for docker"
         )
+    if isinstance(wanted, FunctionRuntime) and (fault := _fault_of(stores, wanted)):
+        raise errors.BadRequest(f"agent {identifier.name} {identifier.version} {fault}")
     if wanted.transport != "streamable_http":
         raise errors.BadRequest(
             f"agent {identifier.name} {identifier.version} speaks MCP over {wanted.transport} in its runtime "
@@ -134,11 +159,14 @@ def runtime_of(stores: "Stores", agent: RegistryAgent, runtime: RuntimeId) -> Do
 def record_of(stores: "Stores", agent: RegistryAgent, *, base_path: str | None) -> RegistryAgentRecord:
     """Return what is stored of an agent; raise `BadRequest` for one that this stage cannot run, or `TooLarge`."""
     identifier = agent.info.identifier
-    if not agent.runtimes.docker and not _is_local(stores):
+    function = agent.runtimes.function
+    if not _is_local(stores) and not agent.runtimes.docker and not (function and function.function):
         raise errors.BadRequest(
-            f"agent {identifier.name} {identifier.version} has only an executable runtime, which AWS cannot run: "
-            "add [runtimes.docker]"
+            f"agent {identifier.name} {identifier.version} has only runtimes that AWS cannot run (an executable, or a "
+            "function with a handler alone): add [runtimes.docker], or a function to [runtimes.function]"
         )
+    if not _is_local(stores) and function and function.function and (fault := _fault_of(stores, function)):
+        raise errors.BadRequest(f"agent {identifier.name} {identifier.version} {fault}")
     text = agent.model_dump_json(by_alias=True, exclude_none=True)
     fargate = agent.fargate.model_dump(exclude_none=True) if agent.fargate else None
     size = len(text.encode())
@@ -174,6 +202,25 @@ def _session_with(stores: "Stores", name: str, version: str) -> str | None:
 
 def _storable(name: str, version: str) -> bool:
     return all(0 < len(part.encode("utf-8", "surrogatepass")) <= _MAX_KEY_BYTES for part in (name, version))
+
+
+def _fault_of(stores: "Stores", runtime: FunctionRuntime) -> str | None:
+    """Return why a function cannot be called here, in words that follow an agent's name."""
+    function = runtime.function or ""
+    if function.startswith(OWN_FUNCTION_PREFIX):
+        name = function.removeprefix(OWN_FUNCTION_PREFIX)
+        return None if name in own_agents.NAMES else f"names {function}, and Atoll has no function of that name"
+    if _is_local(stores):
+        if runtime.handler is None:
+            return 'has a Lambda function and no handler: on one machine it needs one (handler = "module:callable")'
+        return None
+    if not function:
+        return "has only a handler, which is for one machine: on AWS it needs a function"
+    settings = stores.settings
+    account = f"arn:{settings.partition}:lambda:{settings.region}:{settings.account}:"
+    if function.startswith("arn:") and not function.startswith(account):
+        return f"names a function of another account or region ({function}): Atoll may call those of {account} alone"
+    return None
 
 
 def _is_local(stores: "Stores") -> bool:

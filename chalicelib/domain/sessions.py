@@ -116,7 +116,7 @@ def create(
         stores.sessions.create(record)
     elif not stores.claims.create_with(claim.record(stores, created), record):
         # Another request with this claim was quicker. No reader sees what was written for this one.
-        stores.session_items.purge(session_id, at_most=2 * len(records) + len(tools) + 2)
+        stores.session_items.purge(session_id, at_most=3 * len(records) + len(tools) + 2)
         quotas.give_back(stores, metered_by, session_id)
         return idempotency.created(stores, claim) or create(stores, request, claim, meters, tries=tries)
     recreate = (lambda: namespaces.record_of(stores, wanted)) if wanted else None

@@ -1,4 +1,4 @@
-"""What follows from an entry of a session's log: it is pushed to those who follow the session.
+"""What follows from an entry of a session's log: it is pushed to who follows the session, and told to its functions.
 
 The stream has entries in the order in which they were written, which is not always that of their positions: a slow
 writer's comes late. So a record only says that there is something; what is pushed is the log from where it was pushed
@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from chalicelib.domain import events
+from chalicelib.reactions import lifecycle, nudges
 from chalicelib.store.followers import Followed
 from chalicelib.store.log import LogEntry
 from chalicelib.wire.events import AgentWaitStop, ThreadClosed, ThreadMessageSent
@@ -29,6 +30,9 @@ def to_entries(services: "Services", session_id: str, entries: Iterable[LogEntry
         entries = list(entries)
         _publish(services, session_id, entries)
     followed = services.session_followers.of_session(session_id)
+    if followed.turns:
+        entries = list(entries)
+        nudges.to_entries(services, followed.turns, entries)
     if not followed.caught_up:
         return
     for page in _pages(services, session_id, followed.position, entries):
@@ -57,6 +61,13 @@ def to_follower(services: "Services", session_id: str, connection_id: str) -> No
 def to_follower_gone(services: "Services", connection_id: str) -> None:
     """React to a follower that was forgotten, or went with its session: close its connection."""
     services.connections.close([connection_id])
+
+
+def to_stopped(services: "Services", session_id: str) -> None:
+    """React to an agent that ran as a function and has stopped: its session closes when it was the last one."""
+    agent = next(iter(services.agents.page(session_id, start=None, limit=1)), None)
+    if agent is not None:
+        lifecycle.close_when_exited(services, agent.namespace, session_id)
 
 
 def _publish(services: "Services", session_id: str, entries: Sequence[LogEntry]) -> None:

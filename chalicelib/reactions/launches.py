@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from chalicelib import telemetry
 from chalicelib.aws.tasks import NoCapacity, TaskRefused, TaskState, log_stream
 from chalicelib.domain import agent_environment, agent_secrets, option_values
+from chalicelib.domain.nudges import group_of, nudge_of
 from chalicelib.domain.sealing import Unreadable
 from chalicelib.reactions import task_definitions
 from chalicelib.store.agents import AgentRecord, StoredOptions
@@ -50,6 +51,9 @@ def launch(
     what ECS raises when it may work later, and `NoCapacity` when it may with the next launch.
     """
     secret = agent_secrets.mint(services.secrets.get("agent-key"), session.namespace, session.session_id, agent.name)
+    if agent.is_function:
+        _start_turns(services, session, agent, secret)
+        return
     if not services.agents.admit(session.session_id, agent.name, secret_hash=agent_secrets.hash_of(secret)):
         return
     try:
@@ -122,6 +126,33 @@ def launch_waiting(services: "Services", namespace: str, session_id: str) -> Non
         services.machines.repeat_run(session.task_token)
 
 
+def _start_turns(services: "Services", session: SessionRecord, agent: AgentRecord, secret: str) -> None:
+    """Start an agent that runs as a function: its first turn is on its way before it is said to run."""
+    try:
+        function = task_definitions.function_of(services, agent.registry_agent_identifier)
+    except task_definitions.CannotRun as error:
+        telemetry.count("LaunchesFailed")
+        logger.warning("agent refused", extra={**_about(agent), "reason": str(error)})
+        stopped(services, agent, reason=str(error), at_ms=services.clock.now_ms())
+        return
+    secret_hash = agent_secrets.hash_of(secret)
+    if not services.agents.admit(session.session_id, agent.name, secret_hash=secret_hash, function=function):
+        return
+    now_ms = services.clock.now_ms()
+    _append(services, agent, "runtime_started", at_ms=now_ms, name=agent.name)
+    group = group_of(agent)
+    services.turn_queue.nudge([(group, f"{group}/started", nudge_of(agent))])
+    if services.agents.run(session.session_id, agent.name, now_ms=now_ms):
+        logger.info("agent started", extra=_about(agent))
+        telemetry.measure("TimeToRunning", now_ms - (session.executed_at_ms or session.created_at_ms))
+
+
+def nudge_again(services: "Services", agent: AgentRecord) -> None:
+    """Nudge an agent that runs as a function and whose nudges may be lost, those for later among them."""
+    group, now_ms = group_of(agent), services.clock.now_ms()
+    services.turn_queue.nudge([(group, f"{group}/again-{now_ms}", nudge_of(agent, again=True))])
+
+
 def forget_environments(services: "Services", agents: Sequence[AgentRecord]) -> None:
     """Delete the environment files of agents, which ECS reads once, before a task's containers start."""
     services.bodies.delete([key for agent in agents for key in agent_environment.keys_of(agent)])
@@ -158,17 +189,20 @@ def exited(services: "Services", agent: AgentRecord, *, reason: str, at_ms: int)
 
 def stopped(services: "Services", agent: AgentRecord, *, reason: str, at_ms: int) -> None:
     """Record that an agent has stopped, in its state and in the log; a repetition changes nothing."""
-    if agent.status == "stopped":
-        return
-    _append(services, agent, "runtime_stopped", at_ms=at_ms, name=agent.name)
-    if services.agents.stop(agent.session_id, agent.name, now_ms=at_ms, reason=reason):
-        logger.info("agent stopped", extra={**_about(agent), "reason": reason})
+    if agent.status != "stopped":
+        _append(services, agent, "runtime_stopped", at_ms=at_ms, name=agent.name)
+        if services.agents.stop(agent.session_id, agent.name, now_ms=at_ms, reason=reason):
+            logger.info("agent stopped", extra={**_about(agent), "reason": reason})
+    if agent.is_function:  # a turn that is under way cannot be stored any more
+        services.turns.forget(agent.session_id, agent.name)
 
 
 def end(services: "Services", agent: AgentRecord, *, reason: str) -> None:
     """Stop an agent and whatever task runs for it, known to its record or not."""
     # The mark comes first: a launch under way sees it and stops the task that it has just started.
     stopped(services, agent, reason=reason, at_ms=services.clock.now_ms())
+    if agent.is_function:
+        return
     if agent.task_arn:
         services.tasks.stop(agent.task_arn, reason=reason)
         return
@@ -184,9 +218,11 @@ def take_back(services: "Services", agent: AgentRecord, *, reason: str) -> None:
     A request may do this: beside DynamoDB it calls ``StopTask`` alone. A launch under way that has no task yet sees
     the mark and starts none; one that has its task by then finds the agent stopped, and stops the task itself.
     """
-    if agent.status == "stopped":
+    if agent.status == "stopped" and not agent.is_function:  # of one what is to be forgotten may be left
         return
     stopped(services, agent, reason=reason, at_ms=services.clock.now_ms())
+    if agent.is_function:  # its session closes as its turns are gone
+        return
     # A session whose last agent this was closes when `run_agents` comes to its end.
     now = services.agents.find(agent.session_id, agent.name)
     if now is not None and now.task_arn:

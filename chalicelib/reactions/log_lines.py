@@ -1,6 +1,7 @@
 """Pushes what agents print on AWS to those who follow the log."""
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from chalicelib.services import Services
 
 logger = logging.getLogger(__name__)
+
+#: Whose lines a stream of an agent has that runs as a function: the session and the position (`printing_id`).
+_FUNCTION = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-([0-9]+)")
 
 #: How many lines of a batch are pushed, the latest: what comes faster can be listed.
 MOST_LINES = 1_000
@@ -64,8 +68,13 @@ def _printed_by(services: "Services", log_stream: str) -> AgentRecord | None:
     """Return the agent that prints into a stream; ``None`` for other containers and tasks, and when it is gone."""
     if log_stream not in services.printing:
         container, _, task_id = log_stream.rpartition("/")
-        described = services.tasks.described([task_id]) if container.endswith(f"/{CONTAINER}") else []
-        found = [launches.of_task(services, each.started_by) for each in described]
+        if not container.endswith(f"/{CONTAINER}"):
+            return None
+        if (function := _FUNCTION.fullmatch(task_id)) is not None:  # it has no task
+            started_by = ["/".join(function.groups())]
+        else:
+            started_by = [each.started_by for each in services.tasks.described([task_id])]
+        found = [launches.of_task(services, each) for each in started_by]
         if not found or found[0] is None:
             return None
         while len(services.printing) >= MOST_AGENTS:

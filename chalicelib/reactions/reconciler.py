@@ -182,8 +182,22 @@ class _Run:
         if any(agent.status == "waiting" and self._is_old(agent.failed_at_ms) for agent in known):
             launches.launch_waiting(self._services, *where)
             self._repaired("launch_forgotten", namespace=where[0], sessionId=where[1])
+        for agent in self._overdue(known):
+            launches.nudge_again(self._services, agent)
+            self._repaired("turn_overdue", sessionId=session.session_id, agent=agent.name)
         if known and lifecycle.close_when_exited(self._services, *where):
             self._repaired("agents_gone", namespace=where[0], sessionId=where[1])
+
+    def _overdue(self, known: list[AgentRecord]) -> Iterator[AgentRecord]:
+        """Return the agents that run as functions and should have had a turn, or the end of one, by now."""
+        functions = {agent.name: agent for agent in known if agent.is_function and agent.status == "running"}
+        for turn in self._services.turns.of_session(known[0].session_id) if functions else ():
+            agent = functions.get(turn.name)
+            if agent is None:
+                continue
+            since_ms = turn.again_at_ms or turn.busy_until_ms or turn.deadline_ms
+            if turn.exited or self._is_old(since_ms if turn.turn or turn.in_turn else agent.started_at_ms):
+                yield agent
 
     def _gone(self, known: list[AgentRecord]) -> Iterator[tuple[AgentRecord, TaskState | None]]:
         """Return the agents that are said to run in a task that does not."""

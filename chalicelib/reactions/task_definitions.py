@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chalicelib.aws.tasks import TaskRefused
-from chalicelib.domain import errors
+from chalicelib.domain import errors, registry
 from chalicelib.domain.registry import runtime_of
 from chalicelib.store.registry import RegistryAgentRecord
 from chalicelib.wire.identifiers import RuntimeId
@@ -46,6 +46,20 @@ def of(services: "Services", identifier: Mapping[str, Any], runtime: str) -> Lau
     return Launchable(_defined(services, record, offered[runtime]), record.task.spot)
 
 
+def function_of(services: "Services", identifier: Mapping[str, Any]) -> dict[str, str]:
+    """Return what is called for an agent that runs as a function: ``function``, or ``handler`` and its ``folder``.
+
+    Raises `CannotRun` when the agent, or that runtime, is not in the registry any more.
+    """
+    name, version = identifier["name"], identifier["version"]
+    record = services.registry.find_for_launch(name, version) or registry.own(services, name, version)
+    if record is None:
+        raise CannotRun(f"the agent {name} {version} is not in the registry any more")
+    if record.definition.runtimes.function is None:
+        raise CannotRun(f"the agent {name} {version} has no runtime 'function' any more")
+    return registry.called(services, record)
+
+
 def define(services: "Services", name: str, version: str) -> None:
     """Register the task definitions of an agent, so that its first launch finds them.
 
@@ -55,6 +69,8 @@ def define(services: "Services", name: str, version: str) -> None:
     if record is None:
         return
     for runtime in record.definition.runtimes.offered():
+        if runtime == "function":
+            continue  # it has no task
         try:
             runtime_of(services, record.definition, runtime)
             _defined(services, record, runtime)

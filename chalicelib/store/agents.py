@@ -10,6 +10,7 @@ from typing import Any, Literal
 from chalicelib.store.items import Item, Key, size_of
 from chalicelib.store.record import Record
 from chalicelib.store.table import Table
+from chalicelib.store.turns import TurnRecord, Turns
 
 _PREFIX = "AGENT#"
 _OPTIONS_PREFIX = "OPTIONS#"
@@ -19,6 +20,9 @@ _TOOL_PREFIX = "TOOL#"
 #: Option values of an agent as JSON text; encrypted (`Stores.seal`) where an option is secret. Those that an earlier
 #: version has stored are all text.
 StoredOptions = str | bytes
+
+#: The runtime of agents that are called once a turn; their waits are with their turns (`chalicelib.store.turns`).
+FUNCTION = "function"
 
 #: ``waiting`` for its task, ``running`` in it, ``stopped`` for good.
 AgentStatus = Literal["waiting", "running", "stopped"]
@@ -58,6 +62,8 @@ class AgentRecord(Record):
     #: The models that it got: `ResolvedProxy` in wire form, by the names of its proxies.
     proxies: dict[str, dict[str, str]] | None = None
     task_definition: str | None = None
+    #: What is called, for an agent that runs as a function: as its version in the registry had it when it was started.
+    function: dict[str, str] | None = None
     #: SHA-256 of its secret; gone when the session is closed.
     secret_hash: str | None = None
     task_arn: str | None = None
@@ -75,6 +81,18 @@ class AgentRecord(Record):
     started_at_ms: int | None = None
     stopped_at_ms: int | None = None
     stopped_reason: str | None = None
+
+    @property
+    def is_function(self) -> bool:
+        """Whether it runs as a function: between its turns nothing runs."""
+        return self.runtime == FUNCTION
+
+    @property
+    def printing_id(self) -> str | None:
+        """The last part of the name of the log stream with what it prints; ``None`` while it cannot have printed."""
+        if self.is_function:
+            return f"{self.session_id}-{self.position}"
+        return self.task_arn.rpartition("/")[2] if self.task_arn else None
 
     @property
     def waiting_until_ms(self) -> int | None:
@@ -96,6 +114,17 @@ def key_of(session_id: str, name: str) -> Key:
     return {"sessionId": session_id, "item": _PREFIX + name}
 
 
+def options_key_of(session_id: str, name: str) -> Key:
+    """Return the key of an agent's option values."""
+    return {"sessionId": session_id, "item": _OPTIONS_PREFIX + name}
+
+
+def options_of(item: Item) -> StoredOptions:
+    """Read the option values of an agent."""
+    values: StoredOptions = item["options"]
+    return values
+
+
 def tool_key_of(session_id: str, name: str) -> Key:
     """Return the key of a custom tool."""
     return {"sessionId": session_id, "item": _TOOL_PREFIX + name}
@@ -104,6 +133,18 @@ def tool_key_of(session_id: str, name: str) -> Key:
 def tool_of(item: Item) -> str:
     """Read a custom tool: JSON text."""
     return str(item["tool"])
+
+
+def _first_turn(agent: AgentRecord) -> TurnRecord:
+    """Return what there is of the turns of an agent before its first."""
+    return TurnRecord(
+        session_id=agent.session_id,
+        name=agent.name,
+        namespace=agent.namespace,
+        agent_position=agent.position,
+        expires_at=agent.expires_at,
+        blocking=agent.blocking or None,
+    )
 
 
 class Agents:
@@ -123,6 +164,7 @@ class Agents:
         ``tools`` are the custom tools of them all (JSON texts), by name.
         """
         items: list[Item] = [agent.to_item() for agent in agents]
+        items += [_first_turn(agent).to_item() for agent in agents if agent.is_function]
         for name, tool in (tools or {}).items():
             about = {"tool": tool, "expiresAt": agents[0].expires_at}
             items.append({**tool_key_of(agents[0].session_id, name), **about})
@@ -140,12 +182,29 @@ class Agents:
 
     def of_session(self, session_id: str) -> list[AgentRecord]:
         """Read all agents of a session in the order of the graph."""
-        return sorted(map(AgentRecord.from_item, self._under(session_id, _PREFIX)), key=lambda agent: agent.position)
+        found = self.with_waits(session_id, list(map(AgentRecord.from_item, self._under(session_id, _PREFIX))))
+        return sorted(found, key=lambda agent: agent.position)
 
     def page(self, session_id: str, *, start: str | None, limit: int | None) -> Iterator[AgentRecord]:
-        """Read agents of a session in the order of their keys, from behind the one named ``start`` on."""
+        """Read agents of a session in the order of their keys, from behind the one named ``start`` on.
+
+        The waits of those that run as functions are not among what is read (`with_waits`).
+        """
         behind = key_of(session_id, start) if start else None
         return map(AgentRecord.from_item, self._under(session_id, _PREFIX, start=behind, limit=limit))
+
+    def with_waits(self, session_id: str, agents: Sequence[AgentRecord]) -> list[AgentRecord]:
+        """Return agents of a session with the waits of those that run as functions: one call if there are such."""
+        if not any(agent.is_function and agent.status != "stopped" for agent in agents):
+            return list(agents)
+        found = Turns(self._table).of_session(session_id)
+        until_ms = {turn.name: turn.waiting_until_ms for turn in found}
+        return [
+            dataclasses.replace(agent, waits={**agent.waits, "turn": waits})
+            if (waits := until_ms.get(agent.name))
+            else agent
+            for agent in agents
+        ]
 
     def options_of_session(self, session_id: str) -> dict[str, StoredOptions]:
         """Read the option values of a session's agents, by the agent's name."""
@@ -154,22 +213,36 @@ class Agents:
 
     def options_of(self, session_id: str, name: str) -> StoredOptions | None:
         """Read the option values of one agent."""
-        item = self._table.get({"sessionId": session_id, "item": _OPTIONS_PREFIX + name})
-        return item["options"] if item else None
+        item = self._table.get(options_key_of(session_id, name))
+        return options_of(item) if item else None
 
     def find(self, session_id: str, name: str) -> AgentRecord | None:
         """Read one agent."""
         item = self._table.get(key_of(session_id, name))
         return AgentRecord.from_item(item) if item else None
 
-    def admit(self, session_id: str, name: str, *, secret_hash: str) -> bool:
-        """Give a waiting agent its secret before its task is asked for; ``False`` when it is not waiting any more."""
+    def admit(self, session_id: str, name: str, *, secret_hash: str, function: Mapping[str, str] | None = None) -> bool:
+        """Give a waiting agent its secret before its task is asked for; ``False`` when it is not waiting any more.
+
+        An agent that runs as a ``function`` is told which that is: later versions of the registry do not change it.
+        """
+        keeps, values = ("", {}) if function is None else (", #function = :function", {":function": function})
         return self._changed(
             session_id,
             name,
-            "SET #secretHash = :hash",
+            f"SET #secretHash = :hash{keeps}",
             when="#status = :waiting",
-            values={":hash": secret_hash, ":waiting": "waiting"},
+            values={":hash": secret_hash, ":waiting": "waiting", **values},
+        )
+
+    def run(self, session_id: str, name: str, *, now_ms: int) -> bool:
+        """Mark an agent running that has no task, as its turns may begin; ``False`` when it has stopped already."""
+        return self._changed(
+            session_id,
+            name,
+            "SET #status = :running, #startedAtMs = if_not_exists(#startedAtMs, :now)",
+            when="#status IN (:waiting, :running)",
+            values={":running": "running", ":waiting": "waiting", ":now": now_ms},
         )
 
     def start(self, session_id: str, name: str, *, task_arn: str, now_ms: int) -> bool:

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.store import log
+from chalicelib.store import log, turns
 from chalicelib.store.items import Item, decode
 from chalicelib.store.namespaces import NamespaceRecord
 from chalicelib.store.sessions import SessionRecord, record_of
@@ -103,6 +103,11 @@ def notice_of(record: StreamRecord) -> "Notice":
     from chalicelib.store.budgets import Notice
 
     return Notice.from_item(decode(record["dynamodb"]["NewImage"]))
+
+
+def is_of_turns(record: StreamRecord) -> bool:
+    """Return whether a record of the session-items table is of an agent's turns: of one that has stopped."""
+    return turns.is_turn({"item": record["dynamodb"]["Keys"]["item"]["S"]})
 
 
 def follower_change(record: StreamRecord) -> tuple[str, bool]:

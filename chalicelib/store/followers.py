@@ -3,7 +3,8 @@
 ``FOLLOWER#<connection>`` of the session-items table is one that follows a session. It is an item of the session, so
 the stream has it in line with the entries of the log: an entry before it is behind the follower's beginning or is read
 for it, an entry after it is pushed to it. It goes with the session's items, which is how its connection is closed.
-``FOLLOWED`` is how far the log has been pushed; its name lets one Query find it with the followers.
+``FOLLOWED`` is how far the log has been pushed; its name lets one Query find it with the followers. So does that of
+``FOLLOWED-BY#<agent>``: what an agent that runs as a function waits for (`chalicelib.store.turns`).
 
 The followers table has those of everything else, by topic.
 """
@@ -15,11 +16,12 @@ from typing import Literal
 
 from chalicelib.store.items import Item, Key
 from chalicelib.store.table import Table
+from chalicelib.store.turns import TurnRecord, is_turn
 
 _PREFIX = "FOLLOWER#"
 _FOLLOWED = "FOLLOWED"
-#: What both of these begin with.
-_BOTH = "FOLLOWE"
+#: What these begin with, and the keys of turns.
+_ALL = "FOLLOWE"
 
 #: How many may follow one session, or one topic.
 MOST_FOLLOWERS = 500
@@ -46,6 +48,8 @@ class Followed:
 
     position: int
     followers: Sequence[SessionFollower]
+    #: The agents of the session that run as functions.
+    turns: Sequence[TurnRecord] = ()
 
     @property
     def caught_up(self) -> list[SessionFollower]:
@@ -68,15 +72,17 @@ class SessionFollowers:
     def of_session(self, session_id: str) -> Followed:
         """Return all followers of a session."""
         items = self._table.query(
-            "#sessionId = :session AND begins_with(#item, :both)", {":session": session_id, ":both": _BOTH}
+            "#sessionId = :session AND begins_with(#item, :all)", {":session": session_id, ":all": _ALL}
         )
-        position, followers = 0, []
+        position, followers, waiting = 0, [], []
         for item in items:
             if item["item"] == _FOLLOWED:
                 position = item["position"]
+            elif is_turn(item):
+                waiting.append(TurnRecord.from_item(item))
             else:
                 followers.append(_follower_of(item))
-        return Followed(position, followers)
+        return Followed(position, followers, waiting)
 
     def is_full(self, session_id: str) -> bool:
         """Return whether a session has as many followers as it may have."""

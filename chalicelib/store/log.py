@@ -424,7 +424,7 @@ class Log:
     def _nearest(self, session_id: str, position: int) -> LogEntry | None:
         """Return the entry at a position, or the nearest one before it that is there."""
         for below in range(position, max(0, position - _MOST_DEAD), -1):
-            if item := self._table.get(_key(session_id, below)):
+            if item := self._table.get(key_of(session_id, below)):
                 return entry_of(item)
         return None
 
@@ -445,8 +445,8 @@ class Log:
     def _between(
         self, session_id: str, first: int, last: int | None = None, limit: int | None = None
     ) -> Iterator[Item]:
-        low = _key(session_id, first)["item"]
-        high = _END if last is None else _key(session_id, last)["item"]
+        low = key_of(session_id, first)["item"]
+        high = _END if last is None else key_of(session_id, last)["item"]
         values = {":session": session_id, ":first": low, ":last": high}
         return self._table.query("#sessionId = :session AND #item BETWEEN :first AND :last", values, limit=limit)
 
@@ -519,7 +519,8 @@ class Follower:
             yield page
 
 
-def _key(session_id: str, position: int) -> dict[str, str]:
+def key_of(session_id: str, position: int) -> Key:
+    """Return the key of the entry at a position."""
     return {"sessionId": session_id, "item": f"{_PREFIX}{position:013d}"}
 
 
@@ -553,7 +554,7 @@ def size_of_event(event: Event) -> int:
 
 def _item(session_id: str, entry: LogEntry) -> Item:
     about = {"expiresAt": entry.expires_at, "id": entry.id, "stampMs": entry.stamp_ms}
-    return {**_key(session_id, entry.position), **about, **_packed(entry.event)}
+    return {**key_of(session_id, entry.position), **about, **_packed(entry.event)}
 
 
 def is_entry(sort_key: str) -> bool:

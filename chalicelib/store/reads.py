@@ -1,17 +1,18 @@
 """Joint reads: items of several tables in one strongly consistent BatchGetItem, as records."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from chalicelib.clock import Clock
-from chalicelib.store import agents, api_keys, log, namespaces, sessions, threads
+from chalicelib.store import agents, api_keys, log, namespaces, sessions, threads, turns
 from chalicelib.store.agents import AgentRecord
 from chalicelib.store.items import BATCH_GET_ITEMS, Item, Key, Unprocessed, decode, encode, tries
-from chalicelib.store.log import Ticket
+from chalicelib.store.log import LogEntry, Ticket
 from chalicelib.store.namespaces import NamespaceRecord
 from chalicelib.store.sessions import SessionRecord
 from chalicelib.store.table import Table
 from chalicelib.store.threads import ThreadRecord
+from chalicelib.store.turns import TurnRecord
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -20,6 +21,18 @@ if TYPE_CHECKING:
     from chalicelib.store.registry import RegistryAgentRecord
 
 R = TypeVar("R")
+
+
+class TurnRead(NamedTuple):
+    """What is read for an agent's turn, each as far as it is there."""
+
+    session: SessionRecord | None
+    agent: AgentRecord | None
+    turn: TurnRecord | None
+    options: agents.StoredOptions | None
+    thread: ThreadRecord | None
+    #: Entries of the log at the positions that were asked for.
+    entries: list[LogEntry]
 
 
 class Reads:
@@ -79,6 +92,29 @@ class Reads:
             _as(AgentRecord.from_item, agent),
             _as(ThreadRecord.from_item, more[0] if thread_id is not None else None),
             _as(log.head_of, more[-1] if head else None),
+        )
+
+    def turn(
+        self, namespace: str, session_id: str, name: str, thread_id: str | None, positions: Sequence[int]
+    ) -> TurnRead:
+        """Read an agent that runs as a function and all that its turn may need: a thread, entries of the log."""
+        session, agent, turn, options, *more = self._read(
+            [
+                (self._sessions, sessions.key_of(namespace, session_id)),
+                (self._session_items, agents.key_of(session_id, name)),
+                (self._session_items, turns.key_of(session_id, name)),
+                (self._session_items, agents.options_key_of(session_id, name)),
+                *self._thread(session_id, thread_id),
+                *((self._session_items, log.key_of(session_id, position)) for position in positions),
+            ]
+        )
+        return TurnRead(
+            sessions.record_of(session),
+            _as(AgentRecord.from_item, agent),
+            _as(TurnRecord.from_item, turn),
+            _as(agents.options_of, options),
+            _as(ThreadRecord.from_item, more[0] if thread_id is not None else None),
+            [log.entry_of(item) for item in more[0 if thread_id is None else 1 :] if item is not None],
         )
 
     def agent_in_namespace(

@@ -1,6 +1,7 @@
 """``coral-agent.toml``, editions 3 and 4: its keys, and Coral's limits of each, in characters as Coral counts them.
 
-Keys that are not listed here are tolerated, as Coral does; a runtime of another kind is one of them.
+Keys that are not listed here are tolerated, as Coral does; a runtime of another kind is one of them. The runtime
+``function`` is in Coral's list of runtimes, but only for functions of Coral itself: its table is Atoll's own.
 """
 
 import re
@@ -14,7 +15,7 @@ from chalicelib.wire.fargate import Fargate
 from chalicelib.wire.limits import EACH_ONCE, WITHOUT_NUL, at_most_entries, between_characters, characters_of
 from chalicelib.wire.options import AgentOption
 from chalicelib.wire.prototype import PrototypeRuntime
-from chalicelib.wire.registry import AgentCapability, License, Transport
+from chalicelib.wire.registry import OWN_FUNCTION_PREFIX, AgentCapability, License, Transport
 
 #: Semantic Versioning 2.0.0, "Is there a suggested regular expression": numbers without leading zeros, then
 #: dot-separated pre-release identifiers, then build identifiers.
@@ -31,6 +32,17 @@ _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _LINK_NAME = re.compile(r"[a-zA-Z][a-zA-Z_\-0-9]*")
 
 COMMAND_CHARACTERS = 2 * 1024
+
+#: What the name of a Lambda function must begin with that agents may name: ``run_turn`` may call no other function.
+FUNCTION_PREFIX = "coral-agent-"
+
+#: A function's name has 64 characters at most, a version or an alias 128 (Lambda API reference, "Invoke").
+_FUNCTION_NAME = rf"{FUNCTION_PREFIX}[A-Za-z0-9_-]{{1,52}}(?::[A-Za-z0-9_$-]{{1,128}})?"
+_FUNCTION = re.compile(
+    rf"{OWN_FUNCTION_PREFIX}[a-z]+|{_FUNCTION_NAME}"
+    rf"|arn:aws[a-z-]*:lambda:[a-z0-9-]+:[0-9]{{12}}:function:{_FUNCTION_NAME}"
+)
+_HANDLER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
 def _form(pattern: re.Pattern[str], rule: str) -> AfterValidator:
@@ -147,18 +159,46 @@ class ExecutableTable(_Table):
     transport: Transport = "streamable_http"
 
 
+class FunctionTable(_Table):
+    """``[runtimes.function]``: what is called once a turn, on AWS and on one machine."""
+
+    function: (
+        Annotated[
+            str,
+            between_characters(1, 512),
+            _form(
+                _FUNCTION,
+                f"the name or ARN of a Lambda function whose name begins with {FUNCTION_PREFIX}, or one of Atoll's own "
+                f"({OWN_FUNCTION_PREFIX}echo)",
+            ),
+        ]
+        | None
+    ) = None
+    handler: Annotated[str, between_characters(1, 256), _form(_HANDLER, "module:callable")] | None = None
+    transport: Transport = "streamable_http"
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not (self.function or self.handler):
+            raise PydanticCustomError(
+                "function", "must have a function (for AWS) or a handler (for one machine), or both"
+            )
+        return self
+
+
 class RuntimesTable(_Table):
     """``[runtimes]``: at least one that Atoll can run."""
 
     docker: DockerTable | None = None
     executable: ExecutableTable | None = None
+    function: FunctionTable | None = None
     prototype: PrototypeRuntime | None = None
 
     @model_validator(mode="after")
     def _some(self) -> Self:
-        if not (self.docker or self.executable):
+        if not (self.docker or self.executable or self.function):
             raise PydanticCustomError(
-                "runtimes", "must have a docker or an executable table: Atoll does not run prototypes"
+                "runtimes", "must have a docker, an executable or a function table: Atoll does not run prototypes"
             )
         return self
 

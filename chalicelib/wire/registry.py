@@ -3,6 +3,7 @@
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, PrivateAttr
+from pydantic.json_schema import SkipJsonSchema
 
 from chalicelib.wire.base import Timestamp, WireModel
 from chalicelib.wire.fargate import Fargate
@@ -12,6 +13,9 @@ from chalicelib.wire.prototype import PrototypeRuntime
 
 Transport = Literal["sse", "streamable_http"]
 AgentCapability = Literal["resources", "tool_refreshing"]
+
+#: What the name of a function of Atoll's own begins with; no name or ARN of a Lambda function has a slash.
+OWN_FUNCTION_PREFIX = "atoll/"
 
 
 class RegistryAgentCatalog(WireModel):
@@ -67,21 +71,35 @@ class ExecutableRuntime(WireModel):
     transport: Transport = "streamable_http"
 
 
+class FunctionRuntime(WireModel):
+    """The agent as a function that is called once a turn. Clients see the transport alone, as in Coral."""
+
+    transport: Transport = "streamable_http"
+    #: A Lambda function by its name or ARN, or one of Atoll's own; where it is stored only.
+    function: SkipJsonSchema[str | None] = None
+    #: ``module:callable`` of the agent's folder; where it is stored only.
+    handler: SkipJsonSchema[str | None] = None
+
+
+Runtime = DockerRuntime | ExecutableRuntime | FunctionRuntime
+
+
 class Runtimes(WireModel):
     """How an agent can be run."""
 
     executable: ExecutableRuntime | None = None
     docker: DockerRuntime | None = None
+    function: FunctionRuntime | None = None
     prototype: PrototypeRuntime | None = None
 
     def offered(self) -> list[RuntimeId]:
         """Name the runtimes that there are."""
-        found: list[RuntimeId] = ["executable"] if self.executable else []
-        return [*found, "docker"] if self.docker else found
+        known: tuple[RuntimeId, ...] = ("executable", "docker", "function")
+        return [runtime for runtime in known if self.get(runtime)]
 
-    def get(self, runtime: RuntimeId) -> DockerRuntime | ExecutableRuntime | None:
+    def get(self, runtime: RuntimeId) -> Runtime | None:
         """Return a runtime by its id; ``None`` when the agent does not offer it."""
-        return {"executable": self.executable, "docker": self.docker}.get(runtime)
+        return {"executable": self.executable, "docker": self.docker, "function": self.function}.get(runtime)
 
 
 class LlmProxyFormat(WireModel):
@@ -174,13 +192,18 @@ class RegistryAgent(WireModel):
         agent._fargate = fargate
         return agent
 
-    def without_secrets(self) -> Self:
-        """Return it without the defaults of its secret options: what a reader of the registry may see."""
+    def shown(self) -> Self:
+        """Return it as a reader of the registry may see it.
+
+        It is without the defaults of its secret options, and without what Coral's clients do not know of a function.
+        """
         shown = {
             name: option.model_copy(update={"default": None}) if getattr(option, "secret", False) else option
             for name, option in self.options.items()
         }
-        return self.model_copy(update={"options": shown})
+        function = FunctionRuntime(transport=self.runtimes.function.transport) if self.runtimes.function else None
+        runtimes = self.runtimes.model_copy(update={"function": function})
+        return self.model_copy(update={"options": shown, "runtimes": runtimes})
 
 
 class RestrictedRegistryAgent(WireModel):

@@ -1,4 +1,4 @@
-"""The Lambda behind the stream of session items: entries of logs, who follows them, and what there is of budgets."""
+"""The Lambda behind the stream of session items: entries, followers, functions that stopped, notices of budgets."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -16,7 +16,7 @@ lambdas = Blueprint(__name__)
 
 @lambdas.lambda_function(name="on_entry")
 def on_entry(event: dict[str, Any], context: Any) -> Any:
-    """React to a batch of entries, of followers that came or went, of notices; answers ``{"batchItemFailures"}``.
+    """React to entries, followers that come or go, functions that stopped, notices; return ``{"batchItemFailures"}``.
 
     Entries of one session that follow each other are one group, which is pushed at once.
     """
@@ -35,6 +35,9 @@ def _react(records: Sequence[streams.Record]) -> None:
     session_id = records[0]["dynamodb"]["Keys"]["sessionId"]["S"]
     if changes.is_entry(records[0]):
         reactions.to_entries(services, session_id, map(changes.entry_of, records))
+        return
+    if changes.is_of_turns(records[0]):
+        reactions.to_stopped(services, session_id)
         return
     if changes.is_notice(records[0]):
         from chalicelib.reactions import budgets  # few sessions have any: no cold start is longer for them

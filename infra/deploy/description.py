@@ -103,7 +103,9 @@ def only(template: Template, resources: Collection[str]) -> Template:
 
 
 def body(template: Template) -> str:
-    """Return a template as a call carries it: without comments and metadata, which are for those who read it here.
+    """Return a template as a call carries it: without what is for those who read it here.
+
+    That is comments, metadata, and descriptions of parameters, which nobody is asked for.
 
     Raises `Failed` when it is too large for a call.
     """
@@ -111,7 +113,13 @@ def body(template: Template) -> str:
         name: {key: value for key, value in resource.items() if key != "Metadata"}
         for name, resource in template["Resources"].items()
     }
-    text = _minified({**{key: value for key, value in template.items() if key != "Metadata"}, "Resources": resources})
+    read_here = ("Description", "ConstraintDescription")
+    parameters = {
+        name: {key: value for key, value in parameter.items() if key not in read_here}
+        for name, parameter in template.get("Parameters", {}).items()
+    }
+    shown = {key: value for key, value in template.items() if key != "Metadata"}
+    text = _minified({**shown, **({"Parameters": parameters} if parameters else {}), "Resources": resources})
     if len(text.encode()) > MAX_TEMPLATE_BYTES:
         raise Failed(f"the template has {len(text.encode())} bytes, a call takes {MAX_TEMPLATE_BYTES}")
     return text

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import time
+import uuid
 from collections.abc import Callable
 from typing import Any
 from unittest.mock import patch
@@ -37,6 +38,7 @@ from infra.local.functions.invocations import Invocations
 from infra.local.in_process import InProcess, is_aws
 from infra.local.logs.output import AgentOutput
 from infra.local.objects import Objects
+from infra.local.sqs.queues import QueueMapping, Queues
 from infra.local.step_functions.service import StepFunctions
 
 log = logging.getLogger(__name__)
@@ -105,6 +107,7 @@ class Aws:
             on_event=on_event,
             keep=functools.partial(_keep_way, data) if data else None,
         )
+        self.queues = Queues(background, invoke=self.functions.invoke, send=self._send_message)
         self._processes = Processes(background, output=output)
         self.tasks = Tasks(
             ACCOUNT,
@@ -121,6 +124,7 @@ class Aws:
                 "ecs": self.tasks.operations,
                 "eventbridge": self._bus.operations,
                 "sfn": self.machines.operations,
+                "sqs": self.queues.operations,
             }
         )
 
@@ -179,6 +183,8 @@ class Aws:
                 carried=functools.partial(self._carried, mapping.function),
             )
             self.pumps.setdefault(table, []).append(pump)
+        for queue, properties in provision.queues:
+            self.queues.add(QueueMapping.of(queue, properties))
         self._carry_on()
         for table in self.tables.names() if self._keeps_tables else self.pumps:
             self._open_stream(table)
@@ -192,6 +198,7 @@ class Aws:
         """React from here on, first of all to what an earlier run has left undone."""
         for pump in self._all_pumps():
             pump.start()
+        self.queues.go_on()
         if self._data is not None:
             self.machines.go_on()
             for way, kept in self._data.read(EVENT):
@@ -277,7 +284,9 @@ class Aws:
     def _send_message(self, arn: str, text: str) -> None:
         client = self._client("sqs")
         url = client.get_queue_url(QueueName=arn.rsplit(":", 1)[-1])["QueueUrl"]
-        client.send_message(QueueUrl=url, MessageBody=text)
+        # A FIFO queue collects messages here: each is one of its own.
+        fifo = {"MessageGroupId": "one", "MessageDeduplicationId": uuid.uuid4().hex} if arn.endswith(".fifo") else {}
+        client.send_message(QueueUrl=url, MessageBody=text, **fifo)
 
     def _put_event(self, entry: Event) -> None:
         self._client("events").put_events(Entries=[entry])

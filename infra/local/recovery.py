@@ -18,14 +18,19 @@ REASON = "the Atoll that ran it was stopped"
 
 
 def recover(services: Services) -> None:
-    """Note that agents which ran in the last run do not any more, and that ECS knows no task definition."""
+    """Note that agents which ran in the last run do not any more, and that ECS knows no task definition.
+
+    Agents that run as functions go on: what they were to do is found in their session.
+    """
     services.registry.forget_task_definitions()
     now_ms = services.clock.now_ms()
     for session in services.sessions.stored((0, 1)):
         if session.status == "pending_execution":
             continue
         for agent in services.agents.of_session(session.session_id):
-            if agent.status == "running":
+            if agent.status == "running" and agent.is_function:
+                launches.nudge_again(services, agent)
+            elif agent.status == "running":
                 launches.exited(services, agent, reason=REASON, at_ms=now_ms)
 
 

@@ -9,6 +9,8 @@ from chalicelib.aws.connections import Connections
 from chalicelib.services import Services
 from chalicelib.settings import Settings
 from infra.local.api_gateway.sockets import Sockets
+from infra.local.functions.children import Children
+from infra.local.logs.output import AgentOutput
 from infra.local.logs.ring import Ring
 from infra.local.logs.session_logs import RingLogs
 from infra.local.waiting import SessionWatch, Watches
@@ -27,6 +29,7 @@ class LocalServices(Services):
         *,
         sockets: Sockets,
         ring: Ring,
+        output: AgentOutput,
     ) -> None:
         """
         Parameters
@@ -37,9 +40,12 @@ class LocalServices(Services):
             Takes a service's name and its client when that is made.
         ring
             The logs of this machine.
+        output
+            Takes what agents print.
         """
         super().__init__(settings)
         self.ring = ring
+        self._output = output
         self._watches = watches
         self.sockets = sockets
         self._follow = follow
@@ -62,6 +68,21 @@ class LocalServices(Services):
     def watch(self, session_id: str, cares: Callable[[Event], bool] | None = None) -> SessionWatch:
         """Return a pause that ends when something is written to the session, or an event that the waiter cares for."""
         return self._watches.of(session_id, cares)
+
+    @cached_property
+    def agent_functions(self) -> Children:
+        """Agents' functions, as processes."""
+        return Children(self._output, self.settings.turn_limit_ms / 1000)
+
+    @cached_property
+    def agent_lines(self) -> AgentOutput:
+        """The lines of agents that have no process."""
+        return self._output
+
+    def close(self) -> None:
+        """End the processes of agents' functions."""
+        if "agent_functions" in self.__dict__:
+            self.agent_functions.close()
 
     @cached_property
     def session_logs(self) -> RingLogs:

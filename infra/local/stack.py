@@ -221,22 +221,26 @@ class LocalStack:
         self.ring = Ring()
         undo.enter_context(session_lines(self.ring))
         settings = self._settings()
+        output = AgentOutput(self.ring, lambda: self.services, self._on_output or _ignore)
         self._aws = Aws(
             settings.prefix,
             lambda service: self.services.client(service),  # noqa: PLW0108, it is not set yet
             on_event=self._on_event or _ignore,
-            output=AgentOutput(self.ring, lambda: self.services, self._on_output or _ignore),
+            output=output,
             data=self._data,
         )
         sockets = Sockets(functools.partial(self.functions.invoke, f"{settings.prefix}-sockets"))
         undo.callback(sockets.stop)
-        self.services = LocalServices(settings, self.watches, self._follow, sockets=sockets, ring=self.ring)
+        self.services = LocalServices(
+            settings, self.watches, self._follow, sockets=sockets, ring=self.ring, output=output
+        )
         # Stopping goes the other way round: agents first, then waiting requests, then what reacts to them.
         undo.callback(self._aws.stop)
         undo.callback(gateway.stop)
         undo.callback(self.watches.stop)
         undo.callback(self.ring.close)
         undo.callback(self._aws.stop_tasks)
+        undo.callback(self.services.close)
         self._aws.start()
         undo.callback(use, None)
         use(self.services)

@@ -16,7 +16,7 @@ VERDICTS = {
 
 #: What a test may wait for, and what that is.
 PARTS = {
-    "functions": "agents that run as functions, prototype agents among them",
+    "functions": "prototype agents",
     "a provider's key": "prototype agents, and the key of a model's provider",
     "variables": "variables that the operator gives to every agent",
 }

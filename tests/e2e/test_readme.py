@@ -35,7 +35,7 @@ def without_ids_and_times(answer: Any) -> str:
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    with LocalStack(agents=[ROOT / "agents" / kind for kind in ("echo", "seed")]) as stack:
+    with LocalStack() as stack:
         yield stack.url
 
 

@@ -46,6 +46,8 @@ class Witness:
         self.created: list[str] = []
         #: Whether every agent is to reach its own end, none being stopped.
         self.undisturbed = False
+        #: Names of agents that run as functions, and have no tasks.
+        self.functions: set[str] = set()
         #: Namespaces that stay.
         self.staying: set[str] = set()
         #: Reasons for which the sessions may have been closed.
@@ -65,7 +67,9 @@ class Witness:
         writes = call.parameters.get("RequestItems", {}).get("atoll-local-session-items", [])
         if call.operation == "BatchWriteItem" and writes:
             [write, *_] = writes
-            session_id = write["DeleteRequest"]["Key"]["sessionId"]["S"] if "DeleteRequest" in write else None
+            key = decode(write.get("DeleteRequest", {}).get("Key", {}))
+            # What is forgotten of an agent that runs as a function, as it stops, is no removal.
+            session_id = None if key.get("item", "").startswith("FOLLOWED-BY#") else key.get("sessionId")
             if session_id is not None and session_id not in self.last_items:
                 items = self.world.items("session-items")
                 self.last_items[session_id] = [item for item in items if item["sessionId"] == session_id]
@@ -198,7 +202,7 @@ class Witness:
         closed_ms = self._executed()[session_id]["closingAtMs"]
         ran = {variables(task)["CORAL_AGENT_ID"] for task in tasks if (task.started_ms or 1 << 60) < closed_ms}
         asked = {variables(task)["CORAL_AGENT_ID"] for task in tasks}
-        reported = [row["name"] for row in report["agentStats"]]
+        reported = [row["name"] for row in report["agentStats"] if row["name"] not in self.functions]
         if len(set(reported)) == len(reported) and ran <= set(reported) <= asked:
             return []
         return [f"the report of {session_id} names {reported}, and {sorted(ran)} ran"]

@@ -9,13 +9,14 @@ import contextlib
 import dataclasses
 import functools
 import heapq
+import io
 import itertools
 import json
 import os
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 from unittest.mock import patch
@@ -30,6 +31,7 @@ from moto.dynamodb.models import dynamodb_backends
 from moto.logs.models import logs_backends
 from moto.s3.models import s3_backends
 
+from chalicelib.aws.agent_functions import LambdaFunctions
 from chalicelib.aws.connections import Frames
 from chalicelib.aws.http import Answer
 from chalicelib.aws.tasks import log_stream
@@ -54,6 +56,8 @@ from infra.local.event_bridge.rules import Rules
 from infra.local.functions.functions import Context, FunctionError
 from infra.local.functions.invocations import Invocations
 from infra.local.in_process import InProcess
+from infra.local.sqs import queues
+from infra.local.sqs.queues import QueueMapping, Queues
 from infra.local.step_functions import service as step_functions
 from infra.local.step_functions.execution import Execution
 from infra.local.step_functions.service import StepFunctions
@@ -219,6 +223,48 @@ class AgentKeys:
         yield "the agent-key of these tests"
 
 
+class Function:
+    """The Lambda function of agents in a world: what it answers, and every turn that it was called with."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self.turns: list[dict[str, Any]] = []
+        #: Answers a turn; what it raises is the function's own error.
+        self.answer: Callable[[dict[str, Any]], Any] = lambda _: {}
+
+    def invoke(self, **request: Any) -> dict[str, Any]:
+        """Be called, as by botocore's client."""
+        return self._world.call("Invoke", functools.partial(self._answered, request))  # type: ignore[no-any-return]
+
+    def _answered(self, request: dict[str, Any]) -> dict[str, Any]:
+        turn = json.loads(request["Payload"])
+        self.turns.append(turn)
+        try:
+            answer = self._world.outside(lambda: self.answer(turn))
+        except Exception as error:
+            said = {"errorType": type(error).__name__, "errorMessage": str(error)}
+            return {"Payload": io.BytesIO(json.dumps(said).encode()), "FunctionError": "Unhandled"}
+        payload = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        return {"Payload": io.BytesIO(payload), "ExecutedVersion": "$LATEST"}
+
+
+class Functions(LambdaFunctions):
+    """Lambda, whatever handler an agent has on one machine."""
+
+    def call(self, agent: Any, function: Any, version: str | None, turn: Any) -> Any:
+        return super().call(agent, {"function": "coral-agent-turner"}, version, turn)
+
+
+class Lines:
+    """What is written into agents' logs."""
+
+    def __init__(self) -> None:
+        self.written: list[str] = []
+
+    def write(self, agent: Any, lines: Sequence[str], *, failed: bool = False) -> None:
+        self.written += lines
+
+
 class NothingPrinted:
     """The logs of agents in a scenario that is not about them: no call of CloudWatch is made, and so none fails."""
 
@@ -241,6 +287,8 @@ class WorldServices(Services):
         self.http = Receiver(world)  # type: ignore[assignment]
         self.connections = Sockets(world)
         self.session_logs = NothingPrinted()
+        self.agent_functions = Functions(world.function, self.settings.turn_limit_ms)
+        self.agent_lines = Lines()
 
     def print(self, session_id: str, **lines: str) -> None:
         """Let agents of a session print a line each, into CloudWatch, which is asked from here on."""
@@ -269,6 +317,8 @@ class Emulator:
         self.settings: dict[str, Any] = {"namespace_deletion_wait_ms": 600}
         self.rules = Rules(lambda: self.client("events"))
         self.definitions = MotoDefinitions(lambda: self.client("ecs"))
+        #: Nobody sends anything before the first world.
+        self.queues = Queues(Background("unused"), invoke=lambda *_: None, send=lambda *_: None)
         #: Machines are created before the first world, which begins with them.
         self.machines = StepFunctions(ACCOUNT, REGION, Background("unused"), invoke=lambda *_: None)
         self._in_process = InProcess(
@@ -276,6 +326,7 @@ class Emulator:
                 "ecs": self._operations("ecs", tasks.OPERATIONS),
                 "eventbridge": self._operations("events", bus.OPERATIONS),
                 "sfn": self._operations("machines", step_functions.OPERATIONS),
+                "sqs": self._operations("queues", queues.OPERATIONS),
             }
         )
 
@@ -298,6 +349,7 @@ class Emulator:
         provision.make()
         self.mappings = {table: Mapping.of(properties) for table, properties in provision.mappings}
         self.invoke_configs = provision.invoke_configs
+        self.queue_mappings = [QueueMapping.of(*pair) for pair in provision.queues]
         for name in ("default", "atoll-local"):  # read once, now: no call of a handler
             self.rules.targets(name, {})
         for table in self.mappings:
@@ -457,6 +509,8 @@ class World:
         self.errors: list[tuple[str, BaseException]] = []
         #: Status codes of every answer: (method, path, status, Retry-After).
         self.answers: list[tuple[str, str, int, str | None]] = []
+        #: What agents call that run as functions.
+        self.function = Function(self)
         self.services = WorldServices(self, emulator)
         self.receiver: Receiver = self.services.http  # type: ignore[assignment]
         self.sockets: Sockets = self.services.connections  # type: ignore[assignment]
@@ -477,6 +531,10 @@ class World:
         invocations = Invocations(scheduler, call=self.invoke, send=self._take_dead_letter)
         for properties in emulator.invoke_configs:
             invocations.configure(properties)
+        self.queues = Queues(scheduler, invoke=self.invoke, send=self._take_dead_letter)
+        for mapping in emulator.queue_mappings:
+            self.queues.add(mapping)
+        self.queues.go_on()
         self.events = EventBridge(
             ACCOUNT,
             REGION,

@@ -13,8 +13,8 @@ from chalicelib.domain.registry import register_local
 from chalicelib.reactions import archive, deliveries
 from chalicelib.store.history import HistoryRecord
 from chalicelib.store.log import INTERNAL
-from tests.agents import BOXED, CRASHER, REPORTER, SLEEPER
-from tests.client import agent, boxed, session, sleeper
+from tests.agents import BOXED, CRASHER, REPORTER, SLEEPER, TURNER
+from tests.client import agent, boxed, function, session, sleeper
 from tests.faults.invariants import Witness
 from tests.faults.platform import KEY, Call, Emulator, Fault, World
 from tests.faults.services import variables
@@ -518,6 +518,103 @@ def budget_spent(world: World, witness: Witness) -> None:
     assert told == {("agent", "a"), ("session", "b")}
 
 
+#: What agents that run as functions do; what is before and after it in their scenarios is for the others to try.
+TURNS = {"run_turn", "on_entry"}
+
+
+def function_told(world: World, witness: Witness) -> None:
+    """An agent that runs as a function is started, told two messages, one while it thinks of the other, and times out.
+
+    Each of them is told in order, and leads to one turn, whose state the next one gets.
+    """
+    world.in_window = False
+    witness.reasons, witness.functions = {"agents_exited"}, {"f"}
+    world.outside(lambda: register_local(world.services, TURNER))
+    world.run()
+    world.ecs.lives_ms = {"a": 3_000_000}  # longer than a message is with a function that has died
+
+    def told(call: Call) -> None:
+        world.in_window = call.function in TURNS
+
+    sent: list[str] = []
+
+    def send() -> None:
+        if len(sent) < 2:
+            text = "first" if not sent else "second"
+            world.tool("a", "coral_send_message", threadId=thread["id"], content=text, mentions=["f"])
+            sent.append(text)
+
+    def answer(turn: dict[str, Any]) -> dict[str, Any]:
+        if turn["reason"] == "message" and turn["message"]["text"] == "first":
+            send()
+        if turn["reason"] == "timeout":
+            return {"exit": True}
+        last = turn["reason"] == "message" and turn["message"]["text"] == "second"
+        wait = {"for": "mention", "maxWaitMs": 20_000} if last else {"for": "mention"}
+        return {"state": turn["turn"], "wait": wait}
+
+    world.function.answer = answer
+    world.before_call.insert(0, told)
+    create(world, witness, session(sleeper("a"), function("f"), webhooks=WEBHOOKS))
+    world.run_for(60_000)
+    thread = world.outside(lambda: world.tool("a", "coral_create_thread", threadName="t", participantNames=["f"]))[
+        "thread"
+    ]
+    send()
+    world.run()
+    world.before_call.remove(told)
+    world.in_window = False
+    items = [each["dynamodb"].get("NewImage", {}) for each in world.streams["atoll-local-session-items"].carried]
+    log = sorted(
+        ((int(item["stampMs"]["N"]), json.loads(item["event"]["S"])) for item in items if "event" in item),
+        key=lambda entry: entry[0],
+    )
+    stops = [event["type"] == "runtime_stopped" and event["name"] == "f" for _, event in log]
+    end = stops.index(True)
+    # A message whose sender was called twice is there twice, if need be after the end.
+    messages = [event["message"]["id"] for _, event in log[:end] if event["type"] == "thread_message_sent"]
+    told_of = [("started", None), *(("message", message_id) for message_id in messages), ("timeout", None)]
+    wanted = dict(enumerate(((*each, number or None) for number, each in enumerate(told_of)), 1))
+    seen = [(turn["turn"], _told(turn)) for turn in world.function.turns]
+    assert dict(seen) == wanted, (seen, wanted)
+    assert seen == sorted(seen), seen
+    assert all(wanted[number] == each for number, each in seen), seen  # one that comes again is the same
+    assert len(seen) == len(wanted) or world.fault is not None, seen
+
+
+def _told(turn: dict[str, Any]) -> tuple[str, str | None, Any]:
+    return turn["reason"], turn.get("message", {}).get("id"), turn.get("state")
+
+
+def function_stopped(world: World, witness: Witness) -> None:
+    """An agent that runs as a function is ended while it thinks: what it answers is not stored, nor told."""
+    world.in_window = False
+    witness.reasons, witness.functions = {"agents_exited"}, {"f"}
+    world.outside(lambda: register_local(world.services, TURNER))
+    world.run()
+    path = create(world, witness, session(function("f"), webhooks=WEBHOOKS, persistenceMode=HOLD))
+    ended: list[int] = []
+
+    def told(call: Call) -> None:
+        world.in_window = call.function == "run_turn"
+
+    def answer(turn: dict[str, Any]) -> dict[str, Any]:
+        if not ended:
+            ended.append(world.ask("DELETE", path.replace("/local/session/", "/puppet/") + "/f")[0])
+        return {"state": "x" * 5_000}
+
+    world.function.answer = answer
+    world.before_call.insert(0, told)
+    world.run_for(400_000)
+    world.before_call.remove(told)
+    world.in_window = False
+    assert ended == [200]
+    kept = {item["item"] for item in world.items("session-items") if item["item"].startswith(("FOLLOWED-BY", "STATE"))}
+    assert kept <= {"STATE#f#1"}, kept  # written by who did not know yet; it goes with the session
+    events = [json.loads(item["event"])["type"] for item in world.items("session-items") if "event" in item]
+    assert "agent_wait_start" not in events, events
+
+
 SCENARIOS: list[Scenario] = [
     agents_exit,
     created_with_key,
@@ -543,6 +640,8 @@ SCENARIOS: list[Scenario] = [
     started_again,
     work_claimed,
     budget_spent,
+    function_told,
+    function_stopped,
 ]
 
 

@@ -12,11 +12,11 @@ from chalicelib import telemetry
 from chalicelib.domain.registry import register_local
 from chalicelib.reactions import reconciler
 from chalicelib.store.agents import AgentRecord
-from tests.agents import BOXED
-from tests.client import boxed, session, sleeper
+from tests.agents import BOXED, TURNER
+from tests.client import boxed, function, session, sleeper
 from tests.faults.invariants import Witness
 from tests.faults.platform import Emulator, World
-from tests.faults.scenarios import DAY_MS, HOLD, NAMESPACES, begin, create, two_agents
+from tests.faults.scenarios import DAY_MS, HOLD, NAMESPACES, WEBHOOKS, begin, create, two_agents
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
@@ -515,3 +515,29 @@ def test_a_deletion_that_was_broken_off_takes_the_history_along(made: Made) -> N
     assert reconcile(world) == {"namespace_left_deleting": 1}
     assert world.items("history") == []
     assert not witness.broken()
+
+
+def nudged_again(made: Made, operation: str, reason: str) -> None:
+    """Let a function's messages of a kind be lost, and see that it has its turn all the same."""
+    world, witness = made
+    witness.reasons, witness.functions = {"agents_exited"}, {"f"}
+    world.outside(lambda: register_local(world.services, TURNER))
+    world.run()
+    world.function.answer = lambda turn: {"exit": True} if turn["reason"] == reason else {"wait": {"maxWaitMs": 60_000}}
+    with patch.object(world.queues, operation, lambda _: {"Successful": []}):
+        create(world, witness, session(function("f"), webhooks=WEBHOOKS))
+        world.run_for(2 * MINUTE_MS)
+    world.run_for(11 * MINUTE_MS)
+    assert reason not in [turn["reason"] for turn in world.function.turns]
+    assert reconcile(world) == {"turn_overdue": 1}
+    assert world.function.turns[-1]["reason"] == reason
+    assert reconcile(world) == {}
+    assert not witness.broken()
+
+
+def test_a_function_whose_first_nudge_was_lost(made: Made) -> None:
+    nudged_again(made, "send_message_batch", "started")
+
+
+def test_a_function_whose_deadline_was_lost(made: Made) -> None:
+    nudged_again(made, "send_message", "timeout")

@@ -230,7 +230,7 @@ def test_what_is_taken_in_needs_nothing_else_of_the_template(aws: StrictAws) -> 
     assert run("--destroy", "--yes").exit_code == 0
     kept = account.look(aws.session(), "dev").kept
     body = description.body(description.only(description.stack(), [each.logical_id for each in kept]))
-    assert len(json.loads(body)["Resources"]) == len(data(aws)) == 16
+    assert len(json.loads(body)["Resources"]) == len(data(aws)) == 19
     assert [str(match) for match in lint(body, config=ManualArgs(regions=[REGION]))] == []
 
 

@@ -17,6 +17,7 @@ from websockets.sync.client import connect
 
 from chalicelib.api.credentials import COOKIE
 from chalicelib.aws import bodies
+from chalicelib.aws.agent_lines import CloudWatchLines
 from chalicelib.aws.task_overrides import overrides
 from chalicelib.aws.tasks import log_stream
 from chalicelib.domain import agent_secrets
@@ -26,13 +27,14 @@ from chalicelib.domain.sign_ins import begin as begin_sign_in
 from chalicelib.reactions import reconciler, task_definitions
 from chalicelib.services import Services
 from chalicelib.store import api_keys, sign_ins
+from chalicelib.wire.turns import LaterNudge, Nudge
 from infra.deploy import description
 from infra.local.stack import LocalStack
 from tests import permissions
-from tests.agents import CRASHER, MISSING, PRINTER, SLEEPER, THINKER
-from tests.client import Client, agent, eventually, session, sleeper
+from tests.agents import CRASHER, MISSING, PRINTER, SLEEPER, THINKER, TURNER
+from tests.client import Client, agent, eventually, function, session, sleeper
 from tests.faults import test_reconciler
-from tests.faults.platform import Emulator, World
+from tests.faults.platform import Emulator, Functions, World
 from tests.held import wait_until_held
 from tests.integration.models.conftest import config_of, secret_of
 from tests.integration.models.test_worker import call_of
@@ -40,6 +42,8 @@ from tests.log_batches import event_of
 from tests.offline_models import OfflineModels
 
 pytestmark = pytest.mark.xdist_group("least-privilege")
+
+AGENTS = [SLEEPER, CRASHER, MISSING, PRINTER, THINKER, TURNER]
 
 HOLD = {"mode": "hold_after_exit", "duration": 60_000}
 
@@ -84,7 +88,9 @@ def uses(receiver: str) -> set[permissions.Use]:
     with (
         OfflineModels() as provider,
         permissions.recorded() as found,
-        LocalStack(agents=[SLEEPER, CRASHER, MISSING, PRINTER, THINKER], llm_proxy=config_of(provider)) as stack,
+        LocalStack(
+            agents=[SLEEPER, CRASHER, MISSING, PRINTER, THINKER, TURNER], llm_proxy=config_of(provider)
+        ) as stack,
     ):
         everything(Somebody(stack, receiver))
     return found | repairs()
@@ -148,6 +154,7 @@ def everything(somebody: Somebody) -> None:
     lines(somebody)
     quotas_of_a_key(somebody)
     models(somebody)
+    functions(somebody)
 
 
 def signing_in(somebody: Somebody) -> None:
@@ -397,8 +404,8 @@ def races(somebody: Somebody) -> None:
     # A session is closed while ECS is asked to run its agent.
     run_task = tasks.run
 
-    def closing(definition: str, overrides: Any, *, started_by: str, launch: int) -> str:
-        arn = run_task(definition, overrides, started_by=started_by, launch=launch)
+    def closing(definition: str, overrides: Any, *, started_by: str, **how: Any) -> str:
+        arn = run_task(definition, overrides, started_by=started_by, **how)
         stack.services.agents.stop(started_by.split("/", maxsplit=1)[0], "a", now_ms=0, reason="closed")
         return arn
 
@@ -551,6 +558,77 @@ def quotas_of_a_key(somebody: Somebody) -> None:
     eventually(lambda: _connects(f"{sockets}/limited/lsm"))
     somebody.must("DELETE", path)
     eventually(lambda: somebody.client.status(path) is None)
+
+
+def functions(somebody: Somebody) -> None:
+    """Agents run as functions: Atoll's own, and one that this account does not have; they are ended, and time out."""
+    services = somebody.stack.services
+    lines = CloudWatchLines(services.client("logs"), services.settings, services.clock)
+    functions = Functions(services.client("lambda"), 1_000)
+    unset = services.settings.model_copy(update={"api_url": ""})
+    with (
+        patch.object(services, "agent_lines", lines),
+        patch.object(services, "agent_functions", functions),
+        patch.object(services.stage_urls, "_settings", unset),
+        patch.object(services.stage_urls, "_read", None),
+    ):
+        _functions(somebody)
+
+
+def _functions(somebody: Somebody) -> None:
+    services = somebody.stack.services
+    tool = {"schema": {"properties": {}}, "transport": {"type": "http", "url": somebody.receiver}}
+    calls = function("caller", "tool", TOOL_NAME=("string", "extra"), START_DELAY=("u32", 2_001))
+    thinks = function("thinks", "turner", TOKEN=("string", "hunter22"))
+    agents = [calls | {"customToolAccess": ["extra"]}, thinks, function("echo", "echo"), function("puppet", "puppet")]
+    agents.append(
+        function(
+            "closes", "tool", TOOL_NAME=("string", "coral_close_session"), TOOL_INPUT=("string", '{"reason": "x"}')
+        )
+        | {"plugins": [CLOSES]}
+    )
+    agents[-1]["options"]["START_DELAY"] = {"type": "u32", "value": 3_000}
+    request = session(*agents, namespace="functions", defer=True)
+    request["agentGraphRequest"]["customTools"] = {"extra": tool}
+    path = somebody.client.create(request)
+    services.option_keys.known = (0, [])  # each function reads its keys by itself
+    services.agent_keys.known.clear()
+    services.secrets._known.clear()
+    somebody.must("POST", path, {})
+    puppet = path.replace("/local/session/", "/puppet/") + "/puppet"
+    thread = somebody.must("POST", f"{puppet}/thread", {"threadName": "t", "participantNames": ["echo"]})["thread"]
+    about = {"threadId": thread["id"], "content": "x", "mentions": ["echo"]}
+    somebody.must("POST", f"{puppet}/thread/message", about)
+    somebody.must("DELETE", puppet)
+    somebody.gone(path)
+    _functions_that_end(somebody)
+
+
+def _functions_that_end(somebody: Somebody) -> None:
+    services = somebody.stack.services
+    ended = somebody.client.create(session(function("p", "puppet"), namespace="functions"))
+    somebody.running(ended)
+    somebody.must("DELETE", ended.replace("/local/session/", "/puppet/") + "/p")
+    somebody.gone(ended)
+    # One whose definition is gone by the time of its launch.
+    refused = somebody.client.create(session(function("f"), namespace="functions", defer=True))
+    services.dynamodb.delete_item(
+        TableName="atoll-local-registry", Key={"name": {"S": "turner"}, "version": {"S": "1.0.0"}}
+    )
+    somebody.must("POST", refused, {})
+    somebody.gone(refused)
+    # AWS refuses a read for a moment.
+    error = ClientError({"Error": {"Code": "ThrottlingException"}}, "BatchGetItem")
+    with (
+        patch.object(services.reads, "turn", side_effect=[error]) as throttled,
+        patch.object(services.turns, "find", side_effect=[error]) as also_throttled,
+    ):
+        path = somebody.client.create(session(function("p", "puppet"), namespace="functions"))
+        nudge = Nudge(namespace="functions", session_id=path.rpartition("/")[2], agent="p")
+        services.turn_queue.later(LaterNudge(nudge=nudge, due_ms=0, turn=0))
+        eventually(lambda: throttled.called and also_throttled.called)
+    somebody.must("DELETE", path)
+    somebody.gone(path)
 
 
 def _connects(url: str, headers: dict[str, str] | None = None) -> bool:

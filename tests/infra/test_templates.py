@@ -12,7 +12,10 @@ from cfnlint.api import ManualArgs, lint_file
 from chalice.cli.factory import CLIFactory
 from chalice.deploy.validate import validate_configuration
 
+from chalicelib.reactions import turns
 from chalicelib.reactions.reconciler import RUN_EVERY_MS
+from chalicelib.settings import Settings
+from chalicelib.wire.agent_file import FUNCTION_PREFIX
 from chalicelib.workers.reconcile import MARGIN_MS
 from infra.deploy import description
 from tests import environments, packaged
@@ -213,6 +216,7 @@ def test_a_run_of_the_reconciler_is_over_before_the_next_begins() -> None:
 def test_streams_keep_the_records_that_dead_letters_name() -> None:
     resources = description.events()["Resources"].values()
     mappings = [each["Properties"] for each in resources if each["Type"] == "AWS::Lambda::EventSourceMapping"]
+    mappings = [each for each in mappings if "StartingPosition" in each]
     assert len(mappings) == 5
     assert all(mapping["MaximumRecordAgeInSeconds"] <= KEPT_BY_STREAMS_S // 2 for mapping in mappings)
 
@@ -313,3 +317,34 @@ def _pinned(requirements: Path) -> list[str]:
 
 def _plain(name: str) -> str:
     return name.lower().replace("_", "-").replace(".", "-")
+
+
+def test_a_queue_waits_longer_than_its_function_and_a_turn_may_take() -> None:
+    events = description.events()["Resources"].values()
+    outputs, resources = description.stack()["Outputs"], description.stack()["Resources"]
+    mappings = [each["Properties"] for each in events if each["Type"] == "AWS::Lambda::EventSourceMapping"]
+    queues = {
+        mapping["EventSourceArn"]["Ref"]: mapping["FunctionName"]["Fn::Sub"].rpartition("-")[2]
+        for mapping in mappings
+        if "StartingPosition" not in mapping
+    }
+    assert sorted(queues) == ["DeadlinesArn", "TurnsArn"]
+    longest_s = Settings.model_fields["turn_limit_ms"].metadata[1].le / 1000
+    for output, function in queues.items():
+        queue = resources[outputs[output]["Value"]["Fn::GetAtt"][0]]["Properties"]
+        timeout_s = description.config()["lambda_functions"][function]["lambda_timeout"]
+        assert queue["VisibilityTimeout"] > timeout_s  # Lambda takes no mapping else
+        assert timeout_s >= longest_s + turns.TURN_MARGIN_MS / 1000
+        assert queue["VisibilityTimeout"] >= longest_s + turns.CLAIM_MARGIN_MS / 1000
+
+
+def test_agents_functions_are_called_by_their_prefix_alone() -> None:
+    names = {"Stage": "dev", "Account": "123456789012", "Region": "us-east-1", "Partition": "aws"}
+    called = {
+        (function, resource)
+        for function in description.functions()
+        for statement in description.policy(function, names)["Statement"]
+        if "lambda:InvokeFunction" in statement["Action"]
+        for resource in statement["Resource"]
+    }
+    assert called == {("run_turn", f"arn:aws:lambda:us-east-1:123456789012:function:{FUNCTION_PREFIX}*")}

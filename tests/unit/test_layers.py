@@ -25,6 +25,7 @@ ALLOWED = {
     "aws": {"wire", "clock", "settings", "store"},
     "domain": _FACTS | {"aws.task_overrides"},
     "reactions": _FACTS | {"aws", "services"},
+    "agents": _FACTS | {"mcp.tools"},
     "mcp": _FACTS | {"aws.errors"},
     "api": _FACTS | {"aws.errors", "mcp"},
     # Calling a model for an agent is an exception, and all of this room.
@@ -39,6 +40,7 @@ EXCEPTIONS = {
     "api/payments.py": {"services", "reactions.x402"},  # a call of a resource that an agent names
     "api/puppet.py": {"services", "reactions.launches"},  # ending a single agent: StopTask, after its write
     "api/history.py": {"services", "reactions.archive"},  # archives of sessions: read from S3, and deleted there
+    "reactions/turns.py": {"agents"},  # calling a function of Atoll's own, which acts as an agent does
     "mcp/tools.py": {
         "services",
         "reactions.custom_tools",
@@ -117,6 +119,8 @@ def test_imports_point_one_way(path: Path) -> None:
         ("api/puppet.py", "from chalicelib.reactions import lifecycle"),
         ("api/logs.py", "from chalicelib.aws.session_logs import CloudWatchLogs"),
         ("mcp/methods.py", "from chalicelib.services import current"),
+        ("agents/echo.py", "from chalicelib.services import Services"),
+        ("reactions/lifecycle.py", "from chalicelib import agents"),
         ("store/sessions.py", "from chalicelib.domain import errors"),
         ("wire/sessions.py", "from chalicelib.settings import Settings"),
     ],

@@ -16,7 +16,7 @@ import dataclasses
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from itertools import chain, takewhile
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from chalicelib import telemetry
@@ -24,7 +24,7 @@ from chalicelib.domain.actors import Actor
 from chalicelib.domain.errors import Conflict
 from chalicelib.domain.waits.cancelling import RequestId, new_wait_id
 from chalicelib.domain.waits.hearing import Filter, Hearing
-from chalicelib.store.items import BATCH_GET_ITEMS
+from chalicelib.domain.waits.looking import first_of_past, hears
 from chalicelib.store.log import Event, Follower, Full, LogEntry, Sealed, Ticket
 from chalicelib.wire.events import AgentWaitStart, AgentWaitStop, FromFilter, MentionsFilter
 from chalicelib.wire.threads import MAX_WAIT_MS, SessionThreadMessage
@@ -178,21 +178,10 @@ class _Wait:
         return None
 
     def _hears(self, page: list[LogEntry]) -> bool:
-        """Return whether the agent hears the first message of a page; reads the threads of all of them."""
-        wanted = [entry.event["message"]["threadId"] for entry in page if self._hearing.wants(entry)]
-        if wanted[0] not in self._hearing.known:
-            ids = [each for each in dict.fromkeys(wanted) if each not in self._hearing.known][:BATCH_GET_ITEMS]
-            for each, thread in zip(ids, self._stores.reads.threads(self._actor.session_id, ids), strict=True):
-                self._hearing.learn(each, thread)
-        return self._hearing.known[wanted[0]]
+        return hears(self._stores, self._actor.session_id, self._hearing, page)
 
     def _first_of_past(self, thread_id: str, before: LogEntry) -> LogEntry | None:
-        thread = self._stores.threads.find(self._actor.session_id, thread_id)
-        if thread is None or not self._hearing.learn(thread_id, thread):
-            return None
-        read = self._stores.log.read(self._actor.session_id, thread.log_position + 1)
-        past = takewhile(lambda entry: entry.position < before.position, read)
-        return next((entry for entry in past if self._hearing.wants(entry, thread_id)), None)
+        return first_of_past(self._stores, self._actor.session_id, self._hearing, (thread_id, before))
 
     def _note(self) -> None:
         """Say that the agent waits, in its state and in the log."""

@@ -1,7 +1,7 @@
 """What the agents on this machine print: with its secrets hidden it goes into the ring, and to who looks on."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from chalicelib.aws.errors import is_aws_error
@@ -10,6 +10,7 @@ from chalicelib.wire.logs import InfoEvent, Io, WarningEvent, tags_of
 from infra.local.logs.ring import Ring
 
 if TYPE_CHECKING:
+    from chalicelib.store.agents import AgentRecord
     from chalicelib.stores import Stores
 
 #: Takes a line of a process: where it was written, the line.
@@ -33,6 +34,14 @@ class AgentOutput:
         self._ring = ring
         self._stores = stores
         self._show = show
+
+    def write(self, agent: "AgentRecord", lines: Sequence[str], *, failed: bool = False) -> None:
+        """Take lines of an agent that has no process, its secrets hidden (`chalicelib.aws.agent_lines.AgentLines`)."""
+        kind = WarningEvent if failed else InfoEvent
+        tags = tags_of(agent.namespace, agent.session_id, agent.name, "error" if failed else "out")
+        for line in lines:
+            self._ring.append(kind(timestamp=time.time_ns() // 1_000_000, text=line, tags=tags))
+            self._show(agent.name, line)
 
     def of(self, label: str, environment: Mapping[str, str]) -> TakeLine:
         """Return what takes the lines of a container, which is an agent's if its environment has an agent's secret.

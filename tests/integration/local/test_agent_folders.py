@@ -82,7 +82,7 @@ class Registry:
 
 @pytest.fixture(scope="module")
 def _registry() -> Iterator[Registry]:
-    with LocalStack() as stack:
+    with LocalStack(settings={"debug_agents": False}) as stack:
         registry = Registry(stack)
         with registry.http:
             yield registry

@@ -73,7 +73,8 @@ def test_agents_whose_folders_have_gone_between_two_runs_go(tmp_path: Path) -> N
         file = tmp_path / name / "coral-agent.toml"
         file.write_text(file.read_text().replace('name = "sleeper"', f'name = "{name}"'))
     for expected in (["gone", "here"], ["here"]):
-        with LocalStack(agent_patterns=[f"{tmp_path}/*"], data=tmp_path / "data") as stack:
+        settings = {"debug_agents": False}
+        with LocalStack(agent_patterns=[f"{tmp_path}/*"], data=tmp_path / "data", settings=settings) as stack:
             catalog = Client(stack.url, stack.key).call("GET", "/api/v1/registry").body[0]["agents"]
             assert [agent["name"] for agent in catalog] == expected
         with contextlib.suppress(FileNotFoundError):

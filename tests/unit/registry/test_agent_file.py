@@ -141,7 +141,7 @@ def test_a_full_file_and_unknown_keys() -> None:
 
 def test_the_default_of_a_secret_is_not_shown() -> None:
     agent = agent_files.parse(toml(options__S='type = "string"\nsecret = true\ndefault = "hunter2"'))
-    assert "hunter2" not in str(agent.without_secrets().to_wire())
+    assert "hunter2" not in str(agent.shown().to_wire())
     assert agent.options["S"].default == "hunter2"
 
 
@@ -234,7 +234,7 @@ def test_commands_have_2_kib_together(table: str, key: str, rest: str) -> None:
 
 def test_there_must_be_a_runtime_that_can_run() -> None:
     text = toml().replace("[runtimes.docker]", '[runtimes.prototype]\nproxy = "MAIN"')
-    assert "runtimes must have a docker or an executable table" in refusal(text)
+    assert "runtimes must have a docker, an executable or a function table" in refusal(text)
     assert "runtimes" in refusal(toml().replace("[runtimes.docker]", "[other]"))
 
 
