@@ -310,6 +310,25 @@ def scale() -> Section:
     }
 
 
+def models() -> Section:
+    """Calls of models."""
+    from bench import models
+
+    found = models.measure()
+    rows = []
+    for what, added, most_calls in (
+        ("a call of a model", found.buffered, 3),
+        (f"a stream of {models.PIECES} pieces", found.streamed, 3),
+        ("a call with a budget", found.with_budget, 4),
+    ):
+        rows.append(Row(f"{what}: CPU", f"{added.cpu_ms:.1f} ms", "≤ 15 ms", added.cpu_ms <= 15))
+        seen, holds = f"{added.dynamodb_calls} beside the read of who calls", added.dynamodb_calls <= most_calls
+        rows.append(Row(f"{what}: DynamoDB calls", seen, f"≤ {most_calls}", holds))
+    late = found.first_byte_ms
+    rows.append(Row("first byte of a stream behind the provider's", f"{late:.1f} ms", "≤ 20 ms", late <= 20))
+    return rows, found.row()
+
+
 SECTIONS: list[Callable[[], Section]] = [
     cold_start,
     calls,
@@ -317,6 +336,7 @@ SECTIONS: list[Callable[[], Section]] = [
     growth,
     timers,
     following,
+    models,
     archiving,
     console,
     throughput,
