@@ -58,7 +58,7 @@ function Place() {
   if (first === "ns" && second !== undefined && third === "session" && fourth !== undefined)
     return <SessionPage key={`${second}/${fourth}`} namespace={second} id={fourth} />;
   if (first === "ns" && second !== undefined && third === undefined) return <Sessions key={second} namespace={second} />;
-  if (first === "new") return <NewSession />;
+  if (first === "new") return <NewSession key={place.value.query.get("again") ?? ""} />;
   if (first === "registry") return <RegistryPage name={second} version={third} />;
   return (
     <Empty title="There is nothing here">

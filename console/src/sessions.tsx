@@ -1,5 +1,6 @@
 /** The sessions of a namespace: those that are there, live, and those that have ended. */
 import { useSignal } from "@preact/signals";
+import type { ComponentChildren } from "preact";
 import { useEffect, useMemo } from "preact/hooks";
 
 import { ApiError, all, at, messageOf, page } from "./api.ts";
@@ -7,6 +8,7 @@ import { type Liveness, follow } from "./live.ts";
 import { namespaces, readNamespaces, visit } from "./namespaces.ts";
 import { go, link, namespaceLink, place, refine, sessionLink } from "./route.ts";
 import { dollars } from "./money.ts";
+import { spentOf } from "./session/spending.ts";
 import { duration } from "./time.ts";
 import type { AgentState, HistoryEntry, SessionState } from "./types.ts";
 import { Ago, Annotations, Avatar, Button, Empty, Fault, Icon, State, Tabs, VirtualList } from "./ui.tsx";
@@ -119,30 +121,12 @@ function Running({ namespace }: { namespace: string }) {
   if (!sessions.value) return <p class="loading">Reading sessions…</p>;
   return (
     <>
-      <div class="filters">
-        <input
-          type="search"
-          aria-label="Search sessions"
-          placeholder="Search by id or annotation"
-          value={search}
-          onInput={(event) => refine({ q: event.currentTarget.value })}
-        />
-        <select
-          aria-label="State"
-          value={status}
-          onChange={(event) => refine({ status: event.currentTarget.value })}
-        >
-          {STATUSES.map(([value, label]) => (
-            <option key={value} value={value}>
-              {label}
-            </option>
-          ))}
-        </select>
+      <Filters what="sessions" choice={{ name: "status", label: "State", options: STATUSES }}>
         <span class="count">
           {shown.length.toLocaleString("en")} of {sessions.value.size.toLocaleString("en")}
         </span>
         <LiveNotice liveness={liveness.value} />
-      </div>
+      </Filters>
       {sessions.value.size === 0 ? (
         <Empty title="Nothing runs here now">
           <p>
@@ -170,14 +154,48 @@ function Running({ namespace }: { namespace: string }) {
   );
 }
 
-function textOf(session: SessionState): string {
-  return `${session.id} ${Object.entries(session.annotations).flat().join(" ")}`.toLowerCase();
+/** What a listing of sessions is narrowed by: words, and one of some values. Both are part of the link. */
+function Filters(props: {
+  what: string;
+  choice: { name: string; label: string; options: readonly (readonly [value: string, label: string])[] };
+  children: ComponentChildren;
+}) {
+  const { what, choice } = props;
+  const { query } = place.value;
+  return (
+    <div class="filters">
+      <input
+        type="search"
+        aria-label={`Search ${what}`}
+        placeholder="Search by id or annotation"
+        value={query.get("q") ?? ""}
+        onInput={(event) => refine({ q: event.currentTarget.value })}
+      />
+      <select
+        aria-label={choice.label}
+        value={query.get(choice.name) ?? ""}
+        onChange={(event) => refine({ [choice.name]: event.currentTarget.value })}
+      >
+        {choice.options.map(([value, label]) => (
+          <option key={value} value={value}>
+            {label}
+          </option>
+        ))}
+      </select>
+      {props.children}
+    </div>
+  );
+}
+
+/** Say whether a session has the words that are searched for, in its id or its annotations. */
+function hasWords(id: string, annotations: Record<string, string>, search: string): boolean {
+  return !search || `${id} ${Object.entries(annotations).flat().join(" ")}`.toLowerCase().includes(search.toLowerCase());
 }
 
 function filtered(sessions: Map<string, SessionState> | undefined, search: string, status: string): SessionState[] {
-  const words = search.toLowerCase();
   return [...(sessions?.values() ?? [])]
-    .filter((session) => (!status || session.status.type === status) && (!words || textOf(session).includes(words)))
+    .filter((session) => !status || session.status.type === status)
+    .filter((session) => hasWords(session.id, session.annotations, search))
     .sort((one, other) => other.timestamp.localeCompare(one.timestamp));
 }
 
@@ -226,6 +244,7 @@ function SessionRow({ session, agents }: { session: SessionState; agents: AgentC
       clearInterval(timer);
     };
   }, [session]);
+  const tokens = tokensIn(found.value);
   return (
     <a class="row" href={sessionLink(session.namespace, session.id)}>
       <State of={session.status.type} />
@@ -238,6 +257,7 @@ function SessionRow({ session, agents }: { session: SessionState; agents: AgentC
           </span>
         ))}
         {found.value.length > 6 && <small>and {found.value.length - 6} more</small>}
+        {tokens > 0 && <small>{tokens.toLocaleString("en")} tokens</small>}
       </span>
       <Annotations of={session.annotations} />
       <span class="when">
@@ -245,6 +265,12 @@ function SessionRow({ session, agents }: { session: SessionState; agents: AgentC
       </span>
     </a>
   );
+}
+
+/** Count the tokens that agents took of their models. */
+function tokensIn(agents: AgentState[]): number {
+  const all = agents.flatMap((agent) => Object.values(agent.tokensByModel));
+  return all.reduce((sum, each) => sum + each.inputTokens + each.outputTokens, 0);
 }
 
 /** What an agent does, in a word. */
@@ -307,29 +333,14 @@ function Ended({ namespace }: { namespace: string }) {
       stop();
     };
   }, [namespace, reason]);
-  const words = search.toLowerCase();
-  const shown = (entries.value ?? []).filter(
-    (entry) => !words || `${entry.sessionId} ${Object.entries(entry.annotations).flat().join(" ")}`.toLowerCase().includes(words),
-  );
+  const shown = (entries.value ?? []).filter((entry) => hasWords(entry.sessionId, entry.annotations, search));
   if (fault.value) return <Fault text={fault.value} onRetry={() => void read()} />;
   return (
     <>
-      <div class="filters">
-        <input
-          type="search"
-          aria-label="Search the history"
-          placeholder="Search by id or annotation"
-          value={search}
-          onInput={(event) => refine({ q: event.currentTarget.value })}
-        />
-        <select aria-label="Reason" value={reason} onChange={(event) => refine({ reason: event.currentTarget.value })}>
-          <option value="">any reason</option>
-          {Object.entries(REASONS).map(([value, label]) => (
-            <option key={value} value={value}>
-              {label}
-            </option>
-          ))}
-        </select>
+      <Filters
+        what="the history"
+        choice={{ name: "reason", label: "Reason", options: [["", "any reason"], ...Object.entries(REASONS)] }}
+      >
         <span class="count">
           {shown.length.toLocaleString("en")}
           {next.value ? " so far" : ""}
@@ -337,7 +348,7 @@ function Ended({ namespace }: { namespace: string }) {
         <Button icon="again" kind="quiet" onClick={() => void read()}>
           Read again
         </Button>
-      </div>
+      </Filters>
       {entries.value && shown.length === 0 && (
         <Empty title="No session here">
           <p>A session that was executed is in the history once it is gone, for as long as the operator says.</p>
@@ -364,6 +375,8 @@ function Ended({ namespace }: { namespace: string }) {
 
 function EndedRow({ entry }: { entry: HistoryEntry }) {
   const { summary } = entry;
+  const spent = spentOf(summary.budget);
+  const limit = summary.budget?.session?.limit;
   return (
     <a class="row ended" href={sessionLink(entry.namespace, entry.sessionId)}>
       <State of="ended" />
@@ -377,7 +390,8 @@ function EndedRow({ entry }: { entry: HistoryEntry }) {
         ))}
         <small>
           {summary.messages} {summary.messages === 1 ? "message" : "messages"}
-          {summary.runMs != null && `, ${duration(summary.runMs)}`}, {dollars(summary.estimate.microUsd)},{" "}
+          {summary.runMs != null && `, ${duration(summary.runMs)}`}, AWS {dollars(summary.estimate.microUsd)}
+          {spent !== undefined && `, spent ${dollars(spent)}${limit === undefined ? "" : ` of ${dollars(limit)}`}`},{" "}
           {REASONS[entry.reason]}
         </small>
       </span>

@@ -19,6 +19,12 @@ export type Source = Schemas["AgentRegistrySource"];
 export type RegistryAgent = Schemas["RegistryAgent"];
 export type AgentOption = NonNullable<RegistryAgent["options"]>[string];
 export type OptionValue = NonNullable<AgentRequest["options"]>[string];
+export type Budgets = Schemas["Budgets"];
+export type Balance = Schemas["Balance"];
+export type BudgetRequest = Schemas["BudgetRequest"];
+export type NewLimits = Schemas["NewLimits"];
+export type ProxyRequest = Schemas["GraphAgentProxyRequest"];
+export type LlmProxy = Schemas["LlmProxy"];
 export type RuntimeId = AgentRequest["provider"]["runtime"];
 
 export type LogLine =
@@ -40,4 +46,5 @@ export type SessionEvent =
   | Schemas["ThreadParticipantAdded"]
   | Schemas["ThreadParticipantRemoved"]
   | Schemas["ThreadClosed"]
-  | Schemas["ThreadMessageSent"];
+  | Schemas["ThreadMessageSent"]
+  | Schemas["LlmProxyCall"];

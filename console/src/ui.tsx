@@ -223,6 +223,24 @@ export function Dialog(props: {
   );
 }
 
+/** A part of a form that is folded away. It unfolds when there is something to look at in it, and folds by hand alone. */
+export function Fold(props: { summary: ComponentChildren; faults?: number; children: ComponentChildren }) {
+  const element = useRef<HTMLDetailsElement>(null);
+  const { faults = 0 } = props;
+  useEffect(() => {
+    if (faults > 0) element.current!.open = true;
+  }, [faults > 0]);
+  return (
+    <details ref={element}>
+      <summary>
+        {props.summary}
+        {faults > 0 && <span class="bad"> {faults} to look at</span>}
+      </summary>
+      {props.children}
+    </details>
+  );
+}
+
 export interface Tab {
   id: string;
   label: string;

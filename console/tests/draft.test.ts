@@ -1,7 +1,20 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { again, curl, emptyDraft, faultOf, freeName, python, textOf, valueOf } from "../src/create/draft.ts";
+import {
+  again,
+  curl,
+  emptyDraft,
+  faultOf,
+  freeName,
+  hasBudget,
+  proxyFault,
+  python,
+  textOf,
+  valueOf,
+  withField,
+  withProxy,
+} from "../src/create/draft.ts";
 import type { AgentOption, AgentState } from "../src/types.ts";
 
 const option = (parts: object) => ({ required: false, transport: "env", ...parts }) as AgentOption;
@@ -76,4 +89,36 @@ test("a session that has ended becomes a request with its agents and links", () 
   const line = again([agent("a", ["b"]), agent("b", ["a", "c"]), agent("c", ["b"])], "first", {});
   assert.deepEqual(line.agentGraphRequest.groups, [["a", "b"], ["b", "c"]]);
   assert.deepEqual(again([agent("a", [])], "first", {}).agentGraphRequest.groups, []);
+});
+
+test("a session that is run again keeps its limits, not what followed at them", () => {
+  const agent = {
+    name: "a",
+    registryAgentIdentifier: { name: "echo", version: "1.0.0", registrySourceId: { type: "local" } },
+    status: { type: "stopped" },
+    links: [],
+    annotations: {},
+    tokensByModel: {},
+  } as AgentState;
+  const balance = (limit: number) => ({ limit, spent: 0, held: 0, available: limit });
+  const both = again([agent], "first", {}, { session: balance(2_000_000), agents: { a: balance(1) }, models: {} });
+  assert.deepEqual(both.agentGraphRequest.budget, { usd: "2", onReached: "refuse" });
+  assert.deepEqual(both.agentGraphRequest.agents[0]?.budget, { usd: "0.000001", onReached: "refuse" });
+  const none = again([agent], "first", {}, { session: null, agents: {}, models: {} });
+  assert.equal("budget" in none.agentGraphRequest, false);
+  assert.deepEqual([hasBudget(both), hasBudget(none)], [true, false]);
+});
+
+test("a model is chosen by its provider and its name; one of which nothing is said is not in the request", () => {
+  const half = withProxy({}, "MAIN", { modelName: "large" });
+  assert.deepEqual(half, { MAIN: { configurationName: "", modelName: "large" } });
+  assert.match(proxyFault(half["MAIN"]), /both/);
+  const whole = withProxy(half, "MAIN", { configurationName: "openai" });
+  assert.equal(proxyFault(whole["MAIN"]), "");
+  assert.deepEqual(withProxy(whole, "MAIN", { configurationName: "", modelName: "" }), {});
+});
+
+test("a field that has no value is not in the request", () => {
+  assert.deepEqual(withField({ one: 1, two: 2 }, "two", undefined), { one: 1 });
+  assert.deepEqual(withField({ one: 1, two: 2 }, "two", 3), { one: 1, two: 3 });
 });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { LONGEST_WAIT_MS, Timeline, firstAtLeast, waitsFor } from "../src/session/model.ts";
+import { LONGEST_WAIT_MS, Timeline, firstAtLeast, tokensOf, waitsFor } from "../src/session/model.ts";
 import type { SessionEvent } from "../src/types.ts";
 
 const stamp = (ms: number) => new Date(ms).toISOString();
@@ -47,6 +47,17 @@ const opened = (ms: number): SessionEvent => ({
     state: { state: "open" },
     timestamp: stamp(ms),
   },
+});
+
+const called = (name: string, ms: number, parts: object = {}): SessionEvent => ({
+  type: "llm_proxy_call",
+  timestamp: stamp(ms),
+  agentName: name,
+  modelName: "large",
+  providerRequestName: "MAIN",
+  statusCode: 200,
+  usage: { inputTokens: 10, outputTokens: 4 },
+  ...parts,
 });
 
 const activities = (timeline: Timeline, name: string) =>
@@ -129,6 +140,40 @@ test("an agent of which nothing happened has an empty lane", () => {
   timeline.addAgent("ann");
   assert.deepEqual(activities(timeline, "ann"), []);
   assert.equal(timeline.activityOf("ann"), undefined);
+});
+
+test("a call of a model is known by its agent, where its answer came", () => {
+  const timeline = of(connected("ann", 0), called("ann", 30), called("ann", 40, { statusCode: 429, usage: {} }));
+  const about = { agent: "ann", model: "large", proxy: "MAIN" };
+  assert.deepEqual(timeline.calls, [
+    { ...about, position: 1, atMs: 30, status: 200, inputTokens: 10, outputTokens: 4 },
+    { ...about, position: 2, atMs: 40, status: 429 },
+  ]);
+});
+
+test("calls are summed by model, failed ones and tokens that were not told too", () => {
+  const timeline = of(
+    called("ann", 0),
+    called("bob", 1),
+    called("bob", 2, { statusCode: 500, usage: { inputTokens: null } }),
+    called("bob", 3, { modelName: "small", usage: { outputTokens: 1 } }),
+  );
+  assert.deepEqual([...timeline.models], [
+    ["large", { calls: 3, failed: 1, inputTokens: 20, outputTokens: 8 }],
+    ["small", { calls: 1, failed: 0, inputTokens: 0, outputTokens: 1 }],
+  ]);
+});
+
+test("a call has a lane, and ends no wait: the answer of a stream is known after the agent has read it", () => {
+  const timeline = of(connected("bob", 0), waits("bob", 10), called("bob", 11), called("ann", 12));
+  assert.equal(timeline.activityOf("bob"), "waiting");
+  assert.deepEqual([...timeline.lanes.keys()], ["bob", "ann"]);
+});
+
+test("tokens are said as far as they are known", () => {
+  assert.equal(tokensOf({ inputTokens: 1_200, outputTokens: 4 }), "1,200 tokens in, 4 out");
+  assert.equal(tokensOf({ outputTokens: 4 }), "0 tokens in, 4 out");
+  assert.equal(tokensOf({ inputTokens: null }), "no tokens told");
 });
 
 test("what a wait is for is said in words", () => {

@@ -259,6 +259,107 @@ await step("an agent is added by its TOML, with its errors in place, and removed
   await page.getByRole("link", { name: /my-agent/ }).waitFor({ state: "detached" });
 });
 
+/** Open a thread in the name of a session's agent `ann`, and say something in it to `bob`. */
+async function askBob(session, text) {
+  const call = async (path, data) => {
+    const answer = await context.request.post(`${URL}/api/v1/puppet/money/${session}/ann/thread${path}`, {
+      headers: { Authorization: `Bearer ${KEY}` },
+      data,
+    });
+    assert.equal(answer.status(), 200, await answer.text());
+    return answer.json();
+  };
+  const { thread } = await call("", { threadName: text, participantNames: ["bob"] });
+  await call("/message", { threadId: thread.id, content: text, mentions: ["bob"] });
+}
+
+let spending = "";
+
+await step("a form gives a session and an agent their budgets, and names the agent's model", async () => {
+  await page.getByRole("link", { name: "New session" }).first().click();
+  await page.getByLabel("Namespace").fill("money");
+  await button("puppet").click();
+  await button("writer").click();
+  await page.locator("#agent-0-name").fill("ann");
+  await page.locator("#agent-1-name").fill("bob");
+  const bob = page.locator(".agent-form").nth(1);
+  for (const part of ["Options", "Models", "Budget"]) await bob.getByText(part, { exact: false }).first().click();
+  await bob.getByLabel("Part").fill(JSON.stringify([1, 2].map((line) => ({ thinkMs: 0, to: ["ann"], text: `line ${line}` }))));
+  await bob.getByLabel("configurationName").fill("openai");
+  await bob.getByText("Name both").waitFor();
+  await bob.getByLabel("modelName").fill("gpt-4.1");
+  await bob.getByText("Name both").waitFor({ state: "detached" });
+  assert.ok(await bob.getByLabel("modelName").isVisible(), "what was unfolded stays so when nothing is wrong with it any more");
+  await bob.getByLabel("Limit of this agent").fill("0.5");
+  const limit = page.getByLabel("Limit of the session");
+  await limit.fill("1e3");
+  await page.getByText("at most 6 decimal places").waitFor();
+  await limit.fill("1.50");
+  await page.locator("#budget-reached").selectOption("close_session");
+  await page.getByLabel("Readable after its end").selectOption("none");
+  await page.getByLabel("Webhook for budgets").fill(`http://127.0.0.1:${receiver.address().port}/`);
+  const { agentGraphRequest: graph, execution } = JSON.parse(await page.getByLabel("The request as JSON").inputValue());
+  assert.deepEqual(graph.budget, { usd: "1.50", onReached: "close_session" });
+  assert.deepEqual(graph.agents[1].budget, { usd: "0.5", onReached: "refuse" });
+  assert.deepEqual(graph.agents[1].proxies, { MAIN: { configurationName: "openai", modelName: "gpt-4.1" } });
+  assert.ok(execution.runtimeSettings.webhooks.budgetReached.url);
+  await accessible("new session with budgets");
+  await fitsNarrow("new session with budgets");
+  await button("Create and start").click();
+  await page.locator('[data-lane="bob"].span-waiting').first().waitFor({ state: "attached", timeout: 60_000 });
+  spending = /session\/([^?]+)/.exec(page.url())[1];
+});
+
+await step("a call of a model is on the timeline, and its money in the bars; a limit is raised in place", async () => {
+  await askBob(spending, "What is an atoll?");
+  const call = page.locator(".calls .call").first();
+  await call.hover();
+  await page.getByRole("tooltip").getByText("bob called gpt-4.1").waitFor();
+  await call.click();
+  await page.getByRole("dialog").getByText("llm_proxy_call").waitFor();
+  await page.keyboard.press("Escape");
+  await tab("Money").click();
+  const ours = page.getByRole("region", { name: "Budget of the session" });
+  await ours.getByText("$1.50", { exact: true }).waitFor();
+  await page.getByRole("region", { name: "Budget of bob" }).getByText("$0.50", { exact: true }).waitFor();
+  const row = page.getByRole("row", { name: /gpt-4.1/ });
+  await row.getByText(/^\$0\.004/).waitFor();
+  await page.getByText(/spent \$0\.004\d* of \$1\.50/).waitFor();
+  await button("Change the limit of the session").click();
+  await ours.getByLabel("Limit US dollars").fill("0.001");
+  await button("Set the limit").click();
+  await ours.getByRole("alert").getByText("are spent").waitFor();
+  await accessible("another limit");
+  await ours.getByLabel("Limit US dollars").fill("2.5");
+  await button("Set the limit").click();
+  await ours.getByText("$2.50", { exact: true }).waitFor();
+  await accessible("money");
+  await fitsNarrow("money");
+  await tab(/Agents/).click();
+  await page.locator(".agent-card").nth(1).getByRole("img", { name: /Budget of bob: spent \$0\.004\d*, held/ }).waitFor();
+  await page.locator(".agent-card").nth(1).getByText("openai/gpt-4.1").waitFor();
+  await accessible("agents with budgets");
+});
+
+await step("a limit that is reached closes the session, and its money is in the history", async () => {
+  await tab("Money").click();
+  await button("Change the limit of the session").click();
+  await page.getByRole("region", { name: "Budget of the session" }).getByLabel("Limit US dollars").fill("0.005");
+  await button("Set the limit").click();
+  await page.getByText(/spent \$0\.004\d* of \$0\.005$/).waitFor();
+  await askBob(spending, "And how old are they?");
+  await page.getByText("its budget was reached").waitFor({ timeout: 60_000 });
+  await page.getByRole("row", { name: /gpt-4.1/ }).waitFor();
+  await page.getByText("low", { exact: true }).waitFor();
+  assert.equal(await page.getByRole("button", { name: /limit of/ }).count(), 0);
+  await tab("Report").click();
+  await page.getByText("calls of models").waitFor();
+  await accessible("report with money");
+  await page.getByRole("link", { name: "money", exact: true }).click();
+  const ended = page.getByRole("listitem").filter({ hasText: "its budget was reached" });
+  await ended.getByText(/spent \$0\.004\d of \$0\.0050/).waitFor();
+});
+
 await step("after signing out nothing is shown", async () => {
   await button("Sign out").click();
   await page.getByLabel("API key").waitFor();

@@ -13,6 +13,7 @@ import pytest
 from infra import web_console
 from infra.local.stack import LocalStack
 from tests import environments
+from tests.console import models
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -54,7 +55,8 @@ def test_the_first_load_is_small() -> None:
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[LocalStack]:
-    with LocalStack(agents=[ROOT / "agents" / kind for kind in ("echo", "puppet")]) as running:
+    agents = [ROOT / "agents/echo", ROOT / "agents/puppet", HERE / "cast/writer"]
+    with models.offline() as llm_proxy, LocalStack(agents=agents, llm_proxy=llm_proxy) as running:
         yield running
 
 

@@ -4,9 +4,12 @@ import { useEffect } from "preact/hooks";
 
 import { messageOf } from "../api.ts";
 import type { AgentOption, AgentRequest, OptionValue, RuntimeId } from "../types.ts";
-import { Avatar, Button } from "../ui.tsx";
-import { faultOf, runtimesOf } from "./draft.ts";
+import { Avatar, Button, Fold } from "../ui.tsx";
+import { usdFault } from "../money.ts";
+import { BudgetFields } from "./budget.tsx";
+import { faultOf, proxyFault, runtimesOf, withField } from "./draft.ts";
 import { OptionField } from "./option.tsx";
+import { ProxyFields } from "./proxies.tsx";
 import { keyOf, known, listed, readAgent } from "./registry.ts";
 
 interface Props {
@@ -29,6 +32,8 @@ export function AgentForm({ index, agent, others, onChange, onRemove }: Props) {
   const faults = options.filter(([key, option]) => faultOf(option, agent.options?.[key]));
   const versions = listed.value?.find((each) => each.name === name)?.versions ?? [version];
   const id = `agent-${index}`;
+  const proxies = definition?.llm?.proxies ?? [];
+  const chosen = agent.proxies ?? {};
   const setOption = (key: string, value: OptionValue | undefined) => {
     const rest = Object.fromEntries(Object.entries(agent.options ?? {}).filter(([each]) => each !== key));
     onChange({ ...agent, options: value === undefined ? rest : { ...rest, [key]: value } });
@@ -86,11 +91,7 @@ export function AgentForm({ index, agent, others, onChange, onRemove }: Props) {
         </div>
       </div>
       {options.length > 0 && (
-        <details open={faults.length > 0}>
-          <summary>
-            Options <b>{options.length}</b>
-            {faults.length > 0 && <span class="bad"> {faults.length} to look at</span>}
-          </summary>
+        <Fold summary={counted("Options", options.length)} faults={faults.length}>
           {grouped(options).map(([group, members]) => (
             <div key={group} class="options">
               {group && <h4>{group}</h4>}
@@ -106,10 +107,34 @@ export function AgentForm({ index, agent, others, onChange, onRemove }: Props) {
               ))}
             </div>
           ))}
-        </details>
+        </Fold>
       )}
-      <details>
-        <summary>Description and prompt</summary>
+      {proxies.length > 0 && (
+        <Fold
+          summary={counted("Models", proxies.length)}
+          faults={proxies.filter((proxy) => proxyFault(chosen[proxy.name])).length}
+        >
+          <ProxyFields
+            id={`${id}-proxy`}
+            proxies={proxies}
+            chosen={chosen}
+            onChange={(next) => onChange(withField(agent, "proxies", Object.keys(next).length ? next : undefined))}
+          />
+        </Fold>
+      )}
+      <Fold
+        summary={<>Budget{agent.budget && <b> ${String(agent.budget.usd)}</b>}</>}
+        faults={agent.budget && usdFault(String(agent.budget.usd)) ? 1 : 0}
+      >
+        <BudgetFields
+          id={`${id}-budget`}
+          label="Limit of this agent"
+          placeholder="none of its own"
+          budget={agent.budget}
+          onChange={(budget) => onChange(withField(agent, "budget", budget))}
+        />
+      </Fold>
+      <Fold summary="Description and prompt">
         <div class="field">
           <label for={`${id}-description`}>What others are told of it</label>
           <input
@@ -137,8 +162,16 @@ export function AgentForm({ index, agent, others, onChange, onRemove }: Props) {
           />
           may close the session
         </label>
-      </details>
+      </Fold>
     </article>
+  );
+}
+
+function counted(what: string, count: number) {
+  return (
+    <>
+      {what} <b>{count}</b>
+    </>
   );
 }
 

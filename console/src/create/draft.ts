@@ -1,5 +1,16 @@
 /** A session that is to be made: the request, in the form that the API takes, and what is checked of it before. */
-import type { AgentOption, AgentRequest, AgentState, OptionValue, RegistryAgent, RuntimeId, SessionRequest } from "../types.ts";
+import type {
+  AgentOption,
+  AgentRequest,
+  AgentState,
+  Balance,
+  Budgets,
+  OptionValue,
+  ProxyRequest,
+  RegistryAgent,
+  RuntimeId,
+  SessionRequest,
+} from "../types.ts";
 
 const DEFAULT_TTL_MS = 600_000;
 const DEFAULT_HOLD_MS = 60_000;
@@ -58,8 +69,47 @@ export function everyone(agents: AgentRequest[]): string[][] {
   return agents.length > 1 ? [agents.map((agent) => agent.name)] : [];
 }
 
-/** Make a request of a session's agents. What they were given as options is not known any more. */
-export function again(agents: AgentState[], namespace: string, annotations: Record<string, string>): SessionRequest {
+/** Return an object with a field, or without it. */
+export function withField<Whole extends object>(whole: Whole, name: keyof Whole, value: unknown): Whole {
+  const rest = Object.fromEntries(Object.entries(whole).filter(([each]) => each !== name));
+  return (value === undefined ? rest : { ...rest, [name]: value }) as Whole;
+}
+
+/** Return which models are chosen after a change of one; one of which nothing is said is left to the server. */
+export function withProxy(
+  chosen: Record<string, ProxyRequest>,
+  name: string,
+  changes: Partial<ProxyRequest>,
+): Record<string, ProxyRequest> {
+  const next = { configurationName: "", modelName: "", ...chosen[name], ...changes };
+  return withField(chosen, name, next.configurationName || next.modelName ? next : undefined);
+}
+
+export function proxyFault(chosen: ProxyRequest | undefined): string {
+  if (!chosen || (chosen.configurationName && chosen.modelName)) return "";
+  return "Name both, the provider and the model, or neither.";
+}
+
+/** Return whether a session, or one of its agents, has a budget. */
+export function hasBudget({ agentGraphRequest: { agents, budget } }: SessionRequest): boolean {
+  return budget != null || agents.some((agent) => agent.budget != null);
+}
+
+/** Make a request of an earlier budget. What followed at the limit is not known any more. */
+function limitAgain(balance: Balance | null | undefined): object {
+  if (!balance) return {};
+  return { budget: { usd: (balance.limit / 1_000_000).toString(), onReached: "refuse" } };
+}
+
+/**
+ * Make a request of a session's agents, with their limits. What they were given as options is not known any more.
+ */
+export function again(
+  agents: AgentState[],
+  namespace: string,
+  annotations: Record<string, string>,
+  budgets?: Budgets | null,
+): SessionRequest {
   const draft = emptyDraft(namespace);
   const names = agents.map((agent) => agent.name);
   const pairs = agents.flatMap((agent) => agent.links.map((other) => [agent.name, other].sort()));
@@ -77,7 +127,9 @@ export function again(agents: AgentState[], namespace: string, annotations: Reco
         provider: { type: "local", runtime: "executable" },
         options: {},
         annotations: agent.annotations,
+        ...limitAgain(budgets?.agents[agent.name]),
       })),
+      ...limitAgain(budgets?.session),
       groups: names.length < 2 ? [] : isWhole ? [names] : single,
     },
   } as SessionRequest;

@@ -5,7 +5,7 @@ import { useEffect, useMemo } from "preact/hooks";
 import { all, at, get, messageOf, send, urlOf } from "../api.ts";
 import { lastNamespace, namespaces, readNamespaces } from "../namespaces.ts";
 import { go, place, sessionLink } from "../route.ts";
-import type { AgentRequest, AgentState, HistoricSession, SessionRequest, SessionState } from "../types.ts";
+import type { AgentRequest, AgentState, Budgets, HistoricSession, SessionRequest, SessionState } from "../types.ts";
 import { Button, Copy, Empty, Fault, Icon, Tabs, attempt, tell } from "../ui.tsx";
 import { AgentForm } from "./agent.tsx";
 import { again, agentRequest, curl, emptyDraft, everyone, freeName, namespaceOf, python } from "./draft.ts";
@@ -29,7 +29,8 @@ export function NewSession() {
     if (!earlier || !namespace) return;
     void attempt(async () => {
       draft.value = await draftOf(namespace, earlier);
-      note.value = "Agents and groups are those of the earlier session. Its options are not kept: look them over.";
+      note.value =
+        "Agents, groups and limits are those of the earlier session. Its options are not kept, nor what follows at a limit: look them over.";
     });
   }, [earlier]);
   useEffect(() => {
@@ -124,10 +125,11 @@ async function draftOf(namespace: string, id: string): Promise<SessionRequest> {
   try {
     const path = `api/v1/local/session/${at(namespace, id)}`;
     const state = await get<SessionState>(path);
-    return withRuntimes(again(await all<AgentState>(`${path}/agent`), namespace, state.annotations));
+    const [agents, budgets] = await Promise.all([all<AgentState>(`${path}/agent`), get<Budgets>(`${path}/budget`)]);
+    return withRuntimes(again(agents, namespace, state.annotations, budgets));
   } catch {
     const past = await get<HistoricSession>(`api/v1/local/namespace/${at(namespace)}/history/${at(id)}`);
-    return withRuntimes(again(past.state.agents as AgentState[], namespace, past.annotations));
+    return withRuntimes(again(past.state.agents as AgentState[], namespace, past.annotations, past.summary.budget));
   }
 }
 

@@ -3,12 +3,16 @@ import { useSignal } from "@preact/signals";
 
 import type { SessionRequest } from "../types.ts";
 import { Button } from "../ui.tsx";
+import { BudgetFields } from "./budget.tsx";
+import { hasBudget, withField } from "./draft.ts";
+
+type Webhooks = { sessionEnd?: { url: string } | null; budgetReached?: { url: string } | null };
 
 interface Runtime {
   ttl?: number | null;
   extendedEndReport?: boolean;
   persistenceMode?: { mode: string; duration?: number; time?: number };
-  webhooks?: { sessionEnd?: { url: string } | null };
+  webhooks?: Webhooks;
 }
 
 export function Settings({ draft, onChange }: { draft: SessionRequest; onChange: (draft: SessionRequest) => void }) {
@@ -19,6 +23,10 @@ export function Settings({ draft, onChange }: { draft: SessionRequest; onChange:
       ...draft,
       execution: { mode: "immediate", runtimeSettings: { ...runtime, ...changes } },
     } as SessionRequest);
+  const webhooks = runtime.webhooks ?? {};
+  const setWebhook = (name: keyof Webhooks, url: string) =>
+    set({ webhooks: withField(webhooks, name, url ? { url } : undefined) });
+  const graph = draft.agentGraphRequest;
   const persistence = runtime.persistenceMode ?? { mode: "none" };
   const heldMs = persistence.duration ?? persistence.time ?? 60_000;
   const hold = (mode: string, ms: number) =>
@@ -29,6 +37,13 @@ export function Settings({ draft, onChange }: { draft: SessionRequest; onChange:
   return (
     <fieldset class="group">
       <legend>How it runs</legend>
+      <BudgetFields
+        id="budget"
+        label="Limit of the session"
+        placeholder="no limit"
+        budget={graph.budget}
+        onChange={(budget) => onChange({ ...draft, agentGraphRequest: withField(graph, "budget", budget) })}
+      />
       <label class="toggle">
         <input
           type="checkbox"
@@ -61,13 +76,11 @@ export function Settings({ draft, onChange }: { draft: SessionRequest; onChange:
               id="webhook"
               type="url"
               placeholder="https://…"
-              value={runtime.webhooks?.sessionEnd?.url ?? ""}
-              onInput={(event) =>
-                set({ webhooks: event.currentTarget.value ? { sessionEnd: { url: event.currentTarget.value } } : {} })
-              }
+              value={webhooks.sessionEnd?.url ?? ""}
+              onInput={(event) => setWebhook("sessionEnd", event.currentTarget.value)}
             />
           </div>
-          {runtime.webhooks?.sessionEnd && (
+          {webhooks.sessionEnd && (
             <label class="toggle">
               <input
                 type="checkbox"
@@ -76,6 +89,18 @@ export function Settings({ draft, onChange }: { draft: SessionRequest; onChange:
               />
               with agents, threads and messages
             </label>
+          )}
+          {(hasBudget(draft) || webhooks.budgetReached) && (
+            <div class="field">
+              <label for="budget-webhook">Webhook for budgets that are low or reached</label>
+              <input
+                id="budget-webhook"
+                type="url"
+                placeholder="https://…"
+                value={webhooks.budgetReached?.url ?? ""}
+                onInput={(event) => setWebhook("budgetReached", event.currentTarget.value)}
+              />
+            </div>
           )}
         </>
       )}

@@ -1,5 +1,6 @@
 /** The agents of a session: what each is and does, and what it prints. */
 import { useSignal } from "@preact/signals";
+import { Fragment } from "preact";
 import { useEffect } from "preact/hooks";
 
 import { ApiError, at, messageOf, page, send } from "../api.ts";
@@ -8,7 +9,11 @@ import { doing } from "../sessions.tsx";
 import { clockTime, dateTime } from "../time.ts";
 import type { AgentState, LogLine } from "../types.ts";
 import { Annotations, Avatar, Empty, SureButton, VirtualList, attempt } from "../ui.tsx";
+import { Budget } from "./budget.tsx";
+import { tokensOf } from "./model.ts";
+import { withoutLimit } from "./money.tsx";
 import type { SessionSource } from "./source.ts";
+import { hasLimit } from "./spending.ts";
 
 export function Agents({ source }: { source: SessionSource }) {
   const chosen = place.value.query.get("agent");
@@ -31,6 +36,7 @@ export function Agents({ source }: { source: SessionSource }) {
 function AgentCard(props: { source: SessionSource; agent: AgentState; isChosen: boolean; isOver: boolean }) {
   const { source, agent } = props;
   const { status } = agent;
+  const budgets = source.budgets.value;
   const id = agent.registryAgentIdentifier;
   const isLocal = id.registrySourceId.type === "local";
   const kill = () => send("DELETE", `api/v1/puppet/${at(source.namespace, source.id, agent.name)}`);
@@ -60,7 +66,16 @@ function AgentCard(props: { source: SessionSource; agent: AgentState; isChosen: 
             <dd>{agent.links.join(", ")}</dd>
           </>
         )}
+        {Object.entries(agent.tokensByModel).map(([model, tokens]) => (
+          <Fragment key={model}>
+            <dt>{model}</dt>
+            <dd>{tokensOf(tokens)}</dd>
+          </Fragment>
+        ))}
       </dl>
+      {hasLimit(budgets) && (
+        <Budget source={source} whose={agent.name} balance={budgets?.agents[agent.name]} without={withoutLimit(source)} />
+      )}
       <Annotations of={agent.annotations} />
       <footer>
         <button

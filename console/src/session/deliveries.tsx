@@ -1,4 +1,4 @@
-/** The end report on its way to the webhook: what was tried, what was answered, and once more. */
+/** End reports, and what is told of budgets, on their way to webhooks: what was tried, what was answered, and once more. */
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 
@@ -49,7 +49,7 @@ export function Deliveries(props: { namespace: string; session: string; onInspec
     <div class="deliveries" role="tabpanel" aria-label="Deliveries">
       {found.value?.length === 0 && (
         <Empty title="Nothing to deliver">
-          <p>A session that names a webhook has its end report sent there when it ends.</p>
+          <p>A session that names a webhook has its end report sent there when it ends; another one is told of its budgets.</p>
         </Empty>
       )}
       {found.value?.map((delivery) => (

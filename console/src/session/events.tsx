@@ -3,7 +3,7 @@ import { place, refine } from "../route.ts";
 import type { SessionEvent } from "../types.ts";
 import { Empty, VirtualList } from "../ui.tsx";
 import type { Entry } from "./model.ts";
-import { waitsFor } from "./model.ts";
+import { tokensOf, waitsFor } from "./model.ts";
 import type { SessionSource } from "./source.ts";
 
 export function Events({ source, onInspect }: { source: SessionSource; onInspect: (value: unknown) => void }) {
@@ -82,6 +82,8 @@ export function whatOf(event: SessionEvent): string {
       return `${event.thread.creatorName}: ${event.thread.name}`;
     case "thread_closed":
       return event.summary;
+    case "llm_proxy_call":
+      return `${event.agentName} called ${event.modelName}: ${event.statusCode}, ${tokensOf(event.usage)}`;
     case "docker_container_created":
     case "docker_container_removed":
       return event.containerId;

@@ -1,6 +1,6 @@
 /**
  * What the timeline shows, made of a session's events one by one: what each agent did when, the messages from agent to
- * agent, and the threads. No drawing is known here.
+ * agent, the threads, and the calls of models. No drawing is known here.
  */
 import type { Message, SessionEvent } from "../types.ts";
 
@@ -43,6 +43,28 @@ export interface Thread {
   closed?: { summary: string; atMs: number };
 }
 
+/** A call of a model, where its answer came; tokens are missing where the provider did not say. */
+export interface Call {
+  position: number;
+  atMs: number;
+  agent: string;
+  model: string;
+  /** The agent's own name for the model. */
+  proxy: string;
+  status: number;
+  inputTokens?: number;
+  outputTokens?: number;
+}
+
+/** What the calls of a model come to. */
+export interface CallTotals {
+  calls: number;
+  /** Those that were answered with an error. */
+  failed: number;
+  inputTokens: number;
+  outputTokens: number;
+}
+
 export interface Entry {
   position: number;
   atMs: number;
@@ -54,6 +76,9 @@ export class Timeline {
   readonly sendings: Sending[] = [];
   readonly lanes = new Map<string, Span[]>();
   readonly threads = new Map<string, Thread>();
+  readonly calls: Call[] = [];
+  /** By the name of the model. */
+  readonly models = new Map<string, CallTotals>();
   readonly #byMessage = new Map<string, Sending>();
 
   /** Give an agent its lane, before anything is known of what it does. */
@@ -102,6 +127,9 @@ export class Timeline {
       case "thread_participant_removed":
         this.threads.get(event.threadId)?.participants.delete(event.name);
         break;
+      case "llm_proxy_call":
+        this.#count(callOf(event, entry));
+        break;
     }
   }
 
@@ -138,6 +166,18 @@ export class Timeline {
     this.#act(message.senderName, entry);
   }
 
+  /** Take in a call. It ends no wait: that of a stream is known a moment after the agent has read all of it. */
+  #count(call: Call): void {
+    this.calls.push(call);
+    this.addAgent(call.agent);
+    const totals = this.models.get(call.model) ?? { calls: 0, failed: 0, inputTokens: 0, outputTokens: 0 };
+    totals.calls++;
+    if (hasFailed(call)) totals.failed++;
+    totals.inputTokens += call.inputTokens ?? 0;
+    totals.outputTokens += call.outputTokens ?? 0;
+    this.models.set(call.model, totals);
+  }
+
   /** An agent that does something does not wait any more. */
   #act(name: string, entry: Entry): void {
     if (this.activityOf(name) === "waiting") this.#begin(name, "thinking", entry);
@@ -171,6 +211,31 @@ export class Timeline {
     }
     spans.push({ agent: name, activity, startMs: entry.atMs, start: entry.position, ...(detail ? { detail } : {}) });
   }
+}
+
+function callOf(event: SessionEvent & { type: "llm_proxy_call" }, { position, atMs }: Entry): Call {
+  const { inputTokens, outputTokens } = event.usage;
+  return {
+    position,
+    atMs,
+    agent: event.agentName,
+    model: event.modelName,
+    proxy: event.providerRequestName,
+    status: event.statusCode,
+    ...(inputTokens == null ? {} : { inputTokens }),
+    ...(outputTokens == null ? {} : { outputTokens }),
+  };
+}
+
+export function hasFailed(call: Call): boolean {
+  return call.status < 200 || call.status > 299;
+}
+
+/** Say how many tokens a call took, or all calls of a model. */
+export function tokensOf(usage: { inputTokens?: number | null; outputTokens?: number | null }): string {
+  if (usage.inputTokens == null && usage.outputTokens == null) return "no tokens told";
+  const count = (tokens: number | null | undefined) => (tokens ?? 0).toLocaleString("en");
+  return `${count(usage.inputTokens)} tokens in, ${count(usage.outputTokens)} out`;
 }
 
 /** Say what a wait is for. */

@@ -3,6 +3,7 @@ import { useSignal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
 
 import { at, send } from "../api.ts";
+import { exactDollars } from "../money.ts";
 import { go, link, namespaceLink, place, refine } from "../route.ts";
 import { LiveNotice, REASONS } from "../sessions.tsx";
 import { duration, now } from "../time.ts";
@@ -11,8 +12,10 @@ import { Agents } from "./agents.tsx";
 import { Deliveries } from "./deliveries.tsx";
 import { Events } from "./events.tsx";
 import { Graph } from "./graph.tsx";
+import { Money } from "./money.tsx";
 import { Report } from "./report.tsx";
 import { SessionSource } from "./source.ts";
+import { spentOf } from "./spending.ts";
 import { Threads } from "./threads.tsx";
 import { TimelineView } from "./timeline.tsx";
 
@@ -47,6 +50,7 @@ export function SessionPage({ namespace, id }: { namespace: string; id: string }
             { id: "threads", label: "Threads", count: timeline.threads.size },
             { id: "agents", label: "Agents", count: source.agents.value.length },
             { id: "events", label: "Events", count: timeline.entries.length },
+            { id: "money", label: "Money" },
             { id: "graph", label: "Graph" },
             { id: "deliveries", label: "Deliveries" },
             { id: "report", label: "Report" },
@@ -55,6 +59,7 @@ export function SessionPage({ namespace, id }: { namespace: string; id: string }
         {tab === "threads" && <Threads source={source} onInspect={inspect} />}
         {tab === "agents" && <Agents source={source} />}
         {tab === "events" && <Events source={source} onInspect={inspect} />}
+        {tab === "money" && <Money source={source} />}
         {tab === "graph" && <Graph source={source} />}
         {tab === "deliveries" && <Deliveries namespace={namespace} session={id} onInspect={inspect} />}
         {tab === "report" && <Report source={source} onInspect={inspect} />}
@@ -104,6 +109,8 @@ function Head({ source }: { source: SessionSource }) {
   const { status } = state;
   const startMs = status.type === "pending_execution" ? undefined : Date.parse(status.executionTime);
   const endMs = status.type === "closing" ? Date.parse(status.closingTime) : now.value;
+  const spent = spentOf(source.budgets.value);
+  const limit = source.budgets.value?.session?.limit;
   const execute = () => send("POST", path, {}).then(() => source.refresh());
   const close = () => send("DELETE", path);
   const forget = async () => {
@@ -127,6 +134,12 @@ function Head({ source }: { source: SessionSource }) {
           created <Ago at={state.timestamp} />
         </span>
         {past && <span>{REASONS[past.reason]}</span>}
+        {spent !== undefined && (
+          <span>
+            spent {exactDollars(spent)}
+            {limit !== undefined && ` of ${exactDollars(limit)}`}
+          </span>
+        )}
       </span>
       <Annotations of={state.annotations} />
       {source.loaded.value ? (

@@ -3,11 +3,13 @@ import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 
 import { at, get, messageOf } from "../api.ts";
-import { dollars } from "../money.ts";
+import { dollars, exactDollars } from "../money.ts";
 import { duration } from "../time.ts";
 import type { Summary } from "../types.ts";
 import { Agent, Button, Fault } from "../ui.tsx";
+import { Models } from "./money.tsx";
 import type { SessionSource } from "./source.ts";
+import { spentOf } from "./spending.ts";
 
 export function Report({ source, onInspect }: { source: SessionSource; onInspect: (value: unknown) => void }) {
   const live = useSignal<Summary | undefined>(undefined);
@@ -29,6 +31,9 @@ export function Report({ source, onInspect }: { source: SessionSource; onInspect
   if (fault.value && !past) return <Fault text={fault.value} />;
   if (!summary) return <p class="loading">Counting…</p>;
   const longest = Math.max(1, ...summary.agents.map((agent) => agent.runningMs));
+  const { calls } = source.timeline;
+  const spent = spentOf(summary.budget);
+  const limit = summary.budget?.session?.limit;
   const figures: [string, string][] = [
     ["messages", summary.messages.toLocaleString("en")],
     ["threads", summary.threads.toLocaleString("en")],
@@ -37,6 +42,9 @@ export function Report({ source, onInspect }: { source: SessionSource; onInspect
     ["held for", summary.holdMs == null ? "–" : duration(summary.holdMs)],
     ["AWS, estimated", dollars(summary.estimate.microUsd)],
   ];
+  if (calls.length) figures.push(["calls of models", calls.length.toLocaleString("en")]);
+  if (spent !== undefined)
+    figures.push(["spent", `${exactDollars(spent)}${limit === undefined ? "" : ` of ${exactDollars(limit)}`}`]);
   return (
     <div class="report" role="tabpanel" aria-label="Report">
       <dl class="figures">
@@ -76,6 +84,7 @@ export function Report({ source, onInspect }: { source: SessionSource; onInspect
           ))}
         </tbody>
       </table>
+      {(calls.length > 0 || spent !== undefined) && <Models source={source} />}
       {past && (
         <p>
           <Button onClick={() => onInspect(past.report)}>End report as JSON</Button>

@@ -1,10 +1,11 @@
 /** A session as one follows it: what is known of it, its events from the first to the latest, and whether they come live. */
 import { signal } from "@preact/signals";
 
-import { ApiError, all, at, get, messageOf, page } from "../api.ts";
+import { ApiError, all, at, get, messageOf, page, send } from "../api.ts";
 import { type Liveness, follow } from "../live.ts";
-import type { AgentState, HistoricSession, SessionEvent, SessionState } from "../types.ts";
+import type { AgentState, Budgets, HistoricSession, NewLimits, SessionEvent, SessionState } from "../types.ts";
 import { Timeline } from "./model.ts";
+import { hasLimit } from "./spending.ts";
 
 /** Pages of events that are read at most: the sockets go no further back either. */
 const MOST_PAGES = 200;
@@ -17,6 +18,8 @@ export class SessionSource {
   readonly #version = signal(0);
   readonly state = signal<SessionState | undefined>(undefined);
   readonly agents = signal<AgentState[]>([]);
+  /** Without a limit there is none in it, neither the session's nor an agent's. */
+  readonly budgets = signal<Budgets | undefined>(undefined);
   readonly past = signal<HistoricSession | undefined>(undefined);
   readonly liveness = signal<Liveness>("connecting");
   readonly fault = signal("");
@@ -27,6 +30,8 @@ export class SessionSource {
   #frame = 0;
   #stopped = false;
   #refreshing: ReturnType<typeof setTimeout> | undefined;
+  #limitsSet = 0;
+  #readingBudgets: ReturnType<typeof setTimeout> | undefined;
 
   constructor(
     readonly namespace: string,
@@ -44,19 +49,31 @@ export class SessionSource {
   close(): void {
     this.#stopped = true;
     clearTimeout(this.#refreshing);
+    clearTimeout(this.#readingBudgets);
     cancelAnimationFrame(this.#frame);
     for (const stop of this.#stop) stop();
   }
 
-  /** Read anew what events do not tell: the status, and why agents have stopped. */
+  /** Set other limits; raises what the API says against them. */
+  async changeBudget(limits: NewLimits): Promise<void> {
+    const budgets = await send<Budgets>("POST", `${this.#path()}/budget`, limits);
+    this.#limitsSet++; // what was asked for before is old
+    this.budgets.value = budgets;
+  }
+
+  /** Read anew what events do not tell: the status, why agents have stopped, and what is left of the budgets. */
   async refresh(): Promise<void> {
     if (this.#stopped || this.past.value) return;
-    const [state, agents] = await Promise.all([
+    const limitsSet = this.#limitsSet;
+    const [state, agents, budgets] = await Promise.all([
       get<SessionState>(this.#path()),
       all<AgentState>(`${this.#path()}/agent`),
+      get<Budgets>(`${this.#path()}/budget`),
     ]);
+    if (this.past.value) return; // it has ended in the meantime
     this.state.value = state;
     this.agents.value = agents;
+    if (limitsSet === this.#limitsSet) this.budgets.value = budgets;
     for (const agent of agents) this.#timeline.addAgent(agent.name);
     this.#changed();
   }
@@ -118,6 +135,7 @@ export class SessionSource {
         this.agents.value = past.state.agents as AgentState[];
         for (const agent of past.state.agents) this.#timeline.addAgent(agent.name);
         this.state.value = past.state.base;
+        this.budgets.value = past.summary.budget ?? undefined;
         this.past.value = past;
         this.liveness.value = "over";
         await this.#read(`${this.#pastPath()}/events`);
@@ -159,11 +177,27 @@ export class SessionSource {
     this.#timeline.add(event as SessionEvent);
     this.#changed();
     if (/^(runtime_|agent_connected)/.test(event.type)) this.#refreshSoon();
+    if (event.type === "llm_proxy_call" && hasLimit(this.budgets.value)) this.#readBudgetsSoon();
   }
 
   #refreshSoon(): void {
     clearTimeout(this.#refreshing);
     this.#refreshing = setTimeout(() => void this.#ask(false).catch(() => undefined), 250);
+  }
+
+  /** Read the budgets a moment after a call, and after a moment once more when there were calls in between. */
+  #readBudgetsSoon(): void {
+    this.#readingBudgets ??= setTimeout(() => {
+      this.#readingBudgets = undefined;
+      if (this.#stopped || this.past.value) return;
+      const limitsSet = this.#limitsSet;
+      void get<Budgets>(`${this.#path()}/budget`).then(
+        (budgets) => {
+          if (limitsSet === this.#limitsSet && !this.past.value) this.budgets.value = budgets;
+        },
+        () => undefined, // what reads everything every few seconds says what is wrong
+      );
+    }, 250);
   }
 
   #changed(): void {

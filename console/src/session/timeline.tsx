@@ -5,7 +5,7 @@ import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 
 import { clockTime, duration, now } from "../time.ts";
 import { Button } from "../ui.tsx";
-import { LONGEST_WAIT_MS, type Sending, type Span, TONES, type Timeline, firstAtLeast } from "./model.ts";
+import { type Call, LONGEST_WAIT_MS, type Sending, type Span, TONES, type Timeline, firstAtLeast, hasFailed, tokensOf } from "./model.ts";
 import { type Range, clamp, moved, orderTicks, timeTicks, within, zoomed } from "./scale.ts";
 import type { SessionSource } from "./source.ts";
 
@@ -15,6 +15,10 @@ const AXIS_PX = 26;
 const PADDING_PX = 14;
 /** So many messages are all drawn; of more, some stand for those beside them, until one looks closer. */
 const MOST_MESSAGES = 600;
+/** So many calls of models are all drawn; of more, one for those beside it. */
+const MOST_CALLS = 600;
+/** How far above the middle of its lane a call is: above the bar, clear of messages' dots. */
+const CALL_ABOVE_PX = 13;
 /** The names of agents, beside the lanes. */
 const NAMES_PX = { wide: 168, narrow: 92 };
 
@@ -135,7 +139,7 @@ export function TimelineView({ source, onInspect }: { source: SessionSource; onI
           </Button>
         )}
         <span class="spring" />
-        <Legend />
+        <Legend hasCalls={timeline.calls.length > 0} />
       </div>
       <div
         ref={box}
@@ -159,7 +163,7 @@ export function TimelineView({ source, onInspect }: { source: SessionSource; onI
           width={width.value}
           height={height}
           role="img"
-          aria-label={`${names.length} agents, ${count} messages, ${duration(timeline.endMs - timeline.startMs)}`}
+          aria-label={`${names.length} agents, ${count} messages, ${timeline.calls.length} calls of models, ${duration(timeline.endMs - timeline.startMs)}`}
         >
           <defs>
             <pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">
@@ -175,6 +179,7 @@ export function TimelineView({ source, onInspect }: { source: SessionSource; onI
             {names.map((name, row) => (
               <Lane key={name} drawing={drawing} name={name} row={row} />
             ))}
+            <Calls drawing={drawing} />
             <Arrows drawing={drawing} />
             {drawing.nowMs !== undefined && axis.value === "time" && (
               <line class="now" x1={toX(drawing.nowMs)} x2={toX(drawing.nowMs)} y1={AXIS_PX - 4} y2={height} />
@@ -316,6 +321,39 @@ function Lane({ drawing, name, row }: { drawing: Drawing; name: string; row: num
   );
 }
 
+/** A diamond above the lane for each call of a model in sight; of those that would lie on one another, one. */
+function Calls({ drawing }: { drawing: Drawing }) {
+  const { timeline, axis, range, toX, names, lanePx } = drawing;
+  const valueOf = (call: Call) => (axis === "time" ? call.atMs : call.position);
+  const rows = new Map(names.map((name, row) => [name, row]));
+  const [first, end] = [range.from, range.to].map((value) => firstAtLeast(timeline.calls, valueOf, value)) as [number, number];
+  const nearPx = end - first > MOST_CALLS ? Math.max(1, (drawing.plot.width * names.length) / MOST_CALLS) : 0;
+  const lastX = new Map<string, number>();
+  const marks = [];
+  for (let index = first; index < end; index++) {
+    const call = timeline.calls[index]!;
+    const row = rows.get(call.agent);
+    const x = round(toX(valueOf(call)));
+    if (row === undefined || x < (lastX.get(call.agent) ?? -Infinity) + nearPx) continue;
+    lastX.set(call.agent, x);
+    marks.push(
+      <path
+        key={index}
+        class={`call ${hasFailed(call) ? "failed" : ""}`}
+        d={callPath(x, yOf(row, lanePx) - CALL_ABOVE_PX, hasFailed(call))}
+        data-call={index}
+        data-position={call.position}
+      />,
+    );
+  }
+  return <g class="calls">{marks}</g>;
+}
+
+/** A diamond, and with a cross in it when the call has failed. */
+function callPath(x: number, y: number, failed: boolean): string {
+  return `M${x} ${y - 5}l5 5l-5 5l-5 -5z${failed ? `M${x - 2.5} ${y - 2.5}l5 5m0 -5l-5 5` : ""}`;
+}
+
 /** A message in sight, in places of the screen: a dot where it was sent, a line to each lane that it went to. */
 interface Mark {
   sending: number;
@@ -429,6 +467,8 @@ function hoverOf(event: PointerEvent, drawing: Drawing, box: HTMLElement): Hover
   const at = { x: event.clientX - place.left, y: event.clientY - place.top };
   const sending = drawing.timeline.sendings[Number(target.getAttribute("data-sending") ?? NaN)];
   if (sending) return { ...at, content: <AboutMessage sending={sending} timeline={drawing.timeline} /> };
+  const call = drawing.timeline.calls[Number(target.getAttribute("data-call") ?? NaN)];
+  if (call) return { ...at, content: <AboutCall call={call} /> };
   const lane = target.getAttribute("data-lane");
   const span = lane === null ? undefined : drawing.timeline.lanes.get(lane)?.[Number(target.getAttribute("data-span"))];
   return span && { ...at, content: <AboutSpan span={span} nowMs={drawing.nowMs} /> };
@@ -447,6 +487,20 @@ function AboutMessage({ sending, timeline }: { sending: Sending; timeline: Timel
       <small>
         {timeline.threads.get(message.threadId)?.name ?? "a thread"} · {clockTime(sending.atMs)}
         {got && ` · read by ${got}`}
+      </small>
+    </>
+  );
+}
+
+function AboutCall({ call }: { call: Call }) {
+  return (
+    <>
+      <strong>
+        {call.agent} called {call.model}
+      </strong>
+      <p>{tokensOf(call)}</p>
+      <small>
+        {hasFailed(call) ? "failed, " : ""}status {call.status} · as {call.proxy} · {clockTime(call.atMs)}
       </small>
     </>
   );
@@ -481,7 +535,7 @@ function Tip({ x, y, content, width }: Hover & { width: number }) {
   );
 }
 
-function Legend() {
+function Legend({ hasCalls }: { hasCalls: boolean }) {
   return (
     <ul class="legend" aria-label="Legend">
       {(["starting", "thinking", "waiting", "stopped"] as const).map((activity) => (
@@ -498,6 +552,14 @@ function Legend() {
           {activity}
         </li>
       ))}
+      {hasCalls && (
+        <li>
+          <svg width="12" height="12" aria-hidden="true">
+            <path class="call" d={callPath(6, 6, false)} />
+          </svg>
+          call of a model
+        </li>
+      )}
     </ul>
   );
 }
