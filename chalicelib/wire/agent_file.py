@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from chalicelib.wire.fargate import Fargate
-from chalicelib.wire.limits import EACH_ONCE, WITHOUT_NUL, at_most_entries, between_characters, characters_of
-from chalicelib.wire.options import AgentOption
-from chalicelib.wire.prototype import PrototypeRuntime
-from chalicelib.wire.registry import OWN_FUNCTION_PREFIX, AgentCapability, License, Transport
+from .fargate import Fargate
+from .limits import EACH_ONCE, WITHOUT_NUL, at_most_entries, between_characters, characters_of
+from .options import AgentOption
+from .prototype import PrototypeRuntime
+from .registry import OWN_FUNCTION_PREFIX, AgentCapability, License, Transport
 
 #: Semantic Versioning 2.0.0, "Is there a suggested regular expression": numbers without leading zeros, then
 #: dot-separated pre-release identifiers, then build identifiers.

@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from chalicelib.wire.base import Timestamp, WireModel
-from chalicelib.wire.identifiers import RegistryAgentIdentifier
+from .base import Timestamp, WireModel
+from .identifiers import RegistryAgentIdentifier
 
 
 class Thinking(WireModel):

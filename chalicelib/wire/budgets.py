@@ -13,8 +13,8 @@ from pydantic import (
     model_serializer,
 )
 
-from chalicelib.wire.base import Timestamp, WireModel
-from chalicelib.wire.limits import at_most_entries
+from .base import Timestamp, WireModel
+from .limits import at_most_entries
 
 #: The largest limit, and largest amount at once: in millionths of a US dollar, a million dollars.
 MAX_MICRO_USD = 1_000_000 * 1_000_000

@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, ConfigDict, Field, field_validator
 
-from chalicelib.wire.base import WireModel
-from chalicelib.wire.urls import CallableUrl
+from .base import WireModel
+from .urls import CallableUrl
 
 #: Names of Coral's own tools, which a custom tool cannot have.
 CORAL_TOOL_NAMES = frozenset(

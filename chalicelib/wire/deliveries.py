@@ -1,6 +1,6 @@
 """Webhook deliveries as a client of the API sees them (no part of Coral's own API)."""
 
-from chalicelib.wire.base import Timestamp, WireModel
+from .base import Timestamp, WireModel
 
 
 class DeliveryAttempt(WireModel):

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from chalicelib.wire.base import Timestamp, WireModel
-from chalicelib.wire.threads import SessionThread, SessionThreadMessage
+from .base import Timestamp, WireModel
+from .threads import SessionThread, SessionThreadMessage
 
 
 class RuntimeStarted(WireModel):

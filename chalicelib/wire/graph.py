@@ -4,15 +4,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from chalicelib.wire.base import WireModel
-from chalicelib.wire.budgets import BudgetRequest
-from chalicelib.wire.custom_tools import GraphAgentTool
-from chalicelib.wire.identifiers import RegistryAgentIdentifier, RuntimeId
-from chalicelib.wire.limits import WITHOUT_NUL, at_most_bytes, at_most_entries
-from chalicelib.wire.llm_proxy import ModelName
-from chalicelib.wire.namespaces import Annotations, Name
-from chalicelib.wire.options import OptionValue
-from chalicelib.wire.urls import MAX_URL_LENGTH
+from .base import WireModel
+from .budgets import BudgetRequest
+from .custom_tools import GraphAgentTool
+from .identifiers import RegistryAgentIdentifier, RuntimeId
+from .limits import WITHOUT_NUL, at_most_bytes, at_most_entries
+from .llm_proxy import ModelName
+from .namespaces import Annotations, Name
+from .options import OptionValue
+from .urls import MAX_URL_LENGTH
 
 #: Atoll's limits of a graph.
 MAX_AGENTS = 128

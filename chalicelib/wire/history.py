@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from chalicelib.wire.base import Timestamp, WireModel
-from chalicelib.wire.budgets import Budgets
-from chalicelib.wire.sessions import SessionEndReport, SessionStateExtended
+from .base import Timestamp, WireModel
+from .budgets import Budgets
+from .sessions import SessionEndReport, SessionStateExtended
 
 
 class AgentSummary(WireModel):

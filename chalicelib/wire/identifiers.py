@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from chalicelib.wire.base import WireModel
+from .base import WireModel
 
 RuntimeId = Literal["executable", "docker", "function"]
 

@@ -22,10 +22,10 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
-from chalicelib.wire import bounded_toml
-from chalicelib.wire.base import WireModel
-from chalicelib.wire.limits import EACH_ONCE, at_most_entries, between_characters
-from chalicelib.wire.urls import CallableUrl
+from . import bounded_toml
+from .base import WireModel
+from .limits import EACH_ONCE, at_most_entries, between_characters
+from .urls import CallableUrl
 
 #: The file may have so many bytes: with all that it says, it is kept in one secret of Secrets Manager.
 MAX_CONFIG_BYTES = 60_000

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, computed_field
 
-from chalicelib.wire.base import Timestamp, WireModel
+from .base import Timestamp, WireModel
 
 #: A line is cut after so many characters (an API Gateway socket takes frames of 128 KB).
 MAX_TEXT_CHARS = 16_000

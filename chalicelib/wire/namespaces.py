@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from chalicelib.wire.base import WireModel
+from .base import WireModel
 
 #: Atoll's limits of names and annotations (Coral states none). They keep every event under EventBridge's 256 KB.
 MAX_NAME_BYTES = 128

@@ -25,7 +25,7 @@ from pydantic import (
     model_validator,
 )
 
-from chalicelib.wire.base import WireModel
+from .base import WireModel
 
 U64_MAX = 2**64 - 1
 

@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field
 
-from chalicelib.wire.base import WireModel
-from chalicelib.wire.urls import CallableUrl
+from .base import WireModel
+from .urls import CallableUrl
 
 #: The methods that such a call may have, and those that carry no body.
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, WithJsonSchema
 
-from chalicelib.wire.base import WireModel
-from chalicelib.wire.limits import at_most_entries
+from .base import WireModel
+from .limits import at_most_entries
 
 #: The default prompts, in Atoll's own words. What is between the marks is replaced by a resource of the agent's.
 SYSTEM_PROMPT = (

@@ -5,11 +5,11 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, PrivateAttr
 from pydantic.json_schema import SkipJsonSchema
 
-from chalicelib.wire.base import Timestamp, WireModel
-from chalicelib.wire.fargate import Fargate
-from chalicelib.wire.identifiers import AgentRegistrySourceIdentifier, LocalSource, RegistryAgentIdentifier, RuntimeId
-from chalicelib.wire.options import AgentOption
-from chalicelib.wire.prototype import PrototypeRuntime
+from .base import Timestamp, WireModel
+from .fargate import Fargate
+from .identifiers import AgentRegistrySourceIdentifier, LocalSource, RegistryAgentIdentifier, RuntimeId
+from .options import AgentOption
+from .prototype import PrototypeRuntime
 
 Transport = Literal["sse", "streamable_http"]
 AgentCapability = Literal["resources", "tool_refreshing"]

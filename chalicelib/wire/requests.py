@@ -4,10 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from chalicelib.wire.base import WireModel
-from chalicelib.wire.graph import AgentGraphRequest
-from chalicelib.wire.namespaces import Annotations, Name, SessionNamespaceRequest
-from chalicelib.wire.sessions import SessionRuntimeSettings
+from .base import WireModel
+from .graph import AgentGraphRequest
+from .namespaces import Annotations, Name, SessionNamespaceRequest
+from .sessions import SessionRuntimeSettings
 
 
 class CreateIfNotExists(WireModel):

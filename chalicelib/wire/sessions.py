@@ -4,11 +4,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from chalicelib.wire.agents import SessionAgentState, SessionAgentUsageReport
-from chalicelib.wire.base import Timestamp, WireModel
-from chalicelib.wire.namespaces import SessionNamespaceStateBase
-from chalicelib.wire.threads import SessionThread
-from chalicelib.wire.urls import CallableUrl
+from .agents import SessionAgentState, SessionAgentUsageReport
+from .base import Timestamp, WireModel
+from .namespaces import SessionNamespaceStateBase
+from .threads import SessionThread
+from .urls import CallableUrl
 
 #: Atoll's limit of every duration in a request: 365 days.
 MAX_DURATION_MS = 365 * 24 * 3_600_000

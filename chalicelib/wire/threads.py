@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from chalicelib.wire import strict_json
-from chalicelib.wire.base import Timestamp, WireModel
-from chalicelib.wire.limits import EACH_ONCE, at_most_bytes
+from . import strict_json
+from .base import Timestamp, WireModel
+from .limits import EACH_ONCE, at_most_bytes
 
 #: Atoll's limits of a thread. A message must fit into one DynamoDB item (400 KB) with its mentions.
 MAX_MESSAGE_BYTES = 300_000

@@ -4,9 +4,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from chalicelib.wire.base import WireModel
-from chalicelib.wire.sessions import MAX_DURATION_MS
-from chalicelib.wire.threads import SessionThreadMessage
+from .base import WireModel
+from .sessions import MAX_DURATION_MS
+from .threads import SessionThreadMessage
 
 #: Why a function is called: for the first time, for a message that it waits for, or because its wait is over.
 Reason = Literal["started", "message", "timeout"]

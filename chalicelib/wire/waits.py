@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from chalicelib.wire.base import WireModel
-from chalicelib.wire.events import FromFilter, MentionsFilter
+from .base import WireModel
+from .events import FromFilter, MentionsFilter
 
 
 class PausedWait(WireModel):

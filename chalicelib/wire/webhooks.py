@@ -1,6 +1,6 @@
 """Endpoints of webhooks, and the keys of their signatures, as a client of the API sees them (no part of Coral's)."""
 
-from chalicelib.wire.base import Timestamp, WireModel
+from .base import Timestamp, WireModel
 
 
 class WebhookEndpoint(WireModel):
