@@ -20,8 +20,9 @@ $(UV): requirements-installer.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-installer.txt
 	@touch $@
 
-$(VENV)/.installed: $(UV) requirements.txt requirements-dev.txt
+$(VENV)/.installed: $(UV) requirements.txt requirements-dev.txt pyproject.toml
 	$(INSTALL) --python $(PY) -r requirements-dev.txt
+	$(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(TOOLS)/.installed: $(UV) requirements-tools.txt
@@ -111,7 +112,7 @@ licences: $(PACKAGED)/.installed $(TOOLS)/.installed ## list the licences of wha
 	@mv build/licences.md docs/licences.md
 
 smoke: $(VENV)/.installed ## deploy a throwaway stage to AWS, check it, delete all of it (STAGE, ARGS="--region … --way … --yes")
-	@exec $(PY) -m infra.smoke --stage $(or $(STAGE),smoke) $(ARGS)
+	@exec $(VENV)/bin/atoll smoke --stage $(or $(STAGE),smoke) $(ARGS)
 
 help: ## list these commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{printf "make %-10s %s\n", $$1, $$2}'

@@ -1,4 +1,4 @@
-"""API keys of a stage: ``python -m infra.keys make|list|rotate|limit|revoke --stage prod``.
+"""API keys of a stage: ``atoll keys make|list|rotate|limit|revoke --stage prod``.
 
 A key is shown once, when it is made: only its hash is stored. With ``--stage local`` it is the stack of ``make run``,
 at ``--url``, whose own key (``ATOLL_API_KEY``, or ``dev``) signs the calls.
@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from atoll.command.terminal import AsJson, show_json
 from chalicelib.domain import api_keys, quotas
 from chalicelib.domain.errors import AtollError, BadRequest
 from chalicelib.services import Services
@@ -108,11 +109,21 @@ def _show(key: str, record: ApiKeyRecord) -> None:
 
 
 @app.command("list")
-def list_keys(stage: Stage = "dev", url: Url = LOCAL_URL, region: Region = None, profile: Profile = None) -> None:
+def list_keys(
+    *,
+    stage: Stage = "dev",
+    url: Url = LOCAL_URL,
+    region: Region = None,
+    profile: Profile = None,
+    as_json: AsJson = False,
+) -> None:
     """List the keys of a stage, oldest first, and the quotas of its namespaces."""
     with _of_stage(stage, url, region, profile) as services:
         keys = sorted(services.api_keys.all(), key=lambda key: key.created_at_ms)
         used, of_namespaces = services.api_keys.last_uses(), services.api_keys.namespace_limits()
+    if as_json:
+        show_json({"keys": [_described(key, used) for key in keys], "namespaces": of_namespaces})
+        return
     columns = ("id", "name", "role", "namespaces", "limits", "made", "expires", "used (to the hour)")
     table = Table(*columns, title=f"API keys of stage {stage}")
     for key in keys:
@@ -128,6 +139,20 @@ def list_keys(stage: Stage = "dev", url: Url = LOCAL_URL, region: Region = None,
         for namespace, limits_of in sorted(of_namespaces.items()):
             table.add_row(Text(namespace), Text(_text_of(limits_of)))
         out.print(table)
+
+
+def _described(key: ApiKeyRecord, used: Mapping[str, int]) -> dict[str, Any]:
+    used_at_ms = used.get(key.key_hash)
+    return {
+        "id": api_keys.id_of(key),
+        "name": key.name,
+        "role": key.role,
+        "namespaces": key.namespaces,
+        "limits": key.limits or {},
+        "createdAt": iso_from_ms(key.created_at_ms),
+        "expiresAt": None if key.expires_at is None else iso_from_ms(key.expires_at * 1000),
+        "usedAt": None if used_at_ms is None else iso_from_ms(used_at_ms),
+    }
 
 
 def _text_of(limits: Mapping[str, int]) -> str:
@@ -192,20 +217,30 @@ def revoke(
 @contextmanager
 def _of_stage(stage: str, url: str, region: str | None, profile: str | None) -> Iterator[Services]:
     """Yield a stage's services; print an error as one sentence and exit with 1."""
-    try:
-        if stage == "local":
-            key = os.environ.get("ATOLL_API_KEY") or "dev"
-            session = boto3.Session(aws_access_key_id=key, aws_secret_access_key=key, region_name="us-east-1")
-            yield OfStage(stage, session, url)
-            return
+    if stage != "local":
+        with at_aws(region, profile) as session:
+            yield OfStage(stage, session, None)
+        return
+    with _told():
+        key = os.environ.get("ATOLL_API_KEY") or "dev"
+        session = boto3.Session(aws_access_key_id=key, aws_secret_access_key=key, region_name="us-east-1")
+        yield OfStage(stage, session, url)
+
+
+@contextmanager
+def at_aws(region: str | None, profile: str | None) -> Iterator[boto3.Session]:
+    """Yield a session of AWS; print an error as one sentence and exit with 1."""
+    with _told():
         session = boto3.Session(region_name=region, profile_name=profile)
         if session.region_name is None:
             raise typer.BadParameter("no region is configured: name one", param_hint="--region")
-        yield OfStage(stage, session, None)
+        yield session
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
     except (AtollError, ClientError, BotoCoreError) as error:
         err.print(Text(str(error), style="bold red"))
         raise typer.Exit(1) from error
-
-
-if __name__ == "__main__":
-    app()

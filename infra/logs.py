@@ -1,4 +1,4 @@
-"""What the agents of a session print on AWS: ``python -m infra.logs SESSION --stage prod``.
+"""What the agents of a session print on AWS: ``atoll logs SESSION --stage prod``.
 
 ECS writes the output of a task into a stream of its own, named after the agent's version and the task. Which of them
 are a session's is in the log of the function that launched its agents.
@@ -6,21 +6,18 @@ are a session's is in the log of the function that launched its agents.
 
 import json
 import time
-from collections.abc import Iterator
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Collection, Iterator
+from typing import Any, NamedTuple
 
-import boto3
 import typer
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 from rich.text import Text
 
+from atoll.command.terminal import agent_line, show_json
 from chalicelib.wire.base import iso_from_ms
-from infra.keys import Profile, Region
-from infra.local.console import agent_line
+from infra.keys import at_aws
 
-app = typer.Typer(add_completion=False)
 out, err = Console(highlight=False, soft_wrap=True), Console(stderr=True, soft_wrap=True)
 
 #: Pause between two looks at logs that are followed.
@@ -99,38 +96,36 @@ def _json(text: str) -> dict[str, Any]:
     return line if isinstance(line, dict) else {}
 
 
-@app.command()
-def main(
-    session: Annotated[str, typer.Argument(help="The id of the session.")],
-    stage: Annotated[str, typer.Option(help="The stage.")] = "dev",
-    agent: Annotated[list[str] | None, typer.Option("--agent", "-a", help="One agent; again for more.")] = None,
-    hours: Annotated[float, typer.Option(min=0.1, help="How far back to look.")] = 24,
+def show(
+    session: str,
+    stage: str,
+    agents: Collection[str],
     *,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what they print next.")] = False,
-    region: Region = None,
-    profile: Profile = None,
+    hours: float,
+    follow: bool,
+    as_json: bool,
+    region: str | None,
+    profile: str | None,
 ) -> None:
-    """Show what the agents of a session print, together and in order."""
-    try:
-        # CloudWatch answers a few of these calls a second, and for the whole account.
-        patient = Config(retries={"mode": "adaptive", "total_max_attempts": 10})
-        client = boto3.Session(region_name=region, profile_name=profile).client("logs", config=patient)
+    """Show what the agents of a session print, together and in order, also of one that is gone."""
+    # CloudWatch answers a few of these calls a second, and for the whole account.
+    patient = Config(retries={"mode": "adaptive", "total_max_attempts": 10})
+    with at_aws(region, profile) as at:
+        client = at.client("logs", config=patient)
         logs = SessionLogs(client, stage, session, since_ms=int((time.time() - hours * 3600) * 1000))
         while True:
-            for line in logs.look(set(agent or ())):
-                out.print(Text.assemble((f"{iso_from_ms(line.at_ms)} ", "dim"), agent_line(line.agent, line.text)))
+            for line in logs.look(set(agents)):
+                _print(line, as_json=as_json)
             if not follow:
                 break
             _pause(LOOK_EVERY_S)
-    except (ClientError, BotoCoreError) as error:
-        err.print(Text(str(error), style="bold red"))
-        raise typer.Exit(1) from error
-    except KeyboardInterrupt:
-        return
     if not logs.launched:
         err.print(Text(f"No agent of the session {session} was launched in the last {hours:g} hours on {stage}."))
         raise typer.Exit(1)
 
 
-if __name__ == "__main__":
-    app()
+def _print(line: Line, *, as_json: bool) -> None:
+    if as_json:
+        show_json({"timestamp": iso_from_ms(line.at_ms), "agent": line.agent, "text": line.text})
+    else:
+        out.print(Text.assemble((f"{iso_from_ms(line.at_ms)} ", "dim"), agent_line(line.agent, line.text)))

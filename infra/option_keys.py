@@ -1,4 +1,4 @@
-"""Rotates the key that encrypts secret option values: ``python -m infra.option_keys --stage prod rotate``.
+"""Rotates the key that encrypts secret option values: ``atoll secrets rotate-option-key --stage prod``.
 
 Sessions that were made before keep theirs readable: the keys before the current one are kept, and each value names its
 own. Functions encrypt by the new key within an hour.
@@ -6,25 +6,10 @@ own. Functions encrypt by the new key within an hour.
 
 import json
 import secrets
-import sys
-from pathlib import Path
-from typing import Annotated, Any
-
-import boto3
-import typer
-from botocore.exceptions import BotoCoreError, ClientError
-from rich.console import Console
-from rich.text import Text
-
-ROOT = Path(__file__).resolve().parent.parent
-if str(ROOT) not in sys.path:
-    sys.path[0] = str(ROOT)
+from typing import Any
 
 #: Keys that are kept: a secret holds 64 KB (Secrets Manager quotas), and no session lasts for so many rotations.
 MOST_EARLIER = 200
-
-app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
-console = Console()
 
 
 class Keys:
@@ -41,33 +26,3 @@ class Keys:
             known = json.loads(self._client.get_secret_value(SecretId=self._id)["SecretString"])
             wanted["earlier"] = [known["current"], *known.get("earlier", [])][:MOST_EARLIER]
         self._client.put_secret_value(SecretId=self._id, SecretString=json.dumps(wanted))
-
-
-_Stage = Annotated[str, typer.Option(help="The stage whose keys these are.")]
-_Region = Annotated[str, typer.Option(help="AWS region; your configuration's by default.")]
-
-
-@app.callback()
-def _main(context: typer.Context, *, stage: _Stage = "dev", region: _Region = "") -> None:
-    context.obj = Keys(boto3.Session(region_name=region or None).client("secretsmanager"), stage)
-
-
-@app.command()
-def rotate(
-    context: typer.Context,
-    *,
-    revoke: Annotated[
-        bool, typer.Option(help="Forget the keys before it: secret options of sessions that exist become unreadable.")
-    ] = False,
-) -> None:
-    """Make a new key."""
-    context.obj.rotate(forget_earlier=revoke)
-    console.print(Text("Functions encrypt by the new key within an hour.", style="dim"))
-
-
-if __name__ == "__main__":
-    try:
-        app()
-    except (ClientError, BotoCoreError) as error:
-        console.print(Text(f"✗ {error}", style="bold red"))
-        sys.exit(1)

@@ -1,4 +1,4 @@
-"""Rotates what signs webhooks: ``python -m infra.webhook_secrets --stage prod rotate``.
+"""Rotates what signs webhooks: ``atoll secrets rotate --stage prod``.
 
 A secret is the deployment's, or a namespace's own (``--namespace``); a key (``rotate-key``) is the deployment's. While
 there is a previous one, ``webhook-signature`` carries a signature by each, so that receivers change over one by one;
@@ -7,24 +7,19 @@ there is a previous one, ``webhook-signature`` carries a signature by each, so t
 
 import json
 import secrets
-import sys
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
-import boto3
 import typer
-from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 from rich.text import Text
 
-ROOT = Path(__file__).resolve().parent.parent
-if str(ROOT) not in sys.path:
-    sys.path[0] = str(ROOT)
-
-from chalicelib.reactions import signatures  # noqa: E402
-from chalicelib.reactions.signatures import WebhookSecrets  # noqa: E402
-from chalicelib.store.webhooks import Webhooks  # noqa: E402
-from infra.keys import OfStage  # noqa: E402
+from chalicelib.reactions import signatures
+from chalicelib.reactions.signatures import WebhookSecrets
+from chalicelib.store.webhooks import Webhooks
+from infra.keys import OfStage, Profile, Region, at_aws
+from infra.option_keys import Keys
 
 #: Functions cache a secret for so long (`chalicelib.aws.secrets`).
 SEEN_AFTER_S = 60
@@ -32,7 +27,7 @@ SEEN_AFTER_S = 60
 #: Largest secret (Secrets Manager quotas, "Size of a secret value"): room for some 400 namespaces.
 LARGEST_BYTES = 65_536
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="What signs webhooks, and encrypts secrets.")
 console = Console()
 
 
@@ -63,14 +58,14 @@ class Secrets:
         known, new = self.read(), secrets.token_hex(32)
         wanted = {"current": new}
         if not forget_previous:
-            wanted["previous"] = _of(known, namespace).get("current", known["current"])
+            wanted["previous"] = _part_of(known, namespace).get("current", known["current"])
         self._write(_with(known, namespace, wanted))
         return new
 
     def retire(self, namespace: str | None = None) -> bool:
         """Forget the previous secret; ``False`` when there is no previous one."""
         known = self.read()
-        of_it = _of(known, namespace)
+        of_it = _part_of(known, namespace)
         if "previous" not in of_it:
             return False
         self._write(_with(known, namespace, {"current": of_it["current"]}))
@@ -126,7 +121,7 @@ class Refused(Exception):
 _KEYS = ("signingKey", "previousSigningKey")
 
 
-def _of(known: dict[str, Any], namespace: str | None) -> dict[str, Any]:
+def _part_of(known: dict[str, Any], namespace: str | None) -> dict[str, Any]:
     """Return the secrets of a namespace, empty where it has none, or the deployment's."""
     return known if namespace is None else dict(known.get("namespaces", {}).get(namespace, {}))
 
@@ -139,68 +134,103 @@ def _with(known: dict[str, Any], namespace: str | None, wanted: dict[str, str]) 
 
 
 _Stage = Annotated[str, typer.Option(help="The stage whose secrets these are.")]
-_Region = Annotated[str, typer.Option(help="AWS region; your configuration's by default.")]
 _Namespace = Annotated[
     str | None, typer.Option("--namespace", "-n", help="Of this namespace; of the deployment by default.")
 ]
 _Revoke = Annotated[bool, typer.Option(help="Forget the old one at once: it has become known.")]
 
 
-@app.callback()
-def _main(context: typer.Context, *, stage: _Stage = "dev", region: _Region = "") -> None:
-    session = boto3.Session(region_name=region or None)
-    webhooks = OfStage(stage, session, None).webhooks
-    context.obj = Secrets(session.client("secretsmanager"), stage, webhooks)
+@contextmanager
+def _of(stage: str, region: str | None, profile: str | None) -> Iterator[Secrets]:
+    with at_aws(region, profile) as session:
+        try:
+            yield Secrets(session.client("secretsmanager"), stage, OfStage(stage, session, None).webhooks)
+        except Refused as error:
+            console.print(Text(f"✗ {error}", style="bold red"))
+            raise typer.Exit(1) from error
 
 
 @app.command()
-def show(context: typer.Context, namespace: _Namespace = None) -> None:
+def show(
+    *, namespace: _Namespace = None, stage: _Stage = "dev", region: Region = None, profile: Profile = None
+) -> None:
     """Print the current secret, for a receiver's configuration."""
-    console.print(Text(context.obj.current(namespace)))
+    with _of(stage, region, profile) as known:
+        console.print(Text(known.current(namespace)))
 
 
 @app.command()
-def rotate(context: typer.Context, *, namespace: _Namespace = None, revoke: _Revoke = False) -> None:
+def rotate(
+    *,
+    namespace: _Namespace = None,
+    revoke: _Revoke = False,
+    stage: _Stage = "dev",
+    region: Region = None,
+    profile: Profile = None,
+) -> None:
     """Make a new secret and print it. The old one signs beside it until it is retired."""
-    console.print(Text(context.obj.rotate(namespace, forget_previous=revoke)))
-    _say(f"Functions see it within {SEEN_AFTER_S} s.")
+    with _of(stage, region, profile) as known:
+        console.print(Text(known.rotate(namespace, forget_previous=revoke)))
+        _say(f"Functions see it within {SEEN_AFTER_S} s.")
 
 
 @app.command()
-def retire(context: typer.Context, namespace: _Namespace = None) -> None:
+def retire(
+    *, namespace: _Namespace = None, stage: _Stage = "dev", region: Region = None, profile: Profile = None
+) -> None:
     """Forget the previous secret: every receiver knows the current one."""
-    forgotten = context.obj.retire(namespace)
-    console.print(Text("The previous secret is forgotten." if forgotten else "There is no previous secret."))
+    with _of(stage, region, profile) as known:
+        forgotten = known.retire(namespace)
+        console.print(Text("The previous secret is forgotten." if forgotten else "There is no previous secret."))
 
 
 @app.command()
-def remove(context: typer.Context, namespace: Annotated[str, typer.Argument(help="Whose secrets.")]) -> None:
+def remove(
+    namespace: Annotated[str, typer.Argument(help="Whose secrets.")],
+    *,
+    stage: _Stage = "dev",
+    region: Region = None,
+    profile: Profile = None,
+) -> None:
     """Forget the secrets of a namespace: the deployment's sign for it from now on."""
-    removed = context.obj.remove(namespace)
-    console.print(Text("The deployment's secret signs for it." if removed else "It has no secret of its own."))
+    with _of(stage, region, profile) as known:
+        removed = known.remove(namespace)
+        console.print(Text("The deployment's secret signs for it." if removed else "It has no secret of its own."))
 
 
 @app.command()
-def rotate_key(context: typer.Context, *, revoke: _Revoke = False) -> None:
+def rotate_key(
+    *, revoke: _Revoke = False, stage: _Stage = "dev", region: Region = None, profile: Profile = None
+) -> None:
     """Make a new Ed25519 key and print its public half. The old one signs beside it until it is retired."""
-    console.print(Text(context.obj.rotate_key(forget_previous=revoke)))
-    _say(f"GET /api/v1/webhooks/keys has it; functions sign by it within {SEEN_AFTER_S} s.")
+    with _of(stage, region, profile) as known:
+        console.print(Text(known.rotate_key(forget_previous=revoke)))
+        _say(f"GET /api/v1/webhooks/keys has it; functions sign by it within {SEEN_AFTER_S} s.")
 
 
 @app.command()
-def retire_key(context: typer.Context) -> None:
+def retire_key(*, stage: _Stage = "dev", region: Region = None, profile: Profile = None) -> None:
     """Forget the previous key: every receiver knows the current one."""
-    forgotten = context.obj.retire_key()
-    console.print(Text("The previous key is forgotten." if forgotten else "There is no previous key."))
+    with _of(stage, region, profile) as known:
+        forgotten = known.retire_key()
+        console.print(Text("The previous key is forgotten." if forgotten else "There is no previous key."))
+
+
+@app.command()
+def rotate_option_key(
+    *,
+    revoke: Annotated[
+        bool, typer.Option(help="Forget the keys before it: secret options of sessions that exist become unreadable.")
+    ] = False,
+    stage: _Stage = "dev",
+    region: Region = None,
+    profile: Profile = None,
+) -> None:
+    """Make a new key that encrypts secret option values; those before still open what they encrypted."""
+    with at_aws(region, profile) as session:
+        Keys(session.client("secretsmanager"), stage).rotate(forget_earlier=revoke)
+        _say("Functions encrypt by the new key within an hour.")
 
 
 def _say(text: str) -> None:
     console.print(Text(text, style="dim"))
-
-
-if __name__ == "__main__":
-    try:
-        app()
-    except (Refused, ClientError, BotoCoreError) as error:
-        console.print(Text(f"✗ {error}", style="bold red"))
-        sys.exit(1)

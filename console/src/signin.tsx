@@ -61,7 +61,7 @@ export function SignIn() {
             </>
           ) : (
             <>
-              Whoever runs this stage makes keys: <code>python -m infra.keys make NAME --stage STAGE</code>
+              Whoever runs this stage makes keys: <code>atoll keys make NAME --stage STAGE</code>
             </>
           )}
         </p>

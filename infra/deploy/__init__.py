@@ -1,4 +1,4 @@
-"""Deploys Atoll to AWS, by Chalice and CloudFormation (``python -m infra.deploy``) or as a template for pipelines."""
+"""Deploys Atoll to AWS, by Chalice and CloudFormation (``atoll deploy``) or as a template for pipelines."""
 
 
 class Failed(Exception):

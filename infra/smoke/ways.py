@@ -40,7 +40,7 @@ class Way(Protocol):
 
 
 class ChaliceWay:
-    """``python -m infra.deploy``."""
+    """``atoll deploy``."""
 
     name = "chalice"
     takes_in = True

@@ -1,4 +1,4 @@
-"""`python -m infra.deploy` from nothing to a stage, twice, and back, on ministack.
+"""`atoll deploy` from nothing to a stage, twice, and back, on ministack.
 
 Chalice is played: it waits some five seconds a function, and ministack takes no REST API from it (its way in is the
 packaged template). What it is handed and what it leaves behind is as Chalice has it.
@@ -15,8 +15,8 @@ import typer
 from botocore.exceptions import ClientError
 from typer.testing import CliRunner, Result
 
-from infra.deploy import __main__ as deploy
 from infra.deploy import app, description
+from infra.deploy import command as deploy
 from tests.e2e.conftest import as_ministack_takes_it
 from tests.e2e.ministack import Ministack
 from tests.environments import NotInstallable

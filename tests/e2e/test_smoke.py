@@ -21,7 +21,7 @@ import typer
 from infra.deploy import Failed, app, description
 from infra.local.demo import receiver as local
 from infra.local.ecs.option_files import OptionFiles
-from infra.smoke import __main__ as smoke
+from infra.smoke import command as smoke
 from infra.smoke import sessions, ways
 from infra.smoke.checks import CHECKS
 from infra.smoke.outcomes import Outcome

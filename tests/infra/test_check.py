@@ -9,8 +9,8 @@ import boto3
 import pytest
 from rich.console import Console
 
-from infra.deploy import __main__ as deploy
 from infra.deploy import app, running
+from infra.deploy import command as deploy
 from infra.deploy.plan import Found
 from infra.deploy.preflight import network, place, quotas
 from tests.infra.readable_account import ReadableAccount, log_group_of_a_late_invocation

@@ -12,8 +12,8 @@ from cfnlint.api import ManualArgs, lint
 from typer.testing import CliRunner, Result
 
 from chalicelib.settings import Settings
-from infra.deploy import __main__ as deploy
 from infra.deploy import account, app, description, running
+from infra.deploy import command as deploy
 from tests.infra.strict_aws import ACCOUNT, REGION, StrictAws, Task
 
 STACKS = {"atoll-dev", "atoll-dev-roles", "atoll-dev-events"}

@@ -12,8 +12,8 @@ import boto3
 import pytest
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
-from infra.deploy import __main__ as deploy
 from infra.deploy import app, description, running
+from infra.deploy import command as deploy
 from infra.deploy.preflight import permissions
 from tests.infra.readable_account import ACCOUNT, REGION, ReadableAccount
 from tests.infra.test_command import busy, play_chalice, run

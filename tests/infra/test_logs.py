@@ -1,4 +1,4 @@
-"""`python -m infra.logs`: what the agents of one session print, found by session and labelled by agent."""
+"""`atoll logs --stage`: what the agents of one session print, found by session and labelled by agent."""
 
 import json
 import re
@@ -11,6 +11,7 @@ import pytest
 from moto import mock_aws
 from typer.testing import CliRunner
 
+from atoll.command import program
 from chalicelib.aws.tasks import log_stream
 from infra import logs
 from tests.client import session, sleeper
@@ -59,7 +60,7 @@ def started(
 
 def shown(*arguments: str) -> tuple[int, list[str]]:
     """Return the exit code, and the output without its timestamps."""
-    done = CliRunner().invoke(logs.app, [*arguments, "--stage", "prod"])
+    done = CliRunner().invoke(program.app, ["logs", *arguments, "--stage", "prod"])
     return done.exit_code, [re.sub(r"^\S+Z +", "", line).rstrip() for line in done.stdout.splitlines()]
 
 
@@ -81,12 +82,12 @@ def test_it_goes_on_with_what_comes_next_and_says_nothing_twice(client: Any, mon
         next(rounds, lambda: (_ for _ in ()).throw(KeyboardInterrupt))()
 
     monkeypatch.setattr(logs, "_pause", pause)
-    assert shown(SESSION, "--follow") == (0, ["ann │ one", "ann │ two"])
+    assert shown(SESSION, "--follow") == (130, ["ann │ one", "ann │ two"])
 
 
 @pytest.mark.parametrize(("stage", "said"), [("prod", "No agent of the session"), ("dev", "does not exist")])
 def test_what_cannot_be_shown_is_said(client: Any, stage: str, said: str) -> None:
-    done = CliRunner().invoke(logs.app, [SESSION, "--stage", stage])
+    done = CliRunner().invoke(program.app, ["logs", SESSION, "--stage", stage])
     assert done.exit_code == 1
     assert said in done.stderr
 

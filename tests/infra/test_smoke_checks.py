@@ -14,8 +14,8 @@ from cfnlint.api import ManualArgs, lint_file
 from websockets.sync.server import ServerConnection, serve
 
 from infra.deploy import Failed, description
-from infra.smoke import __main__ as smoke
 from infra.smoke import agents, receiver, run, sessions, surroundings, waits
+from infra.smoke import command as smoke
 from infra.smoke.checks import Check
 from infra.smoke.outcomes import CheckFailed, Outcome, Skipped
 from infra.smoke.place import Pace, Place, Target

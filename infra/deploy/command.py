@@ -1,4 +1,4 @@
-"""The command line: ``python -m infra.deploy --stage prod`` makes a running stage out of nothing, or updates one.
+"""The command line: ``atoll deploy --stage prod`` makes a running stage out of nothing, or updates one.
 
 ``--check`` looks for what would fail, ``--package DIR`` writes one CloudFormation template for a pipeline instead,
 ``--destroy`` takes a stage down.
@@ -217,9 +217,5 @@ def _show_urls(urls: dict[str, str], stage: str) -> None:
     rows.add_row("API", Text(urls["ApiUrl"], style="bold"))
     rows.add_row("agents' endpoint", Text(urls["McpUrl"]))
     rows.add_row("agents' models", Text(urls["ModelsUrl"]))
-    rows.add_row("first key", Text(f"python -m infra.keys make NAME --stage {stage}"))
+    rows.add_row("first key", Text(f"atoll keys make NAME --stage {stage}"))
     console.print(Panel(rows, title="[bold]Atoll[/] is deployed", title_align="left", expand=False))
-
-
-if __name__ == "__main__":
-    typer.run(main)

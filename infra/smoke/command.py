@@ -1,4 +1,4 @@
-"""The command line: ``python -m infra.smoke --stage smoke``."""
+"""The command line: ``atoll smoke --stage smoke``."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -96,7 +96,3 @@ def finish(outcomes: list[Outcome], junit: Path, stage: str) -> None:
     console.print(Text(f"{count['passed']} passed, {count['failed']} failed, {count['skipped']} skipped; {junit}"))
     if count["failed"]:
         raise typer.Exit(1)
-
-
-if __name__ == "__main__":
-    typer.run(main)

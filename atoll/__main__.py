@@ -1,0 +1,5 @@
+"""``python -m atoll``: the command."""
+
+from atoll.command import main
+
+main()

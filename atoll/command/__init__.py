@@ -1,0 +1,32 @@
+"""The command ``atoll``: everything that a person does with a server, on this machine or on AWS."""
+
+import sys
+
+#: How a command ends, for scripts. What a session ended with is in `atoll.command.endings`.
+DONE, FAILED, USAGE, UNREACHABLE, NO_ACCESS, INTERRUPTED = 0, 1, 2, 3, 4, 130
+
+
+def main() -> None:
+    """Run the command that the arguments name, and exit with its code."""
+    from atoll.command.program import app
+    from atoll.command.terminal import complain
+    from atoll.errors import AtollError
+
+    try:
+        app()
+    except AtollError as error:
+        complain(str(error))
+        sys.exit(code_of(error))
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def code_of(error: Exception) -> int:
+    """Return the exit code of an error."""
+    from atoll.errors import Forbidden, Unauthorized, Unreachable
+
+    if isinstance(error, Unreachable):
+        return UNREACHABLE
+    if isinstance(error, Unauthorized | Forbidden):
+        return NO_ACCESS
+    return getattr(error, "exit_code", FAILED)

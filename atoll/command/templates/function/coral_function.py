@@ -1,0 +1,1 @@
+../../../../agents/coral_function.py
