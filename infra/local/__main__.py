@@ -2,6 +2,8 @@
 
 import logging
 import os
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from infra.local.console import Terminal, TerminalHandler
+from infra.local.console import SessionHandler, Terminal, TerminalHandler, label_of
 from infra.local.signals import StopSignals
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ def main() -> int:
     terminal = Terminal()
     # At the handler: what is logged of sessions for their logs is not for the terminal.
     logging.basicConfig(format="%(message)s", handlers=[TerminalHandler(terminal, logging.WARNING)])
+    # Before the root's: what this shows, that leaves out.
+    logging.getLogger("chalicelib").addHandler(SessionHandler(terminal))
     try:
         return _serve(signals, terminal)
     except _CannotServe as refusal:
@@ -84,6 +88,7 @@ def _serve(signals: StopSignals, terminal: Terminal) -> int:
         agent_patterns=[*given_patterns, f"{ROOT}/agents/*", *patterns_of(":".join(HOME_PATTERNS))],
         on_notice=terminal.show_notice,
         on_output=terminal.show_agent_line,
+        labelled=label_of,
         data=Path(data).expanduser() if data else None,
         console=web_console,
         llm_proxy=llm_proxy,
@@ -143,19 +148,34 @@ def _banner(
     rows.add_row(
         "console", Text(console_url or "not built: `make console` says why", style="bold" if console_url else "dim")
     )
-    rows.add_row("API", Text(stack.url))
-    rows.add_row("API key", Text(stack.key))
-    for name, (secret, variable) in made.items():
-        if secret is not None:
-            rows.add_row(name, Text(secret))
-            rows.add_row("", Text(f"made for {'its data' if data else 'this run'}; {variable} sets it", style="dim"))
+    rows.add_row("", Text(f'sign in with the key "{stack.key}"'))
+    rows.add_row("API", Text(f"{stack.url}, described at {stack.url}/docs"))
+    rows.add_row("first", Text(f"{_command()} run {_shortest(ROOT / 'examples/first.yaml')} --follow", style="bold"))
     names = ", ".join(f"{name} {version}" for name, version in stack.agents)
     rows.add_row("agents", Text(names or "none: AGENTS lists folders of agents"))
     providers = ", ".join(provider.name for provider in llm_proxy.providers) if llm_proxy else ""
     rows.add_row("models", Text(providers or "none: LLM_PROXY names a file with providers"))
-    rows.add_row("data", Text(data or "none: all is forgotten at the end; DATA names a folder"))
+    kept = (
+        f"sessions, history, registry and keys are kept in {data}" if data else "nothing is kept; DATA names a folder"
+    )
+    rows.add_row("data", Text(kept))
+    for name, (secret, variable) in made.items():
+        if secret is not None:
+            rows.add_row(name, Text.assemble(secret, (f"  ({variable} sets it)", "dim")))
     rows.add_row("to stop", Text("Ctrl-C"))
     return Panel(rows, title="[bold]Atoll[/] runs on this machine", title_align="left", expand=False)
+
+
+def _command() -> str:
+    """Return how the command is called here."""
+    beside = Path(sys.executable).with_name("atoll")
+    return "atoll" if shutil.which("atoll") or not beside.exists() else str(_shortest(beside))
+
+
+def _shortest(path: Path) -> Path:
+    """Return a path as it is written from here, where that is within this folder."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""What a person sees: the banner, and what the agents print, each line with its agent's name in front."""
+"""What a person sees: the banner, what happens to sessions and agents, and what agents print.
+
+Each line has its agent's name in front, and the beginning of its session's id.
+"""
 
 import logging
-import re
 import threading
-import zlib
 from collections import deque
 from typing import IO, Any
 
@@ -11,20 +12,30 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.text import Text
 
+from atoll.command.terminal import agent_line, plain
+from chalicelib.telemetry import Ids
+
 #: What waits to be shown at most; when a terminal, or a pipe behind this process, takes no more, the rest is left out.
 MOST_WAITING = 10_000
 
-#: Colours that can be read on light and on dark ground.
-COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_red", "bright_cyan", "bright_magenta", "bright_green")
+#: How much of a session's id is shown before a line.
+LABEL_CHARS = 4
 
-#: Escape sequences and control characters but the tab: an agent's output must not control the terminal.
-_CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+#: How wide the names before lines are.
+LABEL_COLUMNS = 16
 
-
-def agent_line(agent: str, line: str) -> Text:
-    """Return a line of an agent's output as it is shown."""
-    colour = COLOURS[zlib.crc32(agent.encode()) % len(COLOURS)]
-    return Text.assemble((f"{_CONTROL.sub('', agent):>12} │ ", colour), _CONTROL.sub("", line))
+#: What is logged of sessions and agents and is told, in which words and how.
+_TOLD = {
+    "session created": ("created", "dim"),
+    "session executed": ("its agents are started", "dim"),
+    "session closing": ("is closing", "dim"),
+    "session closed": ("is closed", "dim"),
+    "agent started": ("starts", "dim"),
+    "agent connected": ("is connected", "dim"),
+    "agent stopped": ("stopped", "dim"),
+    "agent refused": ("cannot be started", "bold red"),
+    "task never started": ("could not be started, and is tried again", "red"),
+}
 
 
 class _Console(Console):
@@ -78,11 +89,11 @@ class Terminal:
 
     def show_agent_line(self, agent: str, line: str) -> None:
         """Show a line of an agent's output."""
-        self.show(agent_line(agent, line))
+        self.show(agent_line(agent, line, width=LABEL_COLUMNS))
 
     def show_notice(self, line: str, is_fault: bool) -> None:
         """Show what is to be told of the agents in watched folders."""
-        self.show(Text(_CONTROL.sub("", line), style="yellow" if is_fault else "dim"))
+        self.show(Text(plain(line), style="yellow" if is_fault else "dim"))
 
     def flush(self, timeout_s: float) -> None:
         """Wait until all is shown, but no longer than this."""
@@ -116,6 +127,40 @@ class Terminal:
             self._console.print(what, soft_wrap=isinstance(what, Text), highlight=False)
 
 
+def label_of(agent: str, session_id: str) -> str:
+    """Return what stands before the lines of an agent: agents of one name are told apart by their sessions."""
+    return f"{agent} {session_id[:LABEL_CHARS]}"
+
+
+class SessionHandler(logging.Handler):
+    """Shows in one line each what happens to sessions and agents, out of what is logged of them.
+
+    Such a record is not for `TerminalHandler` any more.
+    """
+
+    def __init__(self, terminal: Terminal) -> None:
+        super().__init__(logging.INFO)
+        self._terminal = terminal
+        self.addFilter(Ids())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a record that is one of those; all others are left alone."""
+        known, text = vars(record), record.getMessage()
+        session, told = known.get("session"), _TOLD.get(text)
+        if session is None or told is None:
+            return
+        record.is_told = True
+        said, style = told
+        details = [str(known["reason"])] if known.get("reason") else []
+        if text == "session created":
+            details.append(f"{known.get('namespace')}/{session}")
+        line = agent_line(
+            label_of(known.get("agent") or "session", session), ": ".join([said, *details]), width=LABEL_COLUMNS
+        )
+        line.stylize(style)
+        self._terminal.show(line)
+
+
 class TerminalHandler(logging.Handler):
     """Shows log records where everything else is shown."""
 
@@ -124,5 +169,6 @@ class TerminalHandler(logging.Handler):
         self._terminal = terminal
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Show a record."""
-        self._terminal.show(record)
+        """Show a record, unless `SessionHandler` has shown it."""
+        if not getattr(record, "is_told", False):
+            self._terminal.show(record)

@@ -93,6 +93,7 @@ class LocalStack:
         on_event: Callable[[Event], None] | None = None,
         on_output: Callable[[str, str], None] | None = None,
         on_notice: Callable[[str, bool], None] | None = None,
+        labelled: Callable[[str, str], str] | None = None,
         data: Path | None = None,
         console: ConsoleFolder | None = None,
         llm_proxy: LlmProxyConfig | None = None,
@@ -120,6 +121,8 @@ class LocalStack:
             Sees each line that an agent writes, with its secrets hidden: its name, the line.
         on_notice
             Sees what is to be told of the agents in watched folders: a line, and whether it is of a fault.
+        labelled
+            Makes the name that ``on_output`` sees out of the agent's and the id of its session; the agent's by default.
         data
             The folder in which everything outlives this process; without one all is forgotten.
         console
@@ -139,6 +142,7 @@ class LocalStack:
         self._on_event = on_event
         self._on_output = on_output
         self._on_notice = on_notice
+        self._labelled = labelled
         self._folder = data
         self._data: Data | None = None
         self._console = console
@@ -221,7 +225,7 @@ class LocalStack:
         self.ring = Ring()
         undo.enter_context(session_lines(self.ring))
         settings = self._settings()
-        output = AgentOutput(self.ring, lambda: self.services, self._on_output or _ignore)
+        output = AgentOutput(self.ring, lambda: self.services, self._on_output or _ignore, self._labelled)
         self._aws = Aws(
             settings.prefix,
             lambda service: self.services.client(service),  # noqa: PLW0108, it is not set yet

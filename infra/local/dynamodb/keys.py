@@ -1,4 +1,4 @@
-"""DynamoDB's own protocol at the local stack's address, for the table of API keys: ``python -m infra.keys`` uses it.
+"""DynamoDB's own protocol at the local stack's address, for the table of API keys: ``atoll keys`` uses it.
 
 A key of the stack is needed to sign with; nothing but that table can be reached.
 """

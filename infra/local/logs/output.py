@@ -24,13 +24,22 @@ class SecretsUnknown(Exception):
 class AgentOutput:
     """Takes the lines of every container."""
 
-    def __init__(self, ring: Ring, stores: "Callable[[], Stores]", show: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        ring: Ring,
+        stores: "Callable[[], Stores]",
+        show: Callable[[str, str], None],
+        labelled: Callable[[str, str], str] | None = None,
+    ) -> None:
         """
         Parameters
         ----------
         show
             Takes the label of a container and each line that it writes.
+        labelled
+            Makes the label of an agent's container out of the agent's name and the id of its session.
         """
+        self._labelled = labelled
         self._ring = ring
         self._stores = stores
         self._show = show
@@ -52,7 +61,7 @@ class AgentOutput:
         if agent is None:
             nothing = masks.Mask()
             return lambda _, line: self._show(label, nothing.applied(line))
-        mask = self._mask_of(agent)
+        mask, shown_as = self._mask_of(agent), self._label_of(label, agent)
         out, errors = tags_of(*agent, "out"), tags_of(*agent, "error")
 
         def take(io: Io, line: str) -> None:
@@ -61,9 +70,12 @@ class AgentOutput:
                 self._ring.append(InfoEvent(timestamp=now_ms, text=text, tags=out))
             else:
                 self._ring.append(WarningEvent(timestamp=now_ms, text=text, tags=errors))
-            self._show(label, text)
+            self._show(shown_as, text)
 
         return take
+
+    def _label_of(self, label: str, agent: agent_secrets.AgentIdentity) -> str:
+        return label if self._labelled is None else self._labelled(agent.agent, agent.session_id)
 
     def _mask_of(self, agent: agent_secrets.AgentIdentity) -> masks.Mask:
         try:
