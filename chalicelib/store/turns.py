@@ -202,7 +202,7 @@ class Turns:
             ":id": claim_id,
             ":again": again_at_ms,
             ":error": error,
-            ":count": record.put_off + 1 if put_off else 0,
+            ":count": record.put_off + (1 if put_off else 0),
             **({":one": 1} if put_off else {}),
         }
         made, found = self._table.try_update(
