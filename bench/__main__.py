@@ -160,6 +160,27 @@ def following() -> Section:
     return rows, {"followed": [asdict(one) for one in found], "sending": asdict(sending)}
 
 
+def turning() -> Section:
+    """Agents as functions."""
+    from bench import turning
+
+    found, turns = turning.measure()
+    rows = [
+        Row(
+            f"from a message to the answer of {one.what}",
+            f"median {one.median_ms:.0f} ms, p99 {one.p99_ms:.0f} ms",
+            "median ≤ 150 ms",
+            one.median_ms <= 150,
+        )
+        for one in found
+    ]
+    seen = f"{turns.turns / turns.seconds:.0f} turns/s, {turns.turns} of {turning.AGENTS} agents"
+    return [*rows, Row("turns of one session", seen)], {
+        "answered": [asdict(one) for one in found],
+        "turns": asdict(turns),
+    }
+
+
 def archiving() -> Section:
     """Archiving a long session."""
     from bench import archiving
@@ -335,6 +356,7 @@ SECTIONS: list[Callable[[], Section]] = [
     handlers,
     growth,
     timers,
+    turning,
     following,
     models,
     archiving,

@@ -213,6 +213,7 @@ def test_what_the_last_wait_was_not_for_is_passed_over_and_what_came_in_a_turn_i
     def speak(turn: dict[str, Any]) -> dict[str, Any]:
         if turn["turn"] == 2:
             talk.say("meanwhile", mentions=False)
+            talk.world.run_for(1_000)  # what reacts to that finds an agent that thinks
         return {"wait": {"for": "message"}}
 
     talk.world.function.answer = speak
@@ -240,7 +241,8 @@ def test_of_two_invocations_at_once_one_calls_the_function(talk: Talk) -> None:
     assert not talk.broken()
 
 
-def test_a_slow_process_that_was_taken_over_from_stores_nothing(talk: Talk) -> None:
+@pytest.mark.parametrize("size", [5, 5_000])
+def test_a_slow_process_that_was_taken_over_from_stores_nothing(talk: Talk, size: int) -> None:
     talk.begin()
 
     def slow(turn: dict[str, Any]) -> dict[str, Any]:
@@ -249,8 +251,8 @@ def test_a_slow_process_that_was_taken_over_from_stores_nothing(talk: Talk) -> N
             nudge = {"namespace": "tests", "sessionId": talk.path.rpartition("/")[2], "agent": "f"}
             talk.world.now_ms += 400_000
             talk.world.invoke("atoll-local-run_turn", {"Records": [{**record, "body": json.dumps(nudge)}]})
-            return {"state": "s" * 5_000}
-        return {"state": "t" * 5_000}
+            return {"state": "s" * size}
+        return {"state": "t" * size}
 
     talk.world.function.answer = slow
     talk.say("one")
@@ -259,7 +261,7 @@ def test_a_slow_process_that_was_taken_over_from_stores_nothing(talk: Talk) -> N
     turn = talk.world.services.turns.find(talk.path.rpartition("/")[2], "f")
     assert turn is not None
     assert turn.turn == 2
-    assert json.loads(talk.world.services.turns.state_of(turn) or "") == "t" * 5_000
+    assert json.loads(talk.world.services.turns.state_of(turn) or "") == "t" * size
     assert not talk.broken()
 
 
