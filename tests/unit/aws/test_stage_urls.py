@@ -30,8 +30,8 @@ def put(ssm: Any, **urls: str) -> None:
 def test_they_are_read_again_when_they_are_a_minute_old(ssm: Any) -> None:
     clock = TestClock()
     urls = StageUrls(ssm, STAGE, clock)
-    put(ssm, api="https://api/test", mcp="https://first/")
-    assert urls.get() == Urls("https://api/test", "https://first")
+    put(ssm, api="https://api/test", mcp="https://first/", models="https://models/")
+    assert urls.get() == Urls("https://api/test", "https://first", models="https://models")
     put(ssm, api="https://api/test", mcp="https://second/")
     clock.pass_ms(MAX_AGE_MS - 1)
     assert urls.get().mcp == "https://first"
@@ -47,9 +47,10 @@ def test_an_unfinished_stage_has_none(ssm: Any) -> None:
 @pytest.mark.parametrize(("mcp_url", "expected"), [("", "https://set"), ("https://other", "https://other")])
 def test_what_is_set_is_not_read(mcp_url: str, expected: str) -> None:
     settings = Settings(stage="test", api_url="https://set", mcp_url=mcp_url)
+    there = Urls("https://set", expected, models=expected)
     # There is no client that could be asked.
-    assert StageUrls(None, settings, TestClock()).get() == Urls("https://set", expected)  # type: ignore[arg-type]
-    assert settings.urls == Urls("https://set", expected)
+    assert StageUrls(None, settings, TestClock()).get() == there  # type: ignore[arg-type]
+    assert settings.urls == there
 
 
 def test_no_url_of_any_region_is_longer_than_what_is_counted() -> None:
@@ -60,4 +61,5 @@ def test_no_url_of_any_region_is_longer_than_what_is_counted() -> None:
     functions = [f"https://{'i' * 32}.lambda-url.{region}.on.aws" for region, _ in places]
     assert 60 < max(map(len, apis + functions)) <= LONGEST_URL
     assert STAGE.urls is None
-    assert Urls("u" * LONGEST_URL, "u" * LONGEST_URL) == LONGEST_URLS
+    assert {len(url) for url in LONGEST_URLS if url} == {LONGEST_URL}
+    assert all((LONGEST_URLS.api, LONGEST_URLS.mcp, LONGEST_URLS.models))
