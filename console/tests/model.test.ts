@@ -105,6 +105,23 @@ test("no wait is longer than waits may be", () => {
   ]);
 });
 
+test("a wait that a message ended later was a function's, as are the next ones: they last as long as they do", () => {
+  const [got, end] = [5 * LONGEST_WAIT_MS, 10 * LONGEST_WAIT_MS];
+  const answered = (ms: number): SessionEvent => ({
+    type: "agent_wait_stop",
+    timestamp: stamp(ms),
+    name: "bob",
+    message: message("m", "ann", ms),
+  });
+  const timeline = of(connected("bob", 0), waits("bob", 10), answered(got), waits("bob", got + 5), stopped("bob", end));
+  assert.deepEqual(activities(timeline, "bob")?.slice(1), [
+    ["waiting", 10, got],
+    ["thinking", got, got + 5],
+    ["waiting", got + 5, end],
+    ["stopped", end, undefined],
+  ]);
+});
+
 test("a second request for the same state is no second stretch, a second wait is", () => {
   const timeline = of(connected("bob", 0), connected("bob", 5), waits("bob", 10), waits("bob", 20));
   assert.deepEqual(activities(timeline, "bob"), [

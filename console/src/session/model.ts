@@ -7,8 +7,11 @@ import type { Message, SessionEvent } from "../types.ts";
 /** What an agent does. `starting` is from its start to its first request. */
 export type Activity = "starting" | "thinking" | "waiting" | "stopped";
 
-/** No wait for a message lasts longer; one that ends without a message leaves no event. */
+/** No wait of a process lasts longer; one that ends without a message leaves no event. Those of functions may. */
 export const LONGEST_WAIT_MS = 58_000;
+
+/** A wait that a message ended so much later was a function's: no event says that an agent is one. */
+const LATE_MS = 2_000;
 
 /** How many colours threads have. */
 export const TONES = 8;
@@ -79,6 +82,8 @@ export class Timeline {
   readonly calls: Call[] = [];
   /** By the name of the model. */
   readonly models = new Map<string, CallTotals>();
+  /** Agents that are functions, as far as their waits have told. */
+  readonly #functions = new Set<string>();
   readonly #byMessage = new Map<string, Sending>();
 
   /** Give an agent its lane, before anything is known of what it does. */
@@ -107,6 +112,7 @@ export class Timeline {
         break;
       case "agent_wait_stop":
         this.#byMessage.get(event.message.id)?.arrivals.push({ agent: event.name, position, atMs: entry.atMs });
+        this.#judgeWait(event.name, entry);
         this.#begin(event.name, "thinking", entry);
         break;
       case "thread_message_sent":
@@ -166,6 +172,11 @@ export class Timeline {
     this.#act(message.senderName, entry);
   }
 
+  #judgeWait(name: string, { atMs }: Entry): void {
+    const wait = this.lanes.get(name)?.at(-1);
+    if (wait?.activity === "waiting" && atMs > wait.startMs + LONGEST_WAIT_MS + LATE_MS) this.#functions.add(name);
+  }
+
   /** Take in a call. It ends no wait: that of a stream is known a moment after the agent has read all of it. */
   #count(call: Call): void {
     this.calls.push(call);
@@ -191,7 +202,8 @@ export class Timeline {
     if (last) {
       last.end = entry.position;
       last.endMs = entry.atMs;
-      if (last.activity === "waiting" && entry.atMs > last.startMs + LONGEST_WAIT_MS) {
+      const mayEndUnseen = last.activity === "waiting" && !this.#functions.has(name);
+      if (mayEndUnseen && entry.atMs > last.startMs + LONGEST_WAIT_MS) {
         // It ended by itself, and the agent thought on.
         last.endMs = last.startMs + LONGEST_WAIT_MS;
         if (activity !== "thinking") {

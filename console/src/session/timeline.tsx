@@ -508,6 +508,7 @@ function AboutCall({ call }: { call: Call }) {
 
 function AboutSpan({ span, nowMs }: { span: Span; nowMs: number | undefined }) {
   const endMs = span.endMs ?? nowMs;
+  const latestMs = span.startMs + LONGEST_WAIT_MS; // one that lasts longer is a function's, which may have no end
   return (
     <>
       <strong>
@@ -518,7 +519,8 @@ function AboutSpan({ span, nowMs }: { span: Span; nowMs: number | undefined }) {
         {endMs !== undefined && ` · ${duration(endMs - span.startMs)}`}
         {span.activity === "waiting" &&
           span.endMs === undefined &&
-          ` · until ${clockTime(span.startMs + LONGEST_WAIT_MS)} at most`}
+          (endMs === undefined || endMs <= latestMs) &&
+          ` · until ${clockTime(latestMs)} at most`}
       </small>
     </>
   );
