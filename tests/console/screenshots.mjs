@@ -21,18 +21,19 @@ async function call(method, path, body) {
 
 const VERSIONS = { researcher: "1.4.0", writer: "2.0.1", critic: "1.0.0", puppet: "1.0.0", echo: "1.0.0" };
 
-function agent(kind, part, name = kind) {
+function agent(kind, part, name = kind, budget = undefined) {
   return {
     id: { name: kind, version: VERSIONS[kind], registrySourceId: { type: "local" } },
     name,
     provider: { type: "local", runtime: "executable" },
+    ...(budget ? { budget: { usd: budget, onReached: "refuse" } } : {}),
     ...(part ? { options: { PART: { type: "string", value: JSON.stringify(part) } } } : {}),
   };
 }
 
-async function session(namespace, agents, annotations, execution) {
+async function session(namespace, agents, annotations, { execution, budget } = {}) {
   const made = await call("POST", "local/session", {
-    agentGraphRequest: { agents, groups: [agents.map((each) => each.name)] },
+    agentGraphRequest: { agents, groups: [agents.map((each) => each.name)], budget },
     namespaceProvider: {
       type: "create_if_not_exists",
       namespaceRequest: { name: namespace, deleteOnLastSessionExit: false },
@@ -56,7 +57,7 @@ const id = await session(
     agent("writer", [
       say(2600, ["critic"], "Draft:\n\n> An atoll is what a sunken island leaves behind: a ring of coral that kept growing while the mountain inside it went down."),
       say(1700, ["editor", "critic"], "Revised:\n\n> An atoll is a ring of coral around a lagoon. The island that it once framed has sunk, and the reef grew on, at Enewetak by 1,400 m."),
-    ]),
+    ], "writer", "0.02"),
     agent("critic", [
       say(1400, ["researcher"], "“Kept growing” needs a figure. How thick is the reef that grew?"),
       say(900, ["writer"], "Good: `1,400 m` it is. Say where, too."),
@@ -64,9 +65,10 @@ const id = await session(
     ]),
   ],
   { task: "paragraph on atolls", issue: "118" },
+  { budget: { usd: "0.05", onReached: "close_session" } },
 );
 for (const task of ["weather column", "letters to the editor"])
-  await session("newsroom", [agent("writer"), agent("critic")], { task }, { mode: "defer" });
+  await session("newsroom", [agent("writer"), agent("critic")], { task }, { execution: { mode: "defer" } });
 const earlier = [];
 for (const task of ["headline for page 3", "caption of the harbour"])
   earlier.push(await session("newsroom", [agent("echo", null, "writer"), agent("puppet", null, "editor")], { task }));
@@ -97,7 +99,9 @@ await shoot("sessions");
 
 await page.goto(`${place}#/new?ns=newsroom&again=${id}`);
 await page.locator("#agent-3-name").waitFor();
-await page.locator(".agent-form").nth(1).scrollIntoViewIfNeeded();
+const writer = page.locator(".agent-form").nth(3);
+for (const part of ["Models", "Budget"]) await writer.getByText(part).first().click();
+await writer.evaluate((form) => form.scrollIntoView({ block: "center" }));
 await page.waitForTimeout(300);
 await shoot("new-session");
 
