@@ -238,6 +238,8 @@ await step("it is found again in the history, and run again", async () => {
   await page.getByRole("link", { name: "Run again" }).click();
   await page.getByText("Its options are not kept").waitFor();
   assert.equal(await page.locator("#agent-1-name").inputValue(), "bob");
+  await page.getByRole("link", { name: "New session" }).first().click();
+  await page.getByText("A session needs an agent").waitFor(); // another one, with nothing of that
 });
 
 await step("an agent is added by its TOML, with its errors in place, and removed", async () => {
@@ -288,8 +290,6 @@ await step("a form gives a session and an agent their budgets, and names the age
   await bob.getByLabel("configurationName").fill("openai");
   await bob.getByText("Name both").waitFor();
   await bob.getByLabel("modelName").fill("gpt-4.1");
-  await bob.getByText("Name both").waitFor({ state: "detached" });
-  assert.ok(await bob.getByLabel("modelName").isVisible(), "what was unfolded stays so when nothing is wrong with it any more");
   await bob.getByLabel("Limit of this agent").fill("0.5");
   const limit = page.getByLabel("Limit of the session");
   await limit.fill("1e3");
@@ -303,6 +303,7 @@ await step("a form gives a session and an agent their budgets, and names the age
   assert.deepEqual(graph.agents[1].budget, { usd: "0.5", onReached: "refuse" });
   assert.deepEqual(graph.agents[1].proxies, { MAIN: { configurationName: "openai", modelName: "gpt-4.1" } });
   assert.ok(execution.runtimeSettings.webhooks.budgetReached.url);
+  assert.ok(await bob.getByLabel("modelName").isVisible(), "what was unfolded stays so when nothing is wrong with it any more");
   await accessible("new session with budgets");
   await fitsNarrow("new session with budgets");
   await button("Create and start").click();
