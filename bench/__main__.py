@@ -268,6 +268,12 @@ def money() -> Section:
             found.by_part["the feed"] * 1000 <= 0.05,
         ),
         Row("the same with their Fargate tasks", f"${found.session_with_tasks * 1000:.2f}"),
+        Row(
+            "the same with agents that are functions, all in all",
+            f"${found.session_functions * 1000:.2f}",
+            "≤ $2.50",
+            found.session_functions * 1000 <= 2.5,
+        ),
         Row("1,000 sessions whose clients are held", f"${found.session_held * 1000:.2f}"),
         Row("a month at rest", f"${found.at_rest_month:.2f}"),
         Row(

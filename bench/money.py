@@ -14,11 +14,13 @@ from typing import Any
 from bench.meter import Counted, Meter
 from bench.scene import scene
 from bench.timers import SLEEPER
+from bench.turning import Talk
 from chalicelib.mcp import endpoint
 from chalicelib.wire.threads import MAX_WAIT_MS
 from infra.deploy import description
 from infra.local.cloudformation.templates import load
 from infra.local.stack import LocalStack
+from tests import client as local
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "costs.md"
@@ -59,6 +61,16 @@ class Life:
 
 
 @dataclass(frozen=True)
+class Told:
+    """What follows from messages to an agent that is one of Atoll's own functions, and from its answers."""
+
+    messages: int
+    counted: Counted
+    #: Invocations by the function's name.
+    invocations: dict[str, int]
+
+
+@dataclass(frozen=True)
 class Counts:
     """All that was counted for the money."""
 
@@ -72,11 +84,13 @@ class Counts:
     vain_wait: Counted
     #: A wait that is paused: its first request, and each with which the client comes back.
     paused_wait: list[Counted]
+    #: Messages to agents that are functions, each with its answer, up to the last write that follows from them.
+    told: Told
 
 
 def count() -> Counts:
     """Count a session's life on the local stack, and what its agents do on moto."""
-    return Counts(_life(), *_endpoint(), _paused_wait())
+    return Counts(_life(), *_endpoint(), _paused_wait(), _told())
 
 
 def _paused_wait() -> list[Counted]:
@@ -144,6 +158,29 @@ def _life() -> Life:
         arn = stack.services.settings.state_machine_arn("session-lifecycle").replace(":stateMachine:", ":execution:")
         entered = stack.machines.executions[f"{arn}:{session}"].entered
     return Life(counted, dict(invoked), len(entered))
+
+
+def _told() -> Told:
+    """Have an echo answer half of a session's messages, one after the other."""
+    meter = Meter()
+    invoked: Counter[str] = Counter()
+    with LocalStack() as stack:
+        meter.follow(stack.services.client("dynamodb"))
+        stack.functions.serve(
+            {name: _counting(name, handler, invoked) for name, handler in stack.functions._handlers.items()}
+        )
+        echo = local.function("money", "echo", MENTIONS=("bool", True), ITERATION_COUNT=("u32", 1_000))
+        talk = Talk(local.Client(stack.url, stack.key), echo)
+        talk.say()
+        local.eventually(lambda: len(talk.messages()) == 2)
+        invoked.clear()
+        with meter.counting() as counted:
+            for number in range(2, 2 + MESSAGES // 2):
+                talk.say()
+                local.eventually(lambda number=number: talk.waits(2 * number))  # type: ignore[misc]
+        invocations = dict(invoked)
+        talk.close()
+    return Told(MESSAGES, counted, invocations)
 
 
 def _counting(name: str, handler: Any, invoked: Counter[str]) -> Any:
@@ -257,6 +294,29 @@ def of_session(counts: Counts, price: dict[str, float]) -> dict[str, float]:
         "the feed": (1 + 2 * MESSAGES + long_waits) * FEED.request(Counted(["Query"], read_units=0.5), price),
         "waits that a message ends": MESSAGES * DOOR.request(counts.short_wait, price),
         "waiting": long_waits * paused(counts, DOOR, price),
+    }
+
+
+def of_functions(counts: Counts, price: dict[str, float]) -> dict[str, float]:
+    """Return what the session costs whose agents are functions of Atoll's own, by what it pays for.
+
+    Its life is that of agents with tasks, whose calls of ECS cost nothing. What was counted has the requests of who
+    asks and looks on too; they are not taken out.
+    """
+    parts = of_session(counts, price)
+    told = counts.told
+    each = Counted(calls=["?"] * math.ceil(len(told.counted.calls) / sum(told.invocations.values())))
+    turns = told.invocations["run_turn"]
+    return {
+        **{
+            name: cost
+            for name, cost in parts.items()
+            if not name.startswith(("messages", "waiting", "waits", "the feed"))
+        },
+        "turns: functions": sum(many * deployed(name).request(each, price) for name, many in told.invocations.items()),
+        "turns: DynamoDB": units(told.counted, price),
+        # A nudge is sent, received and deleted; what receives looks in vain besides, which is paid at rest.
+        "turns: queues": 3 * turns * price["sqs_fifo_request"],
     }
 
 
@@ -380,6 +440,8 @@ class Money:
     session_with_tasks: float
     #: The session with clients whose waits are held.
     session_held: float
+    #: The session whose agents are functions: nothing else is paid for them.
+    session_functions: float
     at_rest_month: float
     server_month: float
     ways: list[Way]
@@ -406,6 +468,7 @@ def measure() -> Money:
         session=session,
         session_with_tasks=session + of_tasks(price),
         session_held=session - parts["waiting"] + waits * of_wait(counts.long_wait, DOOR, WAIT_S, price),
+        session_functions=sum(of_functions(counts, price).values()),
         at_rest_month=at_rest(price),
         server_month=server_month(price),
         ways=ways_to_wait(counts, price),

@@ -64,7 +64,8 @@ def table(kept: dict[str, Any]) -> str:
         (
             f"1,000 sessions of {AGENTS} agents, {MESSAGES} messages, {MINUTES} minutes",
             f"${money['session'] * 1000:.2f}, with clients that are held ${money['session_held'] * 1000:.2f}; "
-            f"their Fargate tasks ${(money['session_with_tasks'] - money['session']) * 1000:.2f}",
+            f"their Fargate tasks ${(money['session_with_tasks'] - money['session']) * 1000:.2f}; "
+            f"with agents that are functions ${money['session_functions'] * 1000:.2f} in all",
         ),
         ("a month in which nothing runs", f"${money['at_rest_month']:.2f} and storage"),
     ]

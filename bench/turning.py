@@ -42,7 +42,9 @@ def measure() -> tuple[list[Answered], Turns]:
         return answered, _crowd(client)
 
 
-class _Talk:
+class Talk:
+    """A puppet and agents in one thread."""
+
     def __init__(self, client: Client, *agents: dict[str, Any]) -> None:
         self._client = client
         self.names = [agent["name"] for agent in agents]
@@ -52,22 +54,34 @@ class _Talk:
         self._thread = client.call("POST", self._puppet, asked).body["thread"]["id"]
 
     def say(self) -> None:
+        """Mention all agents."""
         about = {"threadId": self._thread, "content": "word", "mentions": self.names}
         self._client.call("POST", f"{self._puppet}/message", about)
 
     def messages(self) -> list[dict[str, Any]]:
+        """Return what was said in the thread."""
         [thread] = self._client.call("GET", f"{self.path}/extended").body["threads"]
         found: list[dict[str, Any]] = thread["messages"]
         return found
 
+    def waits(self, messages: int) -> bool:
+        """Return whether so much was said, and every agent has ended its turn."""
+        state = self._client.call("GET", f"{self.path}/extended").body
+        doing = [
+            agent["status"].get("connectionStatus", {}).get("communicationStatus") for agent in state["agents"][1:]
+        ]
+        said = sum(len(thread["messages"]) for thread in state["threads"])
+        return said == messages and all(each == {"type": "waiting_message"} for each in doing)
+
     def close(self) -> None:
+        """End the session."""
         self._client.call("DELETE", self.path)
 
 
 def _answered(client: Client, what: str, agent: dict[str, Any]) -> Answered:
     from chalicelib.wire.base import ms_from_iso
 
-    talk = _Talk(client, agent)
+    talk = Talk(client, agent)
     for number in range(MESSAGES + 1):  # the first starts the process
         talk.say()
         eventually(lambda number=number: len(talk.messages()) == 2 * (number + 1))  # type: ignore[misc]
@@ -78,7 +92,7 @@ def _answered(client: Client, what: str, agent: dict[str, Any]) -> Answered:
 
 
 def _crowd(client: Client) -> Turns:
-    talk = _Talk(client, *(function(f"e{n}", "echo", MENTIONS=("bool", True)) for n in range(AGENTS)))
+    talk = Talk(client, *(function(f"e{n}", "echo", MENTIONS=("bool", True)) for n in range(AGENTS)))
     talk.say()
     eventually(lambda: len(talk.messages()) == AGENTS + 1, within_s=60)
     began_s = time.monotonic()
