@@ -48,7 +48,8 @@ RUN = {
         "figures": {
             "session": 0.001,
             "session_held": 0.008,
-            "session_with_tasks": 0.011, "session_functions": 0.0007,
+            "session_with_tasks": 0.011,
+            "session_functions": 0.0007,
             "at_rest_month": 3.9,
         }
     },
