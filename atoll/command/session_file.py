@@ -41,7 +41,7 @@ _UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION = re.compile(r"([0-9]{1,9}(ms|s|m|h|d))+", re.ASCII)
 
 #: Which runtime an agent gets that has several: a process is for this machine alone.
-_PREFERRED = {True: ("function", "executable", "docker"), False: ("function", "docker")}
+_PREFERRED = {True: ("function", "executable", "docker", "prototype"), False: ("function", "docker", "prototype")}
 
 Path_ = tuple[str | int, ...]
 

@@ -43,6 +43,11 @@ class Here:
         self.state: dict[str, Any] = dict(turn.state or {})
 
     @property
+    def actor(self) -> Actor:
+        """The agent in its session, as it acts."""
+        return self._actor
+
+    @property
     def name(self) -> str:
         """The agent's name."""
         return self.turn.agent.name

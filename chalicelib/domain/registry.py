@@ -11,6 +11,7 @@ from chalicelib.domain import errors, own_agents
 from chalicelib.domain.agent_files import FILE, MAX_DEFINITION_BYTES, parse, read
 from chalicelib.store.registry import RegistryAgentRecord
 from chalicelib.wire.identifiers import LocalSource, RegistryAgentIdentifier, RuntimeId
+from chalicelib.wire.prototype import PrototypeRuntime
 from chalicelib.wire.registry import (
     OWN_FUNCTION_PREFIX,
     AgentRegistrySource,
@@ -148,7 +149,7 @@ def runtime_of(stores: "Stores", agent: RegistryAgent, runtime: RuntimeId) -> Ru
         )
     if isinstance(wanted, FunctionRuntime) and (fault := _fault_of(stores, wanted)):
         raise errors.BadRequest(f"agent {identifier.name} {identifier.version} {fault}")
-    if wanted.transport != "streamable_http":
+    if not isinstance(wanted, PrototypeRuntime) and wanted.transport != "streamable_http":
         raise errors.BadRequest(
             f"agent {identifier.name} {identifier.version} speaks MCP over {wanted.transport} in its runtime "
             f"{runtime}: Atoll speaks streamable_http"
@@ -160,7 +161,8 @@ def record_of(stores: "Stores", agent: RegistryAgent, *, base_path: str | None) 
     """Return what is stored of an agent; raise `BadRequest` for one that this stage cannot run, or `TooLarge`."""
     identifier = agent.info.identifier
     function = agent.runtimes.function
-    if not _is_local(stores) and not agent.runtimes.docker and not (function and function.function):
+    anywhere = agent.runtimes.docker or agent.runtimes.prototype or (function and function.function)
+    if not _is_local(stores) and not anywhere:
         raise errors.BadRequest(
             f"agent {identifier.name} {identifier.version} has only runtimes that AWS cannot run (an executable, or a "
             "function with a handler alone): add [runtimes.docker], or a function to [runtimes.function]"

@@ -129,7 +129,7 @@ def launch_waiting(services: "Services", namespace: str, session_id: str) -> Non
 def _start_turns(services: "Services", session: SessionRecord, agent: AgentRecord, secret: str) -> None:
     """Start an agent that runs as a function: its first turn is on its way before it is said to run."""
     try:
-        function = task_definitions.function_of(services, agent.registry_agent_identifier)
+        function = task_definitions.function_of(services, agent.registry_agent_identifier, agent.runtime)
     except task_definitions.CannotRun as error:
         telemetry.count("LaunchesFailed")
         logger.warning("agent refused", extra={**_about(agent), "reason": str(error)})

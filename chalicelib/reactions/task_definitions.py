@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from chalicelib.aws.tasks import TaskRefused
 from chalicelib.domain import errors, registry
 from chalicelib.domain.registry import runtime_of
+from chalicelib.store.agents import FUNCTION, PROTOTYPE
 from chalicelib.store.registry import RegistryAgentRecord
 from chalicelib.wire.identifiers import RuntimeId
+from chalicelib.wire.registry import PROTOTYPE_FUNCTION
 
 if TYPE_CHECKING:
     from chalicelib.services import Services
@@ -46,7 +48,7 @@ def of(services: "Services", identifier: Mapping[str, Any], runtime: str) -> Lau
     return Launchable(_defined(services, record, offered[runtime]), record.task.spot)
 
 
-def function_of(services: "Services", identifier: Mapping[str, Any]) -> dict[str, str]:
+def function_of(services: "Services", identifier: Mapping[str, Any], runtime: str) -> dict[str, str]:
     """Return what is called for an agent that runs as a function: ``function``, or ``handler`` and its ``folder``.
 
     Raises `CannotRun` when the agent, or that runtime, is not in the registry any more.
@@ -55,9 +57,9 @@ def function_of(services: "Services", identifier: Mapping[str, Any]) -> dict[str
     record = services.registry.find_for_launch(name, version) or registry.own(services, name, version)
     if record is None:
         raise CannotRun(f"the agent {name} {version} is not in the registry any more")
-    if record.definition.runtimes.function is None:
-        raise CannotRun(f"the agent {name} {version} has no runtime 'function' any more")
-    return registry.called(services, record)
+    if runtime not in record.definition.runtimes.offered():
+        raise CannotRun(f"the agent {name} {version} has no runtime {runtime!r} any more")
+    return {"function": PROTOTYPE_FUNCTION} if runtime == PROTOTYPE else registry.called(services, record)
 
 
 def define(services: "Services", name: str, version: str) -> None:
@@ -69,7 +71,7 @@ def define(services: "Services", name: str, version: str) -> None:
     if record is None:
         return
     for runtime in record.definition.runtimes.offered():
-        if runtime == "function":
+        if runtime in (FUNCTION, PROTOTYPE):
             continue  # it has no task
         try:
             runtime_of(services, record.definition, runtime)

@@ -35,11 +35,12 @@ from chalicelib.store.log import Event, Full, LogEntry, Sealed
 from chalicelib.store.turns import MOST_TOLD, NEVER_MS, Claim, Stored, TurnRecord
 from chalicelib.wire import strict_json
 from chalicelib.wire.events import AgentWaitStart, AgentWaitStop, FromFilter, MentionsFilter
-from chalicelib.wire.registry import OWN_FUNCTION_PREFIX
+from chalicelib.wire.registry import OWN_FUNCTION_PREFIX, PROTOTYPE_FUNCTION
 from chalicelib.wire.threads import MAX_WAIT_MS, SessionThreadMessage
 from chalicelib.wire.turns import MAX_STATE_BYTES, LaterNudge, Nudge, Reason, TurnAgent, TurnInput, TurnOutput
 
 if TYPE_CHECKING:
+    from chalicelib.agents import Here
     from chalicelib.services import Services
     from chalicelib.store.reads import TurnRead
 
@@ -72,6 +73,10 @@ LOOKS_S = (1, 2, 4, 8, 15, 30)
 
 class UnderWay(Exception):
     """Another invocation has this agent's turn. It is over, or dead, when this nudge comes again."""
+
+
+class _Ended(Exception):
+    """An agent of Atoll's own cannot go on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,6 +223,11 @@ class _Agent:
         return self._function.get("function") != f"{OWN_FUNCTION_PREFIX}socket"
 
     @property
+    def _is_prototype(self) -> bool:
+        """Whether it says itself when it waits, as its tools do: a pause between its iterations is no wait."""
+        return self._function.get("function") == PROTOTYPE_FUNCTION
+
+    @property
     def _function(self) -> dict[str, str]:
         return self._agent.function or {}
 
@@ -252,10 +262,15 @@ class _Agent:
         if claimed is None:
             return None
         message = SessionThreadMessage.model_validate(due.entry.event["message"]) if due.entry else None
-        if message is not None and first:  # one that is tried again has said so
+        if message is not None and first and not self._is_prototype:  # one that is tried again has said so
             self._tell(lambda stamp_ms: AgentWaitStop(timestamp=stamp_ms, name=turn.name, message=message).to_wire())
         try:
             output, version = self._called(claimed, due.reason, message)
+        except _Ended as error:
+            reason = self._masked(str(error))[:LONGEST_ERROR]
+            self._say([reason], failed=True)
+            self.stop(reason)
+            return None
         except (FunctionFailed, Unreadable) as error:
             self._failed(claimed, claim, str(error), put_off=False)
             return None
@@ -280,11 +295,21 @@ class _Agent:
         if name.startswith(OWN_FUNCTION_PREFIX):
             from chalicelib import agents
 
-            own = agents.OWN[name.removeprefix(OWN_FUNCTION_PREFIX)]
             here = agents.Here(self._services, self._proved(), given, self._say)
+            if self._is_prototype:
+                return self._prototype(here), None
+            own = agents.OWN[name.removeprefix(OWN_FUNCTION_PREFIX)]
             return checked(json.dumps(own(here)).encode()), None
         answer = self._services.agent_functions.call(self._agent, self._function, turn.version, given.to_wire())
         return checked(answer.payload), answer.version
+
+    def _prototype(self, here: "Here") -> TurnOutput:
+        from chalicelib.agents import prototype
+
+        try:
+            return checked(json.dumps(prototype.take(self._services, here)).encode())
+        except prototype.Ended as error:
+            raise _Ended(str(error)) from error
 
     def _proved(self) -> actors.Actor:
         """Return the agent as it acts: connected, whatever was read before."""
@@ -347,7 +372,8 @@ class _Agent:
             return None
         if stored.deadline_ms is not None and stored.deadline_ms > now_ms:
             self._later(stored, stored.deadline_ms)
-        self._waits(stored)
+        if not self._is_prototype:
+            self._waits(stored)
         return stored
 
     def _waits(self, turn: TurnRecord) -> None:

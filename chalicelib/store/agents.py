@@ -23,6 +23,7 @@ StoredOptions = str | bytes
 
 #: The runtime of agents that are called once a turn; their waits are with their turns (`chalicelib.store.turns`).
 FUNCTION = "function"
+PROTOTYPE = "prototype"
 
 #: ``waiting`` for its task, ``running`` in it, ``stopped`` for good.
 AgentStatus = Literal["waiting", "running", "stopped"]
@@ -85,7 +86,7 @@ class AgentRecord(Record):
     @property
     def is_function(self) -> bool:
         """Whether it runs as a function: between its turns nothing runs."""
-        return self.runtime == FUNCTION
+        return self.runtime in (FUNCTION, PROTOTYPE)
 
     @property
     def printing_id(self) -> str | None:

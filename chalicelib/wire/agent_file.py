@@ -196,10 +196,8 @@ class RuntimesTable(_Table):
 
     @model_validator(mode="after")
     def _some(self) -> Self:
-        if not (self.docker or self.executable or self.function):
-            raise PydanticCustomError(
-                "runtimes", "must have a docker, an executable or a function table: Atoll does not run prototypes"
-            )
+        if not (self.docker or self.executable or self.function or self.prototype):
+            raise PydanticCustomError("runtimes", "must have a docker, an executable, a function or a prototype table")
         return self
 
 

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from .base import WireModel
 
-RuntimeId = Literal["executable", "docker", "function"]
+RuntimeId = Literal["executable", "docker", "function", "prototype"]
 
 
 class LocalSource(WireModel):

@@ -17,6 +17,9 @@ AgentCapability = Literal["resources", "tool_refreshing"]
 #: What the name of a function of Atoll's own begins with; no name or ARN of a Lambda function has a slash.
 OWN_FUNCTION_PREFIX = "atoll/"
 
+#: The function that prototypes are; no agent's file can name it.
+PROTOTYPE_FUNCTION = f"{OWN_FUNCTION_PREFIX}prototype"
+
 
 class RegistryAgentCatalog(WireModel):
     """An agent and the versions of it that there are."""
@@ -81,7 +84,7 @@ class FunctionRuntime(WireModel):
     handler: SkipJsonSchema[str | None] = None
 
 
-Runtime = DockerRuntime | ExecutableRuntime | FunctionRuntime
+Runtime = DockerRuntime | ExecutableRuntime | FunctionRuntime | PrototypeRuntime
 
 
 class Runtimes(WireModel):
@@ -94,12 +97,13 @@ class Runtimes(WireModel):
 
     def offered(self) -> list[RuntimeId]:
         """Name the runtimes that there are."""
-        known: tuple[RuntimeId, ...] = ("executable", "docker", "function")
+        known: tuple[RuntimeId, ...] = ("executable", "docker", "function", "prototype")
         return [runtime for runtime in known if self.get(runtime)]
 
     def get(self, runtime: RuntimeId) -> Runtime | None:
         """Return a runtime by its id; ``None`` when the agent does not offer it."""
-        return {"executable": self.executable, "docker": self.docker, "function": self.function}.get(runtime)
+        offered = {"executable": self.executable, "docker": self.docker, "function": self.function}
+        return {**offered, "prototype": self.prototype}.get(runtime)
 
 
 class LlmProxyFormat(WireModel):

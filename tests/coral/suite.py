@@ -16,8 +16,7 @@ VERDICTS = {
 
 #: What a test may wait for, and what that is.
 PARTS = {
-    "functions": "prototype agents",
-    "a provider's key": "prototype agents, and the key of a model's provider",
+    "a provider's key": "the key of a model's provider",
     "variables": "variables that the operator gives to every agent",
 }
 

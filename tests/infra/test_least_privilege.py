@@ -31,7 +31,7 @@ from chalicelib.wire.turns import LaterNudge, Nudge
 from infra.deploy import description
 from infra.local.stack import LocalStack
 from tests import permissions
-from tests.agents import CRASHER, MISSING, PRINTER, SLEEPER, THINKER, TURNER
+from tests.agents import CRASHER, MISSING, PRINTER, PROMPTED, SLEEPER, THINKER, TURNER
 from tests.client import Client, agent, eventually, function, session, sleeper
 from tests.faults import test_reconciler
 from tests.faults.platform import Emulator, Functions, World
@@ -43,7 +43,7 @@ from tests.offline_models import OfflineModels
 
 pytestmark = pytest.mark.xdist_group("least-privilege")
 
-AGENTS = [SLEEPER, CRASHER, MISSING, PRINTER, THINKER, TURNER]
+AGENTS = [SLEEPER, CRASHER, MISSING, PRINTER, PROMPTED, THINKER, TURNER]
 
 HOLD = {"mode": "hold_after_exit", "duration": 60_000}
 
@@ -88,9 +88,7 @@ def uses(receiver: str) -> set[permissions.Use]:
     with (
         OfflineModels() as provider,
         permissions.recorded() as found,
-        LocalStack(
-            agents=[SLEEPER, CRASHER, MISSING, PRINTER, THINKER, TURNER], llm_proxy=config_of(provider)
-        ) as stack,
+        LocalStack(agents=AGENTS, llm_proxy=config_of(provider)) as stack,
     ):
         everything(Somebody(stack, receiver))
     return found | repairs()
@@ -588,12 +586,15 @@ def _functions(somebody: Somebody) -> None:
         | {"plugins": [CLOSES]}
     )
     agents[-1]["options"]["START_DELAY"] = {"type": "u32", "value": 3_000}
+    prompted = agent("prompted", "prompted", ITERATIONS=("u32", 1))
+    agents.append(prompted | {"provider": {"type": "local", "runtime": "prototype"}})
     request = session(*agents, namespace="functions", defer=True)
     request["agentGraphRequest"]["customTools"] = {"extra": tool}
     path = somebody.client.create(request)
     services.option_keys.known = (0, [])  # each function reads its keys by itself
     services.agent_keys.known.clear()
     services.secrets._known.clear()
+    services.llm_proxy._known = None
     somebody.must("POST", path, {})
     puppet = path.replace("/local/session/", "/puppet/") + "/puppet"
     thread = somebody.must("POST", f"{puppet}/thread", {"threadName": "t", "participantNames": ["echo"]})["thread"]

@@ -233,8 +233,8 @@ def test_commands_have_2_kib_together(table: str, key: str, rest: str) -> None:
 
 
 def test_there_must_be_a_runtime_that_can_run() -> None:
-    text = toml().replace("[runtimes.docker]", '[runtimes.prototype]\nproxy = "MAIN"')
-    assert "runtimes must have a docker, an executable or a function table" in refusal(text)
+    text = toml().replace("[runtimes.docker]", "[runtimes.another]")
+    assert "runtimes must have a docker, an executable, a function or a prototype table" in refusal(text)
     assert "runtimes" in refusal(toml().replace("[runtimes.docker]", "[other]"))
 
 
