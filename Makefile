@@ -11,18 +11,23 @@ UV := $(VENV)/bin/uv
 INSTALL := $(UV) pip install --quiet --require-hashes
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras
 
-.PHONY: run demo smoke console screenshots test unit clients coverage mutants kills lint typecheck fmt bench soak lock audit sbom prices licences help clean
+# What a failed installation means; what pip or uv says of it is above.
+NOT_INSTALLED = { echo "Not everything could be installed; the reason is above. It comes over the network: connect, and run make again." >&2; exit 1; }
+
+.PHONY: run demo smoke console screenshots cast test unit clients coverage mutants kills lint typecheck fmt bench soak lock audit sbom prices licences help clean
 .DEFAULT_GOAL := run
 
 $(UV): requirements-installer.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Atoll needs Python 3.11 or newer")'
-	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-installer.txt
+	@echo "Setting up $(VENV): this is done once, and takes about a minute."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check --retries 1 --require-hashes -r requirements-installer.txt || $(NOT_INSTALLED)
 	@touch $@
 
 $(VENV)/.installed: $(UV) requirements.txt requirements-dev.txt pyproject.toml
-	$(INSTALL) --python $(PY) -r requirements-dev.txt
-	$(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation --editable .
+	@echo "Installing what Atoll needs into $(VENV) …"
+	@$(INSTALL) --python $(PY) -r requirements-dev.txt || $(NOT_INSTALLED)
+	@$(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(TOOLS)/.installed: $(UV) requirements-tools.txt
@@ -44,6 +49,9 @@ console: $(VENV)/.installed ## build the web console, when its sources have chan
 
 screenshots: console ## make the pictures of the console in docs/console
 	@exec $(PY) -m tests.console.screenshots
+
+cast: $(VENV)/.installed ## make the picture of a followed session in docs/first.svg
+	@exec $(PY) -m tests.cast
 
 demo: $(VENV)/.installed ## watch one session from its POST to its signed end report
 	@exec $(PY) -m infra.local.demo
