@@ -1,6 +1,7 @@
 """The command ``atoll``: everything that a person does with a server, on this machine or on AWS."""
 
 import sys
+import warnings
 
 #: How a command ends, for scripts. What a session ended with is in `atoll.command.endings`.
 DONE, FAILED, USAGE, UNREACHABLE, NO_ACCESS, INTERRUPTED = 0, 1, 2, 3, 4, 130
@@ -9,11 +10,14 @@ DONE, FAILED, USAGE, UNREACHABLE, NO_ACCESS, INTERRUPTED = 0, 1, 2, 3, 4, 130
 def main() -> None:
     """Run the command that the arguments name, and exit with its code."""
     from atoll.command.program import app
-    from atoll.command.terminal import complain
-    from atoll.errors import AtollError
+    from atoll.command.terminal import complain, warn
+    from atoll.errors import AtollError, AtollWarning
 
     try:
-        app()
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", AtollWarning)
+            warnings.showwarning = lambda message, *_: warn(str(message))
+            app()
     except AtollError as error:
         complain(str(error))
         sys.exit(code_of(error))

@@ -13,7 +13,7 @@ import typer
 
 from atoll.command.project import checkout, needs_project
 from atoll.command.servers import ServerName, connect
-from atoll.command.terminal import AsJson, show, show_json, show_rows, tell
+from atoll.command.terminal import AsJson, show, show_json, show_rows, tell, warn
 from atoll.errors import AtollError
 
 app = typer.Typer(no_args_is_help=True, help="Agents: register, check, make.")
@@ -37,6 +37,7 @@ class Template(StrEnum):
     FUNCTION = "function"
     #: A program, which may be in a container.
     PYTHON = "python"
+    TYPESCRIPT = "typescript"
 
 
 @app.command("ls")
@@ -91,17 +92,19 @@ def check(file: AgentFile, *, as_json: AsJson = False) -> None:
     checkout("agents check")
     text = _read(file)
     with needs_project("agents check"):
-        from chalicelib.domain.agent_files import parse
+        from chalicelib.domain.agent_files import parse, warning_of
         from chalicelib.domain.errors import AtollError as ServerError
     folder = file if file.is_dir() else file.parent
     try:
         agent = parse(text, folder)
     except ServerError as error:
         raise AtollError(str(error)) from error
-    definition = _definition(agent)
+    definition, warning = _definition(agent), warning_of(text)
+    if warning:
+        warn(warning)
     if as_json:
         wire = agent.shown().model_dump(mode="json", by_alias=True, exclude_none=True)
-        show_json({"agent": wire, "taskDefinition": definition})
+        show_json({"agent": wire, "taskDefinition": definition, "warning": warning})
         return
     identifier = agent.info.identifier
     show(f"{identifier.name}@{identifier.version} is right. It runs as {', '.join(agent.runtimes.offered())}.")
@@ -157,6 +160,8 @@ def new(
     for source in _files(template):
         (folder / source.name).write_text(source.read_text().replace(PLACEHOLDER, name))
     show(str(folder))
+    if template is Template.TYPESCRIPT:
+        tell(f"npm install --prefix {folder}")
     tell(f"atoll up {folder}                            # in one terminal")
     tell(f"atoll run {folder}/session.yaml --follow     # in another")
 

@@ -6,6 +6,7 @@ Errors name the line. `schema` is the JSON schema of the short form, for editors
 
 import json
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
@@ -15,8 +16,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic.alias_generators import to_camel
 
 from atoll.command import USAGE
-from atoll.errors import AtollError, NotFound
+from atoll.errors import AtollError, AtollWarning, NotFound
 from atoll.sending import LOOPBACK
+from atoll.wire import unknown_keys
 from atoll.wire.budgets import BudgetRequest, Usd
 from atoll.wire.graph import AgentGraphRequest, GraphAgentRequest
 from atoll.wire.identifiers import RuntimeId
@@ -201,7 +203,11 @@ class SessionFile:
         Raises `FileFault`.
         """
         if isinstance(self.content, dict) and "agentGraphRequest" in self.content:
-            return self._valid(SessionRequest)
+            whole = self._valid(SessionRequest)
+            # Here, since what is sent has no key that is not known.
+            if warning := unknown_keys.warning_of(self.content, whole):
+                warnings.warn(f"{self._name}: {warning}", AtollWarning, stacklevel=2)
+            return whole
         return _Request(self, self._valid(ShortSession), client).made()
 
     def _valid(self, kind: type[ModelT]) -> ModelT:

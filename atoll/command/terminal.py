@@ -62,6 +62,11 @@ def complain(text: str) -> None:
     Console(stderr=True, highlight=False).print(Text(f"✗ {text}", style="bold red"), soft_wrap=True)
 
 
+def warn(text: str) -> None:
+    """Print a warning."""
+    Console(stderr=True, highlight=False).print(Text(f"! {plain(text)}", style="yellow"), soft_wrap=True)
+
+
 def show_json(value: Any) -> None:
     """Print a model, or a list of them, as JSON on one line."""
     print(json.dumps(_wire(value), ensure_ascii=False), flush=True)

@@ -1,14 +1,16 @@
 """Request bodies: bounded in size, of an accepted content type, and strict JSON."""
 
 import codecs
+import json
 from collections.abc import Sequence
 from typing import cast
 
 from chalice.app import Request
+from pydantic import BaseModel
 
 from chalicelib.api.errors import WrongContentType
 from chalicelib.domain import errors
-from chalicelib.wire import strict_json
+from chalicelib.wire import strict_json, unknown_keys
 
 #: Largest body of a request.
 MAX_BODY_BYTES = 1_000_000
@@ -34,6 +36,11 @@ def bounded(request: Request) -> bytes:
     if len(raw) > MAX_BODY_BYTES:
         raise errors.TooLarge(f"the body has {len(raw)} bytes: at most {MAX_BODY_BYTES} are taken")
     return raw
+
+
+def warning_of(request: Request, model: BaseModel) -> str | None:
+    """Return a sentence about the keys of a JSON body that its model has read over; ``None`` when there are none."""
+    return unknown_keys.warning_of(json.loads(bytes_of(request).removeprefix(codecs.BOM_UTF8)), model)
 
 
 def checked_json(raw: bytes) -> bytes:

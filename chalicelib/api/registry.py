@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from chalice.app import Blueprint
 
 from chalicelib.api.paging import Page, Paging
-from chalicelib.api.routing import route
+from chalicelib.api.routing import Warned, route
 from chalicelib.domain import registry
 from chalicelib.domain.errors import BadRequest, Conflict, Forbidden, NotFound
 from chalicelib.store.api_keys import ApiKeyRecord
@@ -38,14 +38,15 @@ def inspect_local_agent(agent_name: str, agent_version: str) -> "wire.Restricted
 @route(routes, "PUT", _AGENT, content_types=("application/toml", "text/plain", "text/x-toml"), raises=(Forbidden,))
 def put_local_agent(
     agent_name: str, agent_version: str, body: bytes, caller: ApiKeyRecord
-) -> "wire.RestrictedRegistryAgent":
+) -> "Warned[wire.RestrictedRegistryAgent]":
     """Register an agent, or replace it, with the text of its ``coral-agent.toml``."""
     _check_all_namespaces(caller)
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
         raise BadRequest(f"the body is not UTF-8: {error.reason} at byte {error.start}") from error
-    return _shown(registry.put(current(), text, agent_name, agent_version))
+    record = registry.put(current(), text, agent_name, agent_version)
+    return Warned(_shown(record), "; ".join(registry.warnings_of(current(), text, record)) or None)
 
 
 @route(routes, "DELETE", _AGENT, raises=(Forbidden, Conflict))

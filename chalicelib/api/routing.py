@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import inspect
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, Generic, TypeVar, cast
@@ -27,6 +28,8 @@ from chalicelib.telemetry import about
 MAX_PATH_PART_BYTES = 1_000
 
 Handler = Callable[..., Any]
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 #: Parts of a path that say what a line of the log is about, and what they are called there.
@@ -216,6 +219,8 @@ def answer(result: Any) -> Response:
         return result
     if isinstance(result, Warned):
         response = answer(result.result)
+        if result.warning is not None:
+            logger.warning(result.warning)  # to be seen in the terminal of a local stack
         response.headers |= {} if result.warning is None else {WARNING_HEADER: result.warning}
         return response
     if result is None:

@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from chalicelib.domain import errors, prototypes
-from chalicelib.domain.options import MAX_UNROLLED_TOGETHER, fault_of_regex, unrolled
-from chalicelib.wire import bounded_toml, prototype
+from chalicelib.domain.options import MAX_UNROLLED_TOGETHER, fault_of_default, fault_of_regex, unrolled
+from chalicelib.wire import bounded_toml, prototype, unknown_keys
 from chalicelib.wire.agent_file import AgentFile
 from chalicelib.wire.identifiers import LocalSource, RegistryAgentIdentifier
 from chalicelib.wire.limits import characters_of
@@ -30,6 +30,9 @@ MAX_DEFINITION_BYTES = 380_000
 
 #: Longest ``coral-agent.toml``, in bytes; what is larger is referred to, and read from the agent's folder.
 MAX_FILE_BYTES = 256 * 1024
+
+#: Keys of ``[agent]`` whose texts may stand elsewhere.
+_TEXTS = ("description", "summary", "readme")
 
 #: How many of the files that it refers to are watched for changes.
 MOST_REFERRED = 1_000
@@ -80,9 +83,11 @@ def parse(toml_text: str, folder: Path | None = None) -> RegistryAgent:
         file = AgentFile.model_validate(_resolved(document, folder))
     except ValidationError as error:
         raise errors.BadRequest(f"{FILE}: {_describe(error)}") from error
+    _check_regexes(file)
     for name, option in file.options.items():
         _check_display(name, option.display)
-    _check_regexes(file)
+        if fault := fault_of_default(option):
+            raise errors.BadRequest(f"{FILE}: options.{name}.default {fault}")
     if file.runtimes.prototype:
         _check_prototype(file.runtimes.prototype, file.options)
     table = file.agent
@@ -102,6 +107,31 @@ def parse(toml_text: str, folder: Path | None = None) -> RegistryAgent:
         else None,
     )
     return agent.on(file.runtimes.docker.fargate if file.runtimes.docker else None)
+
+
+def warning_of(toml_text: str) -> str | None:
+    """Return a sentence about the keys of a file that are not known; ``None`` when all are. The file passes `parse`."""
+    document = _loaded(toml_text)
+    try:
+        whole = _without_references(document)
+        return unknown_keys.warning_of(whole, AgentFile.model_validate(whole))
+    except ValidationError:  # of what stands in files, which are not read for this
+        return None
+
+
+def _without_references(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a file without the texts that may stand elsewhere: what is in them says nothing of keys."""
+    agent, options = document.get("agent"), document.get("options")
+    whole = dict(document)
+    if isinstance(agent, dict):
+        whole["agent"] = {key: "-" if key in _TEXTS else value for key, value in agent.items()}
+    if isinstance(options, dict):
+        whole["options"] = {
+            name: {key: value for key, value in option.items() if key != "default"}
+            for name, option in options.items()
+            if isinstance(option, dict)
+        }
+    return whole
 
 
 def _check_prototype(runtime: prototype.PrototypeRuntime, options: dict[str, AgentOption]) -> None:

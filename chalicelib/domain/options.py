@@ -175,6 +175,12 @@ def _chosen(option: Any, sent: Any | None) -> ResolvedOption | str | None:
     )
 
 
+def fault_of_default(option: Any) -> str | None:
+    """Return what is wrong with the default of an option by its own validation; ``None`` when nothing is."""
+    value = _chosen(option, None) if option.default is not None else None
+    return next(_faults(option, value, _Matching()), None) if isinstance(value, ResolvedOption) else None
+
+
 def _faults(option: Any, value: ResolvedOption, matching: "_Matching") -> Iterator[str]:
     validation = getattr(option, "validation", None)
     secret = getattr(option, "secret", False)

@@ -3,11 +3,11 @@
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chalicelib.domain import errors, own_agents
+from chalicelib.domain import agent_files, errors, own_agents
 from chalicelib.domain.agent_files import FILE, MAX_DEFINITION_BYTES, parse, read
 from chalicelib.store.registry import RegistryAgentRecord
 from chalicelib.wire.identifiers import LocalSource, RegistryAgentIdentifier, RuntimeId
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from chalicelib.stores import Stores
 
 logger = logging.getLogger(__name__)
+
+#: How many agents, or versions, an error lists.
+MOST_LISTED = 30
 
 #: The longest name and version, in characters (`AgentName`, `AgentVersion`): nothing longer can be registered.
 _MAX_KEY_BYTES = 32
@@ -129,9 +132,32 @@ def all_of(
     for identifier, read_record in zip(identifiers, found, strict=True):
         record = read_record or own(stores, identifier.name, identifier.version)
         if record is None:
-            raise errors.BadRequest(f"there is no agent {identifier.name!r} in version {identifier.version!r}")
+            known = _registered(stores, identifier.name)
+            raise errors.BadRequest(f"there is no agent {identifier.name!r} in version {identifier.version!r}: {known}")
         records.append(record)
     return records
+
+
+def _registered(stores: "Stores", name: str) -> str:
+    """Return the versions of an agent, or the agents that there are."""
+    agents = catalog(stores).agents
+    versions = next((agent.versions for agent in agents if agent.name == name), None)
+    if versions is not None:
+        return f"there is {', '.join(versions[:MOST_LISTED])}"
+    return f"there is {', '.join(agent.name for agent in agents[:MOST_LISTED])}" if agents else "none is registered"
+
+
+def warnings_of(stores: "Stores", toml_text: str, record: RegistryAgentRecord) -> Iterator[str]:
+    """Yield what of an agent's file has no effect, each as a sentence."""
+    if warning := agent_files.warning_of(toml_text):
+        yield warning
+    executable = record.definition.runtimes.executable
+    if executable and record.base_path is None and _is_local(stores) and _is_relative(executable.path):
+        yield f"runtimes.executable.path: {executable.path[:80]!r} is relative, and there is no folder to find it from"
+
+
+def _is_relative(path: str) -> bool:
+    return "/" in path and not Path(path).is_absolute()
 
 
 def runtime_of(stores: "Stores", agent: RegistryAgent, runtime: RuntimeId) -> Runtime:

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from infra import web_console
-from infra.deploy import Failed, account, package, plan
+from infra.deploy import Failed, account, description, package, plan
 from infra.deploy.description import ROOT
 from infra.deploy.executor import Executor
 from infra.deploy.plan import DeleteStack, Found, Step
@@ -88,6 +88,7 @@ def main(
         if package_to is not None:
             _package(package_to, stage, architecture or "x86_64")
             return
+        description.reserved(stage)  # before credentials are asked for: there may be no such stage
         session = boto3.Session(region_name=region or None, profile_name=profile or None)
         if session.region_name is None:
             raise Failed("no region: give --region, or set one in your AWS configuration")

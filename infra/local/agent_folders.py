@@ -209,6 +209,8 @@ class AgentFolders:
             referred = tuple(referred_files(text, folder))
             files, stamps = (*files, *referred), (*stamps, *_stamps(referred))
             record = registry.record_of(self._stores, parse(text, folder), base_path=str(folder))
+            for warning in registry.warnings_of(self._stores, text, record):
+                self._tell(f"{folder / FILE}: {warning}", True)
         except (errors.AtollError, OSError) as error:
             what_stays = f"; agent {record.name} {record.version} stays as it was" if record else ""
             self._tell(f"{folder / FILE}: {error}{what_stays}", True)
