@@ -14,7 +14,8 @@ from botocore.config import Config
 from rich.console import Console
 from rich.text import Text
 
-from atoll.command.terminal import agent_line, show_json
+from atoll.command.lines import agent_line
+from atoll.command.terminal import show_json
 from chalicelib.wire.base import iso_from_ms
 from infra.keys import at_aws
 

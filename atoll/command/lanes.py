@@ -8,7 +8,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from atoll.command.terminal import colour_of, plain, span
+from atoll.command.lines import colour_of, plain
+from atoll.command.terminal import span
 from atoll.wire.base import iso_from_ms
 
 #: What each event that is not shown as a line is left out for: waits and containers come in great numbers.

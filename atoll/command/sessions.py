@@ -14,9 +14,10 @@ from rich.text import Text
 
 from atoll.command import INTERRUPTED
 from atoll.command.lanes import Lanes
+from atoll.command.lines import agent_line, plain
 from atoll.command.project import checkout, needs_project
 from atoll.command.servers import ServerName, connect
-from atoll.command.terminal import AsJson, agent_line, ago, console, plain, show, show_json, show_rows, span, tell
+from atoll.command.terminal import AsJson, ago, console, show, show_json, show_rows, span, tell
 from atoll.errors import AtollError, NotFound
 
 if TYPE_CHECKING:

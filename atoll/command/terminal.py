@@ -1,9 +1,7 @@
 """What a person sees, and what a script reads: tables and colours in a terminal, plain columns or JSON elsewhere."""
 
 import json
-import re
 import sys
-import zlib
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
@@ -13,11 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-#: Colours that can be read on light and on dark ground.
-COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_red", "bright_cyan", "bright_magenta", "bright_green")
-
-#: Escape sequences and control characters but the tab: what others wrote must not control the terminal.
-_CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+from atoll.command.lines import plain
 
 #: Width of what is no terminal: nothing is cut there.
 UNBOUND_COLUMNS = 10_000
@@ -28,21 +22,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def console() -> Console:
     """Return the console of standard output as it is now."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else UNBOUND_COLUMNS)
-
-
-def plain(text: str) -> str:
-    """Return a text without what would control the terminal."""
-    return _CONTROL.sub("", text)
-
-
-def colour_of(name: str) -> str:
-    """Return the colour of an agent, the same everywhere."""
-    return COLOURS[zlib.crc32(name.encode()) % len(COLOURS)]
-
-
-def agent_line(agent: str, line: str, *, width: int = 12) -> Text:
-    """Return a line of an agent's output as it is shown, with the agent's name in so many columns."""
-    return Text.assemble((f"{plain(agent):>{width}} │ ", colour_of(agent)), plain(line))
 
 
 def show(text: str | Text) -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.text import Text
 
-from atoll.command.terminal import agent_line, plain
+from atoll.command.lines import agent_line, plain
 from chalicelib.telemetry import Ids
 
 #: What waits to be shown at most; when a terminal, or a pipe behind this process, takes no more, the rest is left out.

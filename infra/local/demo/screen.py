@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from atoll.command.terminal import agent_line
+from atoll.command.lines import agent_line
 from infra.local.demo.observed import HOLD_MS, TTL_MS, Check, Event, Observed, spoken
 
 COLOURS = {"seed": "cyan", "echo": "magenta", "session": "green", "webhook": "yellow"}

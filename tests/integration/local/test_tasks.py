@@ -175,7 +175,7 @@ def test_an_agent_sees_none_of_our_secrets(stand_ins: StandIns, monkeypatch: pyt
 
 
 def test_control_characters_of_an_agent_do_not_reach_the_terminal() -> None:
-    from atoll.command.terminal import agent_line
+    from atoll.command.lines import agent_line
 
     shown = agent_line("a\x1b[2J", "red \x1b[31mtext\x1b[0m [bold]not bold[/] \x07\x1b]0;title\x07end").plain
     assert shown.endswith("│ red text [bold]not bold[/] end")
