@@ -177,6 +177,7 @@ LIMITS: dict[str, list[Limit]] = {
 NO_LINE = {
     "api.paging:MAX_ESCAPED_BYTES",  # the same answer, as the Lambda's envelope has it
     "mcp.resumption:MAX_REQUEST_ID_CHARACTERS",  # beyond it a wait is held instead of paused
+    "wire.unknown_keys:MAX_DEPTH",  # what is deeper is not looked at, and nothing is refused
 }
 
 
