@@ -215,10 +215,15 @@ def test_every_entry_of_a_list_is_validated() -> None:
     assert "in its entry 2, be at most 5" in refusal(option, read("list[u64]", [1, 5, 6]))
 
 
-def test_a_default_is_validated_when_it_is_used() -> None:
-    option = 'type = "u8"\ndefault = 9\nvalidation.max = 5'
-    assert "be at most 5" in refusal(option)
-    assert resolved(option, read("u8", 5))
+def test_a_default_is_validated_when_it_is_registered_and_one_that_was_before_when_it_is_used() -> None:
+    option = 'type = "u8"\nvalidation.max = 5'
+    with pytest.raises(BadRequest, match=r"options.X.default must be at most 5"):
+        agent(f"{option}\ndefault = 9")
+    before = agent(option)
+    before.options["X"] = before.options["X"].model_copy(update={"default": 9})
+    with pytest.raises(BadRequest, match="'X' of the agent 'worker' must be at most 5"):
+        options.resolve(before, "worker", {})
+    assert options.resolve(before, "worker", {"X": read("u8", 5)})
 
 
 def test_the_environment_cannot_carry_nul_but_base64_and_files_can() -> None:
