@@ -1,7 +1,7 @@
-"""Two sessions, shown from their client's side.
+"""Three sessions, shown from their client's side.
 
 The first: POST a graph of agents, look at it until it is gone, check its end report. The second: an agent with a model
-and a budget, and what happens at its end.
+and a budget, and what happens at its end. The third: a prototype and a function that talk, and what that cost.
 
 Everything after the start of the local stack is plain HTTP with a bearer key: what `Client` does, any client can do.
 """
@@ -19,14 +19,16 @@ from typing import Any, Self
 import httpx2
 from rich.console import Console
 
-from infra.local.demo import spending
+from infra.local.demo import spending, talking
 from infra.local.demo.observed import HOLD_MS, MESSAGES, TTL_MS, Observed, checks
 from infra.local.demo.receiver import Receiver, receiving
 from infra.local.demo.screen import WIDTH, Lines, Screen, screen_for, table_of
 from infra.local.demo.spending import Spending
+from infra.local.demo.talking import Costs, Talk
 
 AGENTS = Path(__file__).parents[3] / "agents"
 THINKER = Path(__file__).parent / spending.AGENT
+ASKER = Path(__file__).parent / talking.PROTOTYPE
 NAMESPACE = "demo"
 PACE_MS = 700
 POLL_S = 0.1
@@ -107,6 +109,12 @@ class Client:
             return None
         return self._body(budget), self._body(agents)[0]
 
+    def costs(self, namespace: str, session_id: str) -> Costs | None:
+        """The budgets of a session, its summary and its events, or None when there is no such session (any more)."""
+        path = f"/api/v1/local/session/{namespace}/{session_id}"
+        found = [self._http.get(f"{path}/{part}") for part in ("budget", "summary", "events")]
+        return None if any(each.status_code == 404 for each in found) else Costs(*map(self._body, found))
+
     def _body(self, response: httpx2.Response) -> Any:
         if response.status_code != 200:
             sys.exit(f"failed: {response.request.url} answered {response.status_code}: {response.text}")
@@ -144,8 +152,26 @@ def follow_spending(client: Client, receiver: Receiver, secret: str, screen: Scr
     return seen
 
 
-def play(console: Console, screen: Screen) -> tuple[Observed, Spending]:
-    """Play both scenes on one local stack, each with a webhook of its own."""
+def follow_talk(client: Client, screen: Screen) -> Talk:
+    """Create a session of a prototype and a function, look at it until it closes, and read what it cost."""
+    began = time.monotonic()
+    created = client.create_session(talking.session_request(NAMESPACE))
+    screen.say(f"POST /api/v1/local/session → {json.dumps(created)}")
+    observed = Observed(created["namespace"], created["sessionId"], time.monotonic() - began, secret="")
+    talk = Talk(observed)
+    while not talk.over and time.monotonic() - began < DEADLINE_S:
+        state = client.session(observed.namespace, observed.session_id)
+        for event in observed.take(state, time.monotonic() - began):
+            screen.show(event)
+        time.sleep(POLL_S)
+    talk.costs = client.costs(observed.namespace, observed.session_id)
+    for line in talk.costs.lines() if talk.costs else ():
+        screen.say(line)
+    return talk
+
+
+def play(console: Console, screen: Screen) -> tuple[Observed, Spending, Talk]:
+    """Play all scenes on one local stack, those that need one with a webhook of their own."""
     # They take a second to import: not before there is something to read.
     from chalicelib.wire.llm_proxy import LlmProxyConfig
     from infra.local.stack import LocalStack
@@ -164,7 +190,7 @@ def play(console: Console, screen: Screen) -> tuple[Observed, Spending]:
         stack = running.enter_context(
             LocalStack(
                 port=0,
-                agents=[AGENTS / "seed", AGENTS / "echo", THINKER],
+                agents=[AGENTS / "seed", AGENTS / "echo", THINKER, ASKER],
                 on_output=overhear,
                 llm_proxy=LlmProxyConfig.model_validate(spending.llm_proxy(models.url)),
             )
@@ -175,7 +201,10 @@ def play(console: Console, screen: Screen) -> tuple[Observed, Spending]:
             observed = follow(client, report, stack.webhook_secret, screen)
         screens.append(Lines(console))
         screens[-1].say(f"\nNow an agent with a model, and {spending.BUDGET_USD} US dollars to spend on it:")
-        return observed, follow_spending(client, news, stack.webhook_secret, screens[-1])
+        seen = follow_spending(client, news, stack.webhook_secret, screens[-1])
+        models.usual = talking.think
+        screens[-1].say("\nNow a prototype, which is prompts and a model, and a function talk:")
+        return observed, seen, follow_talk(client, screens[-1])
 
 
 def main() -> int:
@@ -188,9 +217,9 @@ def main() -> int:
     console.print("Starting Atoll on this machine …")
     began = time.monotonic()
     screen = screen_for(console)
-    observed, seen = play(console, screen)
+    observed, seen, talk = play(console, screen)
 
-    results = [*checks(observed), *seen.checks()]
+    results = [*checks(observed), *seen.checks(), *talk.checks()]
     console.print(table_of(results))
     failed = [check.name for check in results if not check.passed]
     if failed:
