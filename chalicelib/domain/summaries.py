@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from chalicelib.domain import budgets, sessions, threads
 from chalicelib.domain.errors import TooLarge
 from chalicelib.settings import Settings
-from chalicelib.store.agents import AgentRecord
+from chalicelib.store.agents import FUNCTIONS, AgentRecord
 from chalicelib.store.log import LogEntry
 from chalicelib.wire.history import AgentSummary, AwsEstimate, SessionSummary
 from chalicelib.wire.threads import MAX_WAIT_MS
@@ -113,7 +113,9 @@ class Tally:
             if record.started_at_ms is not None:
                 running_ms = max(0, (record.stopped_at_ms or until_ms) - record.started_at_ms)
             waiting_ms = self._of(record.name).until(record.stopped_at_ms or until_ms)
-            found.append(AgentSummary(name=record.name, running_ms=running_ms, waiting_ms=waiting_ms))
+            found.append(
+                AgentSummary(name=record.name, runtime=record.runtime, running_ms=running_ms, waiting_ms=waiting_ms)
+            )
         return found
 
     def _of(self, name: str) -> _Waiting:
@@ -165,9 +167,11 @@ def estimated(
 ) -> AwsEstimate:
     """Estimate what a session has taken of AWS: its life, its agents' tasks and calls.
 
-    Left out: what users ask of the REST API, and logs. Where waits are paused, all count as if they were.
+    Left out: what users ask of the REST API, and logs. Where waits are paused, all count as if they were. Agents that
+    are functions have no task, and nothing runs while they wait; a turn is about what a wait is without its duration.
     """
-    waited_s = sum(agent.waiting_ms for agent in agents) / 1000
+    with_tasks = [agent for agent in agents if agent.runtime not in FUNCTIONS]
+    waited_s = sum(agent.waiting_ms for agent in with_tasks) / 1000
     hold_ms = settings.mcp_wait_hold_ms
     held_s = waited_s if hold_ms is None else min(waited_s, waits * hold_ms / 1000)
     parts = [
@@ -177,7 +181,7 @@ def estimated(
     calls = sum(many * cost.calls for many, cost in parts)
     reads = sum(many * cost.reads for many, cost in parts)
     writes = sum(many * cost.writes for many, cost in parts) + message_bytes / _WRITE_BYTES
-    task_hours = sum(agent.running_ms for agent in agents) / _HOUR_MS
+    task_hours = sum(agent.running_ms for agent in with_tasks) / _HOUR_MS
     dollars = (
         reads * PRICES["dynamodb_read"]
         + writes * PRICES["dynamodb_write"]

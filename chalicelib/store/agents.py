@@ -24,6 +24,8 @@ StoredOptions = str | bytes
 #: The runtime of agents that are called once a turn; their waits are with their turns (`chalicelib.store.turns`).
 FUNCTION = "function"
 PROTOTYPE = "prototype"
+#: Those in which nothing runs between two turns.
+FUNCTIONS = (FUNCTION, PROTOTYPE)
 
 #: ``waiting`` for its task, ``running`` in it, ``stopped`` for good.
 AgentStatus = Literal["waiting", "running", "stopped"]
@@ -86,7 +88,7 @@ class AgentRecord(Record):
     @property
     def is_function(self) -> bool:
         """Whether it runs as a function: between its turns nothing runs."""
-        return self.runtime in (FUNCTION, PROTOTYPE)
+        return self.runtime in FUNCTIONS
 
     @property
     def printing_id(self) -> str | None:

@@ -11,6 +11,8 @@ class AgentSummary(WireModel):
     """How long an agent has run, and how long of that it has waited for messages."""
 
     name: str
+    #: Missing where the session was archived before it was told.
+    runtime: str | None = None
     running_ms: int
     waiting_ms: int
 

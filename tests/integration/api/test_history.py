@@ -284,7 +284,7 @@ def test_a_session_that_is_there_has_a_summary(client: Client, namespace: str, s
 
     pending = client.create(session(sleeper("a"), namespace=namespace, defer=True))
     summary = client.call("GET", f"{pending}/summary").body
-    assert (summary["messages"], summary["agents"]) == (0, [{"name": "a", "runningMs": 0, "waitingMs": 0}])
+    assert (summary["messages"], summary["agents"]) == (0, [{"name": "a", "runtime": "executable", "runningMs": 0, "waitingMs": 0}])
     assert not {"executedAt", "runMs"} & set(summary)
     assert client.call("GET", f"{path}x/summary").status == 404
 

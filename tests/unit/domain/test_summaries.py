@@ -73,7 +73,7 @@ def says(name: str = "a", text: str = "x") -> dict[str, Any]:
 )
 def test_how_long_an_agent_has_waited(events: list[tuple[int, dict[str, Any]]], waited_ms: int) -> None:
     [found] = tally(*events).agents([agent("a")], 200_000)
-    assert found == AgentSummary(name="a", running_ms=200_000, waiting_ms=waited_ms)
+    assert found == AgentSummary(name="a", runtime="executable", running_ms=200_000, waiting_ms=waited_ms)
 
 
 def test_how_long_agents_have_run() -> None:
@@ -99,3 +99,14 @@ def test_the_estimate_is_near_what_the_benchmark_counts(hold_ms: int | None, mic
     found = summaries.estimated(settings, messages=50, message_bytes=25_000, threads=1, waits=80, agents=agents)
     assert micro_usd * 0.9 < found.micro_usd < micro_usd * 1.1
     assert found.aws_calls > found.write_units > 0
+
+
+@pytest.mark.parametrize("runtime", ["function", "prototype"])
+def test_agents_that_are_functions_cost_nothing_while_they_wait(runtime: str) -> None:
+    def estimated(runtime: str, ms: int) -> int:
+        agents = [AgentSummary(name="a", runtime=runtime, running_ms=ms, waiting_ms=ms)]
+        counts = {"messages": 50, "message_bytes": 25_000, "threads": 1, "waits": 50}
+        return summaries.estimated(Settings(), **counts, agents=agents).micro_usd
+
+    assert estimated(runtime, 3_600_000) == estimated(runtime, 0)
+    assert estimated("docker", 3_600_000) > estimated("docker", 0) + 12_000
