@@ -321,11 +321,11 @@ await step("a call of a model is on the timeline, and its money in the bars; a l
   await page.keyboard.press("Escape");
   await tab("Money").click();
   const ours = page.getByRole("region", { name: "Budget of the session" });
-  await ours.getByText("$1.50", { exact: true }).waitFor();
-  await page.getByRole("region", { name: "Budget of bob" }).getByText("$0.50", { exact: true }).waitFor();
   const row = page.getByRole("row", { name: /gpt-4.1/ });
   await row.getByText(/^\$0\.004/).waitFor();
   await page.getByText(/spent \$0\.004\d* of \$1\.50/).waitFor();
+  await ours.getByText("$1.50", { exact: true }).waitFor();
+  await page.getByRole("region", { name: "Budget of bob" }).getByText("$0.50", { exact: true }).waitFor();
   await button("Change the limit of the session").click();
   await ours.getByLabel("Limit US dollars").fill("0.001");
   await button("Set the limit").click();

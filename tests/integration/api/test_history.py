@@ -80,7 +80,8 @@ def test_a_session_that_has_ended_is_in_the_history(client: Client, namespace: s
     live = client.call("GET", f"{path}/extended").body
     end(client, path)
 
-    assert client.call("GET", f"/api/v1/local/namespace/{namespace}").status == 404, "it went with its last session"
+    home = f"/api/v1/local/namespace/{namespace}"
+    eventually(lambda: client.call("GET", home).status == 404, what="it goes with its last session")
     [entry] = listed(client, namespace)
     assert (entry["sessionId"], entry["namespace"]) == (path.rsplit("/", 1)[1], namespace)
     assert (entry["reason"], entry["annotations"]) == ("closed_by_user", {"team": "one"})
@@ -284,7 +285,8 @@ def test_a_session_that_is_there_has_a_summary(client: Client, namespace: str, s
 
     pending = client.create(session(sleeper("a"), namespace=namespace, defer=True))
     summary = client.call("GET", f"{pending}/summary").body
-    assert (summary["messages"], summary["agents"]) == (0, [{"name": "a", "runtime": "executable", "runningMs": 0, "waitingMs": 0}])
+    a = {"name": "a", "runtime": "executable", "runningMs": 0, "waitingMs": 0}
+    assert (summary["messages"], summary["agents"]) == (0, [a])
     assert not {"executedAt", "runMs"} & set(summary)
     assert client.call("GET", f"{path}x/summary").status == 404
 
