@@ -186,7 +186,10 @@ def test_the_last_lines_of_each_agent_are_in_its_history(client: Client, namespa
     kept, _ = read(client, past(path), "?agent=ann")
     [older] = [line["text"] for line in kept if "not archived" in line["text"]]
     assert str(last_lines.AGENT_LINES) in older
-    assert [line for line in kept if line["tags"][-1]["type"] == "stdout"] == live[-len(kept) + 2 :]
+    # How many of the lines are Atoll's own depends on when the agent's end is told of.
+    prints = [line for line in kept if line["tags"][-1]["type"] == "stdout"]
+    assert prints == live[-len(prints) :]
+    assert len(kept) - 5 < len(prints) < len(kept) <= last_lines.AGENT_LINES + 1
     assert ("warning", "***") in printed(client, past(path), "?agent=bob")
     assert read(client, past(path), "?agent=nobody")[0] == []
     whole, _ = read(client, past(path))
