@@ -64,7 +64,6 @@ class Life:
 class Told:
     """What follows from messages to an agent that is one of Atoll's own functions, and from its answers."""
 
-    messages: int
     counted: Counted
     #: Invocations by the function's name.
     invocations: dict[str, int]
@@ -150,9 +149,7 @@ def _life() -> Life:
     with LocalStack(agents=[SLEEPER]) as stack:
         for service in ("dynamodb", "ecs", "events", "s3", "stepfunctions"):
             meter.follow(stack.services.client(service))
-        stack.functions.serve(
-            {name: _counting(name, handler, invoked) for name, handler in stack.functions._handlers.items()}
-        )
+        _count_invocations(stack, invoked)
         with meter.counting() as counted:
             session = _run(stack)
         arn = stack.services.settings.state_machine_arn("session-lifecycle").replace(":stateMachine:", ":execution:")
@@ -166,9 +163,7 @@ def _told() -> Told:
     invoked: Counter[str] = Counter()
     with LocalStack() as stack:
         meter.follow(stack.services.client("dynamodb"))
-        stack.functions.serve(
-            {name: _counting(name, handler, invoked) for name, handler in stack.functions._handlers.items()}
-        )
+        _count_invocations(stack, invoked)
         echo = local.function("money", "echo", MENTIONS=("bool", True), ITERATION_COUNT=("u32", 1_000))
         talk = Talk(local.Client(stack.url, stack.key), echo)
         talk.say()
@@ -180,7 +175,13 @@ def _told() -> Told:
                 local.eventually(lambda number=number: talk.waits(2 * number))  # type: ignore[misc]
         invocations = dict(invoked)
         talk.close()
-    return Told(MESSAGES, counted, invocations)
+    return Told(counted, invocations)
+
+
+def _count_invocations(stack: LocalStack, invoked: Counter[str]) -> None:
+    stack.functions.serve(
+        {name: _counting(name, handler, invoked) for name, handler in stack.functions._handlers.items()}
+    )
 
 
 def _counting(name: str, handler: Any, invoked: Counter[str]) -> Any:

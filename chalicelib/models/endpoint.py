@@ -8,9 +8,9 @@ import dataclasses
 import json
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from chalicelib import telemetry
 from chalicelib.aws.errors import is_transient
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from chalicelib.services import Services
 
 logger = logging.getLogger(__name__)
+
+Served = TypeVar("Served")
 
 PREFIX = "/llm-proxy/"
 
@@ -70,20 +72,16 @@ class Admitted:
     def answer(self, body: bytes, reach: Reach) -> ModelAnswer:
         """Answer it; ``body`` may be cut off once it is too large. Nothing that a client sent makes it raise."""
         with telemetry.about(**self.caller.actor.ids):
-            try:
-                if len(body) > self.most_body_bytes:
-                    raise errors.TooLarge(f"at most {self.most_body_bytes} bytes are taken")
-                request = dataclasses.replace(self.request, body=body)
-                return forwarding.call(self.services, self.caller, self.proxy_name, request, reach)
-            except (errors.BudgetReached, NotPriced) as error:
-                return self._not_paid(error)
-            except errors.AtollError as error:
-                return refusal(error)
-            except Exception as error:
-                if not is_transient(error):
-                    raise
-                logger.warning("AWS is busy: %s", type(error).__name__)
-                return _busy()
+            return _refusing(lambda: self._answer(body, reach))
+
+    def _answer(self, body: bytes, reach: Reach) -> ModelAnswer:
+        if len(body) > self.most_body_bytes:
+            raise errors.TooLarge(f"at most {self.most_body_bytes} bytes are taken")
+        request = dataclasses.replace(self.request, body=body)
+        try:
+            return forwarding.call(self.services, self.caller, self.proxy_name, request, reach)
+        except (errors.BudgetReached, NotPriced) as error:
+            return self._not_paid(error)
 
     def _not_paid(self, error: errors.AtollError) -> ModelAnswer:
         """Return the answer to a call that the budget does not pay for, in the form that its client shows."""
@@ -97,8 +95,13 @@ class Admitted:
 
 def admit(services: "Services", head: Head) -> Admitted | ModelAnswer:
     """Check all of a request but its body, in Coral's order; return what takes the body, or the refusal."""
+    return _refusing(lambda: _admitted(services, head))
+
+
+def _refusing(serve: Callable[[], Served]) -> Served | ModelAnswer:
+    """Return what is served, or the answer that an error of the domain or a failure of AWS that passes stands for."""
     try:
-        return _admitted(services, head)
+        return serve()
     except errors.AtollError as error:
         return refusal(error)
     except Exception as error:

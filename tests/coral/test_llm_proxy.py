@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 from websockets.sync.client import connect
 
-from chalicelib.wire.llm_proxy import LlmProxyConfig
 from infra.local.stack import LocalStack
 from tests.agents import THINKER
 from tests.client import Client, agent, eventually, session
 from tests.contract.coral import Coral
 from tests.integration.live.conftest import Socket, session_of, url_of
-from tests.integration.models.conftest import config_of, secret_of
+from tests.integration.models.conftest import secret_of
 from tests.offline_models import Answers, Asked, OfflineModels, Says
 
 pytestmark = pytest.mark.xdist_group("coral")
@@ -22,20 +21,10 @@ REQUEST = {"model": "gpt-test", "messages": [{"role": "user", "content": "test"}
 ANY = "Bearer should-be-stripped"
 
 
-@pytest.fixture(scope="module")
-def provider(stack: LocalStack) -> Iterator[OfflineModels]:
-    """A provider that the stack has, for as long as the module."""
-
-    def offer(config: LlmProxyConfig) -> None:
-        stack.services.llm_proxy.write(config)
-        stack.services.llm_proxy._known = None
-        stack.services.model_offers.replace(config.offers)
-
-    with OfflineModels() as running:
-        offer(config_of(running))
-        stack.register(THINKER)
-        yield running
-        offer(LlmProxyConfig())
+@pytest.fixture(scope="module", autouse=True)
+def thinker(stack: LocalStack) -> None:
+    """The agent that has a model."""
+    stack.register(THINKER)
 
 
 @contextmanager

@@ -6,11 +6,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.wire.llm_proxy import LlmProxyConfig
-from infra.local.stack import LocalStack
 from tests.client import Client, agent, eventually, session
 from tests.integration.agents.prototypes import Call, Question, ToolServer, serving_tools, thinks
-from tests.integration.models.conftest import config_of
 from tests.integration.webhooks.receivers import receiving
 from tests.offline_models import Answers, OfflineModels
 
@@ -30,19 +27,6 @@ proxy = "MAIN"
 volatile = true
 iterations = 10
 """
-
-
-@pytest.fixture(scope="module")
-def provider(stack: LocalStack) -> Iterator[OfflineModels]:
-    def offer(config: LlmProxyConfig) -> None:
-        stack.services.llm_proxy.write(config)
-        stack.services.llm_proxy._known = None
-        stack.services.model_offers.replace(config.offers)
-
-    with OfflineModels() as running:
-        offer(config_of(running))
-        yield running
-        offer(LlmProxyConfig())
 
 
 @pytest.fixture(scope="module")

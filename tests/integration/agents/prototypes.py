@@ -2,17 +2,16 @@
 
 import json
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import uvicorn
 from mcp.server.mcpserver import MCPServer
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from tests.integration.agents.stand_in import served
 from tests.offline_models import Answers, Asked
 
 Json = dict[str, Any]
@@ -130,14 +129,5 @@ class ToolServer:
 def serving_tools() -> Iterator[ToolServer]:
     """A server of tools on a free port of this machine."""
     tools = ToolServer()
-    server = uvicorn.Server(uvicorn.Config(tools.app, port=0, log_level="error", timeout_graceful_shutdown=1))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    deadline = time.monotonic() + 10
-    while not server.started:
-        assert time.monotonic() < deadline, "the server did not start"
-        time.sleep(0.01)
-    tools.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    yield tools
-    server.should_exit = True
-    thread.join(10)
+    with served(tools.app) as tools.url:
+        yield tools

@@ -171,17 +171,23 @@ def iso(stamp_ms: int) -> str:
 
 
 @contextmanager
-def serving() -> Iterator[StandIn]:
-    """A stand-in session on a free port of this machine."""
-    stand_in = StandIn()
-    server = uvicorn.Server(uvicorn.Config(stand_in.app, port=0, log_level="warning", timeout_graceful_shutdown=1))
+def served(app: Any) -> Iterator[str]:
+    """Serve an ASGI application on a free port of this machine; its URL."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     deadline = time.monotonic() + 10
     while not server.started:
-        assert time.monotonic() < deadline, "the stand-in did not start"
+        assert time.monotonic() < deadline, "the server did not start"
         time.sleep(0.01)
-    stand_in.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    yield stand_in
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     server.should_exit = True
     thread.join(10)
+
+
+@contextmanager
+def serving() -> Iterator[StandIn]:
+    """A stand-in session on a free port of this machine."""
+    stand_in = StandIn()
+    with served(stand_in.app) as stand_in.url:
+        yield stand_in
