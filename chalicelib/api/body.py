@@ -38,9 +38,9 @@ def bounded(request: Request) -> bytes:
     return raw
 
 
-def warning_of(request: Request, model: BaseModel) -> str | None:
+def warning_of(raw: bytes, model: BaseModel) -> str | None:
     """Return a sentence about the keys of a JSON body that its model has read over; ``None`` when there are none."""
-    return unknown_keys.warning_of(json.loads(bytes_of(request).removeprefix(codecs.BOM_UTF8)), model)
+    return unknown_keys.warning_of(json.loads(raw.removeprefix(codecs.BOM_UTF8)), model, by_name=False)
 
 
 def checked_json(raw: bytes) -> bytes:

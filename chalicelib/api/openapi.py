@@ -188,7 +188,7 @@ def _responses(route: Route, schemas: dict[Any, Part]) -> dict[str, Part]:
                     "schema": {"type": "string"},
                 }
             }
-        if get_origin(route.signature.return_annotation) is Warned:
+        if route.warns:
             headers |= {
                 WARNING_HEADER: {
                     "description": "What of the request has no effect; absent when all has.",

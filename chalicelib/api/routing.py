@@ -6,7 +6,7 @@ import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast, get_origin
 from urllib.parse import unquote
 
 from chalice.app import Blueprint, Request, Response
@@ -102,6 +102,16 @@ class Route:
         annotation = self.signature.parameters["body"].annotation
         return None if annotation is bytes else TypeAdapter(annotation).validate_json
 
+    @functools.cached_property
+    def is_of_a_model(self) -> bool:
+        """Whether its body is JSON of a model, whose other keys are read over and warned of."""
+        return "body" in self.wanted and self.signature.parameters["body"].annotation is not bytes
+
+    @property
+    def warns(self) -> bool:
+        """Whether its answer may say what of the request has no effect."""
+        return self.is_of_a_model or get_origin(self.signature.return_annotation) is Warned
+
 
 #: All operations, in the order in which their modules were imported: what the OpenAPI document is made of.
 ROUTES: list[Route] = []
@@ -128,7 +138,7 @@ def route(
     as the model it is annotated with; ``bytes`` is the body as it came), ``request`` (Chalice's), ``caller`` (the
     `ApiKeyRecord`), ``actor`` (the agent whose secret is the credential), ``paging`` (a listing's `Paging`). What it
     returns becomes the answer: a wire model, a `Page` of them, one that is `Warned`, ``None`` for an empty
-    200, or a Chalice ``Response`` as it is.
+    200, or a Chalice ``Response`` as it is. Of a model's body unknown keys are warned of, whatever the handler does.
 
     The OpenAPI document is made of all this; ``raises`` names errors that do not follow from what the handler asks
     for, ``status`` a success that is not 200, ``extras`` what else there is to say. A handler that is not ``limited``
@@ -187,7 +197,10 @@ def route(
                 arguments["body"] = (
                     parse(body.checked_json(raw), strict=True, by_alias=True, by_name=False) if parse else raw
                 )
-            return answer(handler(**arguments))
+            result = handler(**arguments)
+            if registered.is_of_a_model:
+                result = _warned_of_unknown_keys(result, raw, arguments["body"])
+            return answer(result)
 
         view.__name__ = handler.__name__
         # No content types: Chalice would refuse a GET for the Content-Type of the body that it does not have.
@@ -197,6 +210,15 @@ def route(
         return handler
 
     return register
+
+
+def _warned_of_unknown_keys(result: Any, raw: bytes, model: BaseModel) -> Any:
+    warning = body.warning_of(raw, model)
+    if warning is None:
+        return result
+    if isinstance(result, Warned):
+        return Warned(result.result, "; ".join(filter(None, [warning, result.warning])))
+    return Warned(result, warning)
 
 
 @contextmanager

@@ -1,10 +1,8 @@
 """Sessions over HTTP."""
 
-from collections.abc import Iterator
-
 from chalice.app import Blueprint, Request
 
-from chalicelib.api.body import bytes_of, warning_of
+from chalicelib.api.body import bytes_of
 from chalicelib.api.paging import MAX_ANSWER_BYTES, TIME_LIMIT_MS
 from chalicelib.api.routing import Extras, Warned, route
 from chalicelib.domain import api_keys, quotas, sessions, threads
@@ -25,6 +23,7 @@ routes = Blueprint(__name__)
 
 _SESSION = "/api/v1/local/session/{namespace}/{sessionId}"
 
+_NOBODY_PAYS = "x402Budgets: nobody pays, this deployment has no wallet; an answer of 402 is refused"
 
 _CREATE = Extras(
     parameters=[
@@ -73,14 +72,8 @@ def create_session(
     claim = None if key is None else Claim.of(caller.key_hash, str(key), bytes_of(request))
     created = sessions.create(current(), body, claim, [*quotas.of_key(caller), *of_namespace])
     note(session=created.session_id)
-    return Warned(created, "; ".join(_without_effect(body, request)) or None)
-
-
-def _without_effect(body: "requests.SessionRequest", request: Request) -> Iterator[str]:
-    if warning := warning_of(request, body):
-        yield warning
-    if any(agent.x402_budgets for agent in body.agent_graph_request.agents):
-        yield "x402Budgets: nobody pays, this deployment has no wallet; an answer of 402 is refused"
+    pays = any(agent.x402_budgets for agent in body.agent_graph_request.agents)
+    return Warned(created, _NOBODY_PAYS if pays else None)
 
 
 @route(routes, "GET", _SESSION)

@@ -18,30 +18,34 @@ MAX_DEPTH = 32
 _SYNONYMS = {"schema": "inputSchema", "input_schema": "inputSchema"}
 
 
-def warning_of(document: Any, model: BaseModel) -> str | None:
-    """Return a sentence about the keys of a document that its model does not have; ``None`` when it has all."""
-    found = list(_unknown(document, model.model_dump(by_alias=True), ""))
+def warning_of(document: Any, model: BaseModel, *, by_name: bool = True) -> str | None:
+    """Return a sentence about the keys of a document that its model does not have; ``None`` when it has all.
+
+    ``by_name`` says that keys may also be written as Python's names, with underscores.
+    """
+    found = list(_unknown(document, model.model_dump(by_alias=True), "", by_name))
     if not found:
         return None
     more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
     return f"not known, and without effect: {', '.join(found[:MOST_NAMED])}{more}"
 
 
-def _unknown(document: Any, known: Any, path: str, depth: int = 0) -> Iterator[str]:
+def _unknown(document: Any, known: Any, path: str, by_name: bool, depth: int = 0) -> Iterator[str]:
     """Yield the path of each unknown key, with the key that may have been meant."""
     if depth > MAX_DEPTH:
         return
     if isinstance(document, dict) and isinstance(known, dict):
         for key, value in document.items():
             place = f"{path}.{key}" if path else str(key)
-            name = key if key in known else _SYNONYMS.get(key) or to_camel(str(key))
+            other = _SYNONYMS.get(key) or (to_camel(str(key)) if by_name else key)
+            name = key if key in known else other
             if name in known:
-                yield from _unknown(value, known[name], place, depth + 1)
+                yield from _unknown(value, known[name], place, by_name, depth + 1)
             else:
                 yield _named(place, str(key), [str(each) for each in known if each not in document])
     elif isinstance(document, list) and isinstance(known, list) and len(document) == len(known):
         for index, (value, inner) in enumerate(zip(document, known, strict=True)):
-            yield from _unknown(value, inner, f"{path}[{index}]", depth + 1)
+            yield from _unknown(value, inner, f"{path}[{index}]", by_name, depth + 1)
 
 
 def _named(place: str, key: str, candidates: list[str]) -> str:

@@ -136,9 +136,53 @@ def test_a_request_that_cannot_be_honoured_says_why(
 
 def test_names_of_python_are_unknown_keys_and_ignored(client: Client, namespace: str) -> None:
     request = {"name": namespace, "delete_on_last_session_exit": "ignored", "annotations": {"mine": namespace}}
-    assert client.call("POST", NAMESPACE, request).status == 200
+    answer = client.call("POST", NAMESPACE, request)
+    assert answer.status == 200
+    assert answer.headers["Atoll-Warning"] == (
+        "not known, and without effect: delete_on_last_session_exit (is deleteOnLastSessionExit meant?)"
+    )
     [found] = client.call("GET", f"{NAMESPACE}?annotations=mine:{namespace}").body
     assert found["deleteOnLastSessionExit"] is True
+
+
+def test_every_body_of_a_model_is_looked_at_for_unknown_keys(client: Client, namespace: str) -> None:
+    """One of each kind that is taken, with a key too many; and none without one."""
+    path = client.create(session(sleeper("a"), sleeper("b"), namespace=namespace, defer=True))
+    puppet = f"{path.replace('/local/session/', '/puppet/')}/a/thread"
+    opened = {"threadName": "t", "participantNames": []}
+    thread = client.call("POST", puppet, opened).body["thread"]["id"]
+    bodies: dict[tuple[str, str], dict[str, Any]] = {
+        ("POST", path): {"ttl": 60_000},
+        ("POST", NAMESPACE): {"name": f"{namespace}-2"},
+        ("POST", puppet): opened,
+        ("POST", f"{puppet}/message"): {"threadId": thread, "content": "x", "mentions": []},
+        ("POST", f"{puppet}/participant"): {"threadId": thread, "participantName": "b"},
+        ("DELETE", f"{puppet}/participant"): {"threadId": thread, "participantName": "b"},
+        ("DELETE", puppet): {"threadId": thread, "summary": "s"},
+    }
+    warned = {}
+    for (method, where), body in bodies.items():
+        answer = client.call(method, where, body | {"unheard": [1]})
+        assert answer.status == 200, (method, where, answer)
+        warned[method, where] = answer.headers.get("Atoll-Warning")
+    assert warned == dict.fromkeys(bodies, "not known, and without effect: unheard")
+    again = client.call("POST", puppet, opened)
+    assert again.status == 409 or "Atoll-Warning" not in again.headers
+    client.call("DELETE", f"{NAMESPACE}/{namespace}-2")
+
+
+def test_the_document_says_which_answers_warn(client: Client) -> None:
+    """All whose body is of a model, and those that look themselves (a body that is not JSON)."""
+    paths = client.call("GET", "/api_v1.json").body["paths"]
+    warns, takes = set(), set()
+    for path, operations in paths.items():
+        for method, operation in operations.items():
+            name = f"{method.upper()} {path}"
+            success = next(answer for status, answer in operation["responses"].items() if status[0] in "234")
+            warns |= {name} if "Atoll-Warning" in success.get("headers", {}) else set()
+            takes |= {name} if "application/json" in operation.get("requestBody", {}).get("content", {}) else set()
+    assert takes <= warns
+    assert warns - takes == {"PUT /api/v1/registry/local/{agentName}/{agentVersion}"}
 
 
 @pytest.mark.parametrize(
