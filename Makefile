@@ -63,8 +63,8 @@ test: lint ## everything CI checks
 unit: $(VENV)/.installed ## the unit tests, with fewer examples each: run it after every change
 	HYPOTHESIS_PROFILE=quick $(PYTEST) tests/unit
 
-clients: $(VENV)/.installed ## agents on every MCP client of tests/clients, each installed in an environment of its own
-	$(PYTEST) -m "" tests/integration/mcp/test_clients.py
+clients: $(VENV)/.installed ## agents on every MCP client of tests/clients and in LangGraph, each installed in an environment of its own
+	$(PYTEST) -m "" tests/integration/mcp/test_clients.py tests/integration/models/test_examples.py
 
 coverage: $(VENV)/.installed ## which lines of chalicelib and infra the tests reach (ONLY="tests/unit tests/integration")
 	$(PYTEST) --cov --cov-report=term:skip-covered --cov-report=html:build/coverage $(ONLY)
