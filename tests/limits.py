@@ -170,6 +170,7 @@ LIMITS: dict[str, list[Limit]] = {
     "History and webhooks": [
         Limit("days that a session is kept after its end", "settings:history_days", "it is gone"),
         Limit("time that a delivery is kept", "settings:delivery_retention_s", "it is gone"),
+        Limit("body of a delivery that is signed for a listener", "api.deliveries:MAX_SIGNED_BYTES", _413),
     ],
 }
 

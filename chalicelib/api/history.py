@@ -7,7 +7,7 @@ from chalice.app import Blueprint, Request
 
 from chalicelib import services
 from chalicelib.api import logs
-from chalicelib.api.paging import MAX_ANSWER_BYTES, TIME_LIMIT_MS, LogPaging, Page, Paging, check_size
+from chalicelib.api.paging import MAX_ANSWER_BYTES, TIME_LIMIT_MS, LogPaging, Page, Paging, fits
 from chalicelib.api.routing import Extras, route
 from chalicelib.domain import history, summaries, threads
 from chalicelib.domain.errors import TooLarge
@@ -76,7 +76,7 @@ def get_history(namespace: str, session_id: str) -> "wire.HistoricSession":
     least_bytes = record.message_bytes + record.messages * threads.MESSAGE_BYTES
     if not kept.threads_omitted and least_bytes <= MAX_ANSWER_BYTES:
         whole = archive.with_messages(here, record, kept, deadline_ms)
-        if whole is not None and _fits(answer := _historic(entry, whole)):
+        if whole is not None and fits(answer := _historic(entry, whole)):
             return answer
     return _historic(entry, kept, left_out="threads" if kept.threads_omitted else "messages")
 
@@ -86,14 +86,6 @@ def _historic(entry: wire.HistoryEntry, kept: wire.Archive, left_out: str = "") 
     if left_out:
         omitted = f"its {left_out} are too large for an answer: read its events page by page, at /events under this"
     return wire.HistoricSession(**dict(entry), report=kept.report, state=kept.state, omitted=omitted)
-
-
-def _fits(answer: wire.HistoricSession) -> bool:
-    try:
-        check_size(answer.model_dump_json(by_alias=True, exclude_none=True))
-    except TooLarge:
-        return False
-    return True
 
 
 @route(routes, "GET", f"{_HISTORY}/{{sessionId}}/events", filtered=False, pages=LogPaging)

@@ -232,6 +232,11 @@ def check_size(text: str) -> None:
         raise TooLarge(f"the answer has more than {MAX_ANSWER_BYTES} bytes: {_HOW_TO_PAGE}")
 
 
+def fits(answer: WireModel) -> bool:
+    """Return whether a Lambda can return an answer."""
+    return _weight(_json(answer)) <= MAX_ANSWER_BYTES
+
+
 def _weight(text: str) -> int:
     """Return a body's bytes, or what it takes of the envelope's when that is the tighter limit."""
     # Lambda's runtime for Python 3.12 and later leaves what is not ASCII as it is.

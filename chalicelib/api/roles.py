@@ -44,6 +44,8 @@ NEEDED: Mapping[str, Roles] = {
     f"GET {_NAMESPACE}/deliveries": READERS,
     f"GET {_NAMESPACE}/deliveries/{{deliveryId}}": READERS,
     f"POST {_NAMESPACE}/deliveries/{{deliveryId}}/resend": OPERATORS,
+    # A signature lets its bearer send the delivery once more, as `resend` does.
+    f"POST {_NAMESPACE}/deliveries/{{deliveryId}}/sign": OPERATORS,
     f"GET {_NAMESPACE}/webhook-endpoints": READERS,
     f"POST {_NAMESPACE}/webhook-endpoints/{{endpointId}}/enable": OPERATORS,
     f"DELETE {_PUPPET}": OPERATORS,
@@ -72,6 +74,7 @@ WITHOUT_KEY = frozenset(
         "GET /api/v1/agent-rental/catalog",
         "GET /api/v1/agent/options",
         "GET /api/v1/webhooks/keys",
+        "POST /api/v1/webhooks/sink",
         "POST /mcp/v1/{agentSecret}/mcp",
         "GET /mcp/v1/{agentSecret}/mcp",
         "DELETE /mcp/v1/{agentSecret}/mcp",

@@ -1,4 +1,4 @@
-"""Webhooks for those who receive them: endpoints that fail or are disabled, and the public keys of signatures."""
+"""Webhooks for those who receive them: endpoints that fail or are disabled, public keys, and a sink."""
 
 from chalice.app import Blueprint
 
@@ -31,6 +31,11 @@ def enable_webhook_endpoint(namespace: str, endpoint_id: str) -> None:
 def get_webhook_keys() -> WebhookKeys:
     """Return the public keys of `v1a` signatures, the current one first; receivers need no API key for this."""
     return WebhookKeys(keys=current().webhooks.public_keys())
+
+
+@route(routes, "POST", "/api/v1/webhooks/sink", authenticated=False, limited=False)
+def drop_webhook() -> None:
+    """Take a webhook and drop it, unread: the URL of one that is only listened to (`atoll hooks listen`)."""
 
 
 def _endpoint(record: EndpointRecord) -> WebhookEndpoint:

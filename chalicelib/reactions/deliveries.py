@@ -166,10 +166,8 @@ def _body_of(services: Services, delivery: DeliveryRecord) -> Iterator[bytes | m
 
 
 def _posted(services: Services, delivery: DeliveryRecord, body: bytes | memoryview) -> Result:
-    secrets = WebhookSecrets.model_validate_json(services.secrets.get("webhook-secrets"))
     start_ms = services.clock.now_ms()
-    headers = signed_headers(secrets, delivery.namespace, delivery.delivery_id, start_ms // 1000, body)
-    headers |= _notes(delivery)
+    headers = _headers(services, delivery, body, start_ms)
     answer: Answer | None = None
     error: AddressRefused | CallFailed | None = None
     try:
@@ -190,6 +188,13 @@ def _posted(services: Services, delivery: DeliveryRecord, body: bytes | memoryvi
         final=isinstance(error, AddressRefused) or (answer is not None and answer.status == 410),
         retry_after_ms=retry_after_ms(answer.headers, end_ms) if answer else 0,
     )
+
+
+def _headers(services: Services, delivery: DeliveryRecord, body: bytes | memoryview, at_ms: int) -> dict[str, str]:
+    """Return the headers of an attempt that is made at a time, signed with the secrets of today."""
+    secrets = WebhookSecrets.model_validate_json(services.secrets.get("webhook-secrets"))
+    signed = signed_headers(secrets, delivery.namespace, delivery.delivery_id, at_ms // 1000, body)
+    return signed | _notes(delivery)
 
 
 def _notes(delivery: DeliveryRecord) -> dict[str, str]:
@@ -240,6 +245,23 @@ def retry_after_ms(headers: Mapping[str, str], now_ms: int) -> int:
     except (ValueError, TypeError, OverflowError, IndexError):
         return 0
     return min(max(then_ms - now_ms, 0), MAX_RETRY_AFTER_MS)
+
+
+# Signing for who delivers it himself
+
+
+def signed_now(services: Services, delivery: DeliveryRecord) -> tuple[dict[str, str], str] | None:
+    """Return the headers and the body of an attempt that would be made now; ``None`` when the body is gone.
+
+    All of the body is in memory: callers look at its size before.
+    """
+    body = delivery.body
+    if delivery.body_key is not None:
+        kept = services.bodies.find(delivery.body_key)
+        body = None if kept is None else kept.decode()
+    if body is None:
+        return None
+    return _headers(services, delivery, body.encode(), services.clock.now_ms()), body
 
 
 # Reconciling

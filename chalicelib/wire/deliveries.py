@@ -37,3 +37,13 @@ class Delivery(WireModel):
     expires_at: Timestamp
     next_attempt_at: Timestamp | None = None
     attempts: list[DeliveryAttempt]
+
+
+class SignedDelivery(WireModel):
+    """A webhook as it would be sent now: what a receiver on its author's machine is given, which verifies it."""
+
+    delivery_id: str
+    #: Those of an attempt, the signatures among them: by today's secrets, as of now.
+    headers: dict[str, str]
+    #: The frozen body; its UTF-8 bytes are what is signed.
+    body: str

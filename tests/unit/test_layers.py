@@ -39,6 +39,7 @@ EXCEPTIONS = {
     "api/logs.py": {"services"},  # reading logs
     "api/payments.py": {"services", "reactions.x402"},  # a call of a resource that an agent names
     "api/puppet.py": {"services", "reactions.launches"},  # ending a single agent: StopTask, after its write
+    "api/deliveries.py": {"services", "reactions.deliveries"},  # the secret that signs a delivery, its body in S3
     "api/history.py": {"services", "reactions.archive"},  # archives of sessions: read from S3, and deleted there
     "agents/prototype/model.py": {"models"},  # an agent that calls a model is what a prototype is
     "agents/prototype/tools.py": {"mcp.resources"},

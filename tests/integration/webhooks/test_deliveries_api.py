@@ -1,21 +1,26 @@
 """Deliveries as a client sees them: listed with their attempts, looked at, sent again."""
 
+import base64
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from chalice.test import Client
+from standardwebhooks import Webhook, WebhookVerificationError
 
 from app import app
+from chalicelib.api.deliveries import MAX_SIGNED_BYTES
 from chalicelib.domain import api_keys
 from chalicelib.reactions import deliveries
 from chalicelib.services import Services, use
 from chalicelib.settings import DAY_S
 from chalicelib.wire.base import iso_from_ms
-from tests.integration.webhooks.conftest import HeldClock
+from tests.integration.webhooks.conftest import SECRET, HeldClock
 from tests.integration.webhooks.receivers import Receiver
 
 BASE = "/api/v1/local/namespace/demo/deliveries"
+OTHERS = BASE.replace("demo", "other")
 
 
 class Api:
@@ -36,15 +41,24 @@ class Api:
 def api(services: Services) -> Iterator[Api]:
     api_keys.put(services, "dev", "everything")
     api_keys.put(services, "narrow", "another namespace's", ["other"])
+    api_keys.put(services, "viewer", "who looks on", role="viewer")
     use(services)
     with Client(app) as client:
         yield Api(client)
     use(None)
 
 
-def freeze(services: Services, url: str, delivery_id: str = "d1", namespace: str = "demo") -> None:
+def freeze(
+    services: Services, url: str, delivery_id: str = "d1", namespace: str = "demo", body: bytes = b"{}", **about: str
+) -> None:
     deliveries.freeze(
-        services, delivery_id=delivery_id, namespace=namespace, session_id=f"s-{delivery_id}", url=url, body=b"{}"
+        services,
+        delivery_id=delivery_id,
+        namespace=namespace,
+        session_id=f"s-{delivery_id}",
+        url=url,
+        body=body,
+        **about,
     )
 
 
@@ -124,6 +138,85 @@ def test_a_delivery_is_sent_again_and_not_while_it_is_pending(api: Api, services
     assert len(receiver.received) == 2
 
 
+def key_of(secret: str) -> str:
+    return "whsec_" + base64.b64encode(secret.encode()).decode()
+
+
+@pytest.mark.parametrize("size", [0, 1_000, deliveries.MAX_ITEM_BODY_BYTES + 1])
+def test_a_delivery_is_signed_as_it_was_sent(api: Api, services: Services, receiver: Receiver, size: int) -> None:
+    freeze(services, receiver.url, body=("é" * (size // 2) + "{}").encode(), reduced="large", history_path="/h")
+    deliveries.attempt(services, "d1", 1, "x")
+    before = api.call("GET", f"{BASE}/d1")
+    status, signed = api.call("POST", f"{BASE}/d1/sign")
+    [sent] = receiver.received
+    assert (status, signed["deliveryId"], signed["body"].encode()) == (200, "d1", sent.body)
+    headers = {name.lower(): value for name, value in signed["headers"].items()}
+    assert headers == {name: sent.headers[name] for name in headers}, "the clock has stood"
+    assert {"webhook-signature", "x-coral-signature", "x-atoll-report-reduced", "x-atoll-history"} <= headers.keys()
+    assert api.call("GET", f"{BASE}/d1") == before, "nothing of it has changed"
+    assert len(receiver.received) == 1, "nothing was sent"
+
+
+def test_a_signature_is_of_the_time_at_which_it_is_asked_for(api: Api, services: Services, clock: HeldClock) -> None:
+    now_ms = clock.time_ms
+    clock.time_ms -= 3_600_000
+    freeze(services, "http://receiver.test/")
+    clock.time_ms = now_ms
+    _, signed = api.call("POST", f"{BASE}/d1/sign")
+    assert int(signed["headers"]["webhook-timestamp"]) == now_ms // 1000
+    Webhook(key_of(SECRET)).verify(signed["body"], signed["headers"])
+
+
+def test_a_signature_is_by_the_secret_of_the_namespace(api: Api, services: Services) -> None:
+    services.secrets.webhook_secrets["namespaces"] = {"demo": {"current": "demo's own"}}  # type: ignore[attr-defined]
+    freeze(services, "http://receiver.test/")
+    freeze(services, "http://receiver.test/", "d2", "other")
+    for path, secret, wrong in ((f"{BASE}/d1", "demo's own", SECRET), (f"{OTHERS}/d2", SECRET, "demo's own")):
+        _, signed = api.call("POST", f"{path}/sign")
+        Webhook(key_of(secret)).verify(signed["body"], signed["headers"])
+        with pytest.raises(WebhookVerificationError):
+            Webhook(key_of(wrong)).verify(signed["body"], signed["headers"])
+
+
+def test_a_body_that_is_too_large_for_an_answer_is_not_read(api: Api, services: Services) -> None:
+    freeze(services, "http://receiver.test/", body=b"x" * MAX_SIGNED_BYTES)
+    assert api.call("POST", f"{BASE}/d1/sign")[0] == 200
+    freeze(services, "http://receiver.test/", "d2", body=b"x" * (MAX_SIGNED_BYTES + 1))
+    freeze(services, "http://receiver.test/", "d3", body=b'"' * (MAX_SIGNED_BYTES // 2))
+    with patch.object(services.bodies, "find", wraps=services.bodies.find) as read:
+        for delivery, size, reads in (("d2", MAX_SIGNED_BYTES + 1, 0), ("d3", MAX_SIGNED_BYTES // 2, 1)):
+            status, refusal = api.call("POST", f"{BASE}/{delivery}/sign")
+            assert (status, read.call_count) == (413, reads)
+            assert f"'{delivery}' has {size} bytes" in refusal["message"]
+            assert "resend" in refusal["message"]
+
+
+def test_a_body_that_is_gone_is_not_there(api: Api, services: Services) -> None:
+    freeze(services, "http://receiver.test/", body=b"x" * (deliveries.MAX_ITEM_BODY_BYTES + 1))
+    record = services.deliveries.find("d1")
+    assert record is not None
+    services.bodies.delete([str(record.body_key)])
+    status, refusal = api.call("POST", f"{BASE}/d1/sign")
+    assert (status, "'d1' is not kept any more" in refusal["message"]) == (404, True)
+
+
+def test_who_looks_on_gets_no_signature(api: Api, services: Services) -> None:
+    freeze(services, "http://receiver.test/")
+    assert api.call("GET", f"{BASE}/d1", "viewer")[0] == 200
+    status, refusal = api.call("POST", f"{BASE}/d1/sign", "viewer")
+    assert (status, "webhook-signature" in str(refusal)) == (403, False)
+
+
+def test_a_signature_is_in_the_audit_log(api: Api, services: Services, caplog: pytest.LogCaptureFixture) -> None:
+    freeze(services, "http://receiver.test/")
+    api.call("POST", f"{BASE}/d1/sign")
+    assert "sign_delivery: done" in caplog.messages
+
+
+def test_the_sink_takes_any_webhook(api: Api, services: Services) -> None:
+    assert api.call("POST", "/api/v1/webhooks/sink", key="") == (200, None)
+
+
 @pytest.mark.parametrize(
     ("method", "path", "key", "status"),
     [
@@ -132,10 +225,15 @@ def test_a_delivery_is_sent_again_and_not_while_it_is_pending(api: Api, services
         ("GET", BASE, "narrow", 403),
         ("GET", f"{BASE}/d1", "narrow", 403),
         ("POST", f"{BASE}/d1/resend", "narrow", 403),
+        ("POST", f"{BASE}/d1/sign", "", 401),
+        ("POST", f"{BASE}/d1/sign", "narrow", 403),
+        ("POST", f"{BASE}/unknown/sign", "dev", 404),
+        ("POST", f"{OTHERS}/d1/sign", "dev", 404),
+        ("POST", f"{OTHERS}/d1/sign", "narrow", 404),
         ("GET", f"{BASE}/unknown", "dev", 404),
         ("POST", f"{BASE}/unknown/resend", "dev", 404),
-        ("GET", BASE.replace("demo", "other") + "/d1", "dev", 404),
-        ("POST", BASE.replace("demo", "other") + "/d1/resend", "dev", 404),
+        ("GET", f"{OTHERS}/d1", "dev", 404),
+        ("POST", f"{OTHERS}/d1/resend", "dev", 404),
         ("GET", f"{BASE}?limit=0", "dev", 400),
         ("GET", f"{BASE}?limit=1001", "dev", 400),
         ("GET", f"{BASE}?limit=many", "dev", 400),
