@@ -2,12 +2,12 @@
 
 import os
 import re
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
-from botocore import serialize
+
+from tests.aws_calls.plugin import Plugin
 
 if TYPE_CHECKING:
     from infra.local.stack import LocalStack
@@ -20,21 +20,9 @@ hypothesis.settings.register_profile("quick", deadline=None, max_examples=20)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
-@pytest.fixture(scope="session", autouse=True)
-def checked_aws_calls() -> Iterator[None]:
-    """Check the parameters of every AWS call against the service's model for as long as the tests run.
-
-    The app makes its clients with ``parameter_validation=False`` and leaves that to AWS; moto does not do it. A client
-    takes its serializer when it is made, so every client of a test has one that checks.
-    """
-    create_serializer = serialize.create_serializer
-
-    def create_checking_serializer(protocol_name: str, include_validation: bool = True, **rest: Any) -> Any:
-        return create_serializer(protocol_name, include_validation=True, **rest)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(serialize, "create_serializer", create_checking_serializer)
-        yield
+def pytest_configure(config: pytest.Config) -> None:
+    """Check every AWS call that tests make."""
+    config.pluginmanager.register(Plugin(), "aws-calls")
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from infra.local import agent_folders, agent_patterns
 from infra.local.agent_folders import AgentFolders
 from infra.local.agent_patterns import patterns_of
 from infra.local.stack import LocalStack
+from tests.aws_calls import child
 from tests.integration.local.conftest import eventually
 
 ROOT = Path(__file__).parents[3]
@@ -485,7 +485,7 @@ def test_the_first_request_to_make_run_finds_every_agent(tmp_path: Path, free_po
     }
     output = tmp_path / "output"
     with output.open("w") as file:
-        process = subprocess.Popen([sys.executable, "-m", "infra.local"], cwd=ROOT, env=environment, stdout=file)
+        process = subprocess.Popen(child.command("infra.local"), cwd=ROOT, env=environment, stdout=file)
     try:
         headers = {"Authorization": "Bearer dev"}
 
@@ -512,7 +512,7 @@ def test_the_first_request_to_make_run_finds_every_agent(tmp_path: Path, free_po
 def test_make_run_refuses_a_pattern_that_is_too_deep(tmp_path: Path) -> None:
     environment = {**os.environ, "AGENTS": f"{tmp_path}/*/*/*/*/*", "DATA": "", "COLUMNS": "500"}
     ran = subprocess.run(
-        [sys.executable, "-m", "infra.local"],
+        child.command("infra.local"),
         cwd=ROOT,
         env=environment,
         capture_output=True,

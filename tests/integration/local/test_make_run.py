@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 
 from infra.local.__main__ import STOP_S
 from tests.agents import SLEEPER
+from tests.aws_calls import child
 from tests.client import Client, eventually, session, sleeper
 from tests.integration.webhooks.receivers import Receiver, receiving
 
@@ -42,7 +42,7 @@ class Run:
 
     def start(self, output: int) -> subprocess.Popen[bytes]:
         """Start it and wait until it answers; its output goes into a pipe, whose writing end this closes."""
-        command = [sys.executable, "-m", "infra.local"]
+        command = child.command("infra.local")
         process = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=output)
         os.close(output)
         self.processes.append(process)
@@ -108,7 +108,7 @@ def test_a_folder_that_is_in_use_is_refused(run: Run, tmp_path: Path) -> None:
 
     kept = Data(tmp_path / "data")
     ran = subprocess.run(
-        [sys.executable, "-m", "infra.local"],
+        child.command("infra.local"),
         cwd=ROOT,
         env=run.environment,
         capture_output=True,
