@@ -31,8 +31,13 @@ def test_the_python_verifies() -> None:
         assert names["report_of"](secret, headers, BODY) == json.loads(BODY)
     assert names["is_corals"]("new", headers, BODY)
     assert not names["is_corals"]("old", headers, BODY)
-    with pytest.raises(WebhookVerificationError):
-        names["report_of"]("other", headers, BODY)
+    assert not names["is_corals"]("new", {}, BODY)
+    for secret, came in (("other", headers), ("new", {})):
+        with pytest.raises(WebhookVerificationError):
+            names["report_of"](secret, came, BODY)
+    for malformed in ("v1", "v1,?"):
+        with pytest.raises((WebhookVerificationError, ValueError)):
+            names["report_of"]("new", {**headers, "webhook-signature": malformed}, BODY)
 
 
 def test_the_python_verifies_by_a_public_key() -> None:
@@ -43,9 +48,16 @@ def test_the_python_verifies_by_a_public_key() -> None:
     headers = signed(current="s", signingKey=new, previousSigningKey=old)
     for key in (new, old):
         assert names["report_by_key"](public_key_of(key), headers, BODY) == json.loads(BODY)
-    for wrong in ({"webhook-id": "d2"}, {"webhook-timestamp": "1"}):
+    for wrong in (
+        {"webhook-id": "d2"},
+        {"webhook-timestamp": "1"},
+        {"webhook-timestamp": "²"},
+        {"webhook-signature": "v1a,?"},
+    ):
         with pytest.raises(InvalidSignature):
             names["report_by_key"](public_key_of(new), {**headers, **wrong}, BODY)
+    with pytest.raises(InvalidSignature):
+        names["report_by_key"](public_key_of(new), {}, BODY)
     with pytest.raises(InvalidSignature):
         names["report_by_key"](public_key_of(other), headers, BODY)
 
@@ -59,11 +71,14 @@ def test_the_python_verifies_by_a_public_key() -> None:
         ("other", {}, "false"),
         ("new", {"webhook-id": "d2"}, "false"),
         ("new", {"webhook-timestamp": "1"}, "false"),
+        ("new", {"webhook-timestamp": ""}, "false"),
+        ("new", {"webhook-id": ""}, "false"),
+        ("new", {"webhook-signature": ""}, "false"),
     ],
 )
 def test_the_javascript_verifies(secret: str, change: dict[str, str], expected: str) -> None:
     [code] = re.findall(r"```js\n(.*?)```", PAGE, re.DOTALL)
-    headers = {**signed(current="new", previous="old"), **change}
+    headers = {name: value for name, value in {**signed(current="new", previous="old"), **change}.items() if value}
     call = (
         f"console.log(isAtolls({json.dumps(secret)}, {json.dumps(headers)}, Buffer.from({json.dumps(BODY.decode())})))"
     )
