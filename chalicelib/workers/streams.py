@@ -1,4 +1,4 @@
-"""Records of a table's stream, one batch of an invocation: what fails is handed back, what is broken is laid aside.
+"""Records of a table's stream, one batch of an invocation: retried, or given to the dead-letter queue.
 
 A record that AWS refused is retried, and blocks the records after it meanwhile. A record that fails for any other
 reason would fail for ever, and block its stream for half a day: it goes to the dead-letter queue.

@@ -24,7 +24,7 @@ def clock(here: World) -> TestClock:
 
 @pytest.fixture
 def there(here: World, clock: TestClock) -> Iterator[World]:
-    """A session of three, behind a door that holds a wait for a second and closes after 25 s."""
+    """A session of three, behind an endpoint that holds a wait for a second and closes after 25 s."""
     with here.on(clock, mcp_wait_hold_ms=HOLD_MS, mcp_wait_limit_ms=25_000):
         yield here
 
