@@ -223,14 +223,14 @@ class Stores(ABC):
 
     @cached_property
     def session_followers(self) -> "SessionFollowers":
-        """Who follows a session."""
+        """The followers of sessions."""
         from chalicelib.store.followers import SessionFollowers
 
         return SessionFollowers(self.table("session-items"))
 
     @cached_property
     def followers(self) -> "Followers":
-        """Who follows anything else."""
+        """The followers of other topics."""
         from chalicelib.store.followers import Followers
 
         return Followers(self.table("followers"))

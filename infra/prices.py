@@ -54,7 +54,7 @@ def _provider(provider: Any) -> dict[str, Any]:
 
 
 def _model(model: Any) -> list[Any] | None:
-    """Return a row: who is meant, the context window, prices by first day, prices by what was asked for.
+    """Return a row: which models it is for, the context window, prices by first day, prices by what was asked for.
 
     A model that has other prices besides is ``[who is meant]``: it is known, and its price is not.
     """
@@ -128,7 +128,7 @@ def _scaled(price: Decimal) -> int:
 
 
 def _match(clause: Any) -> Any:
-    """Return who is meant, as text with a sign for how (``=`` ``^`` ``$`` ``*`` ``~``), or lists of such."""
+    """Return which models a row is for: a text with a sign for how it is matched, or a list of such texts."""
     for sign, name in (("=", "equals"), ("^", "starts_with"), ("$", "ends_with"), ("*", "contains"), ("~", "regex")):
         if hasattr(clause, name):
             text = getattr(clause, name)

@@ -194,7 +194,7 @@ class LogPaging(Paging):
         return position or "0"
 
     def opened(self, cursor: str) -> str:
-        """Return the position; raise `BadRequest` for what is none."""
+        """Return the position; raise `BadRequest` for a text that is not a cursor."""
         if not re.fullmatch(self.pattern, cursor):
             raise BadRequest(f"after: {cursor[:20]!r} is not a cursor of this listing: the number of an entry, or 0")
         return str(int(cursor))
@@ -214,7 +214,7 @@ class LinePaging(LogPaging):
     pattern: ClassVar[str] = r"[0-9]{1,13}(-[0-9]{1,3}\.[0-9]{1,13}\.[0-9]{1,7}){0,128}"
 
     def opened(self, cursor: str) -> str:
-        """Return the cursor; raise `BadRequest` for what is none."""
+        """Return the cursor; raise `BadRequest` for a text that is not one."""
         if not re.fullmatch(self.pattern, cursor):
             raise BadRequest(
                 f"after: {cursor[:80]!r} is not a cursor of this listing: the {CURSOR_HEADER} of a page, or 0"

@@ -1,4 +1,4 @@
-"""The two queues (SQS) of agents that run as functions: who is to look what it has to do, now and later.
+"""The two queues (SQS) of agents that run as functions: which agent has something to do, now or later.
 
 Now: a FIFO queue, whose groups are agents, so that one turn of an agent is under way at a time. A message says only
 that there may be something to do, under a derived id: what comes twice within five minutes is one message.

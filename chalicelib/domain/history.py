@@ -44,7 +44,7 @@ def listing(
 
 
 def reason_of(text: str | None) -> CloseReason | None:
-    """Read the reason for which sessions ended; raise `BadRequest` for what is none."""
+    """Read the reason for which sessions ended; raise `BadRequest` for an unknown one."""
     for reason in get_args(CloseReason):
         if text == reason:
             return reason  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Nudges of agents that run as functions: to whom they go, and in which group of the queue."""
+"""Nudges of agents that run as functions: which agents get one, and in which group of the queue."""
 
 from typing import Any
 

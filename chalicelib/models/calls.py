@@ -63,7 +63,7 @@ class Caller(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ModelCall:
-    """Who calls which model of whom, and with what."""
+    """A call of a model: the agent that makes it, the provider and model, and the request."""
 
     services: "Services"
     caller: "Caller"

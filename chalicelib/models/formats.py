@@ -48,7 +48,7 @@ class StreamReader(ABC):
         self.usage: Json = {}
 
     def line(self, line: bytes) -> None:
-        """Take a line, without its end; whatever it is, this does not raise."""
+        """Take a line, without its end; no line raises an error."""
         if not line.startswith(b"data: ") or line.startswith(b"data: [DONE]"):
             self._other(line)
             return
@@ -105,7 +105,7 @@ class Format(ABC):
 
     @abstractmethod
     def headers(self, api_key: str) -> list[tuple[str, str]]:
-        """Return the headers that say who calls."""
+        """Return the headers that carry the credential."""
 
     def to_stream(self, path: str, body: Json) -> Json:
         """Return what is added to a body that asks for a stream."""

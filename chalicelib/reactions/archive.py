@@ -268,6 +268,6 @@ def forget(services: "Services", records: Sequence[HistoryRecord]) -> None:
 
 
 def forget_namespace(services: "Services", namespace: str) -> None:
-    """Delete the history of a namespace, some sessions at a time: who is cut off and comes again goes on."""
+    """Delete the history of a namespace, some sessions at a time; a call that was cut off is simply repeated."""
     while some := list(islice(services.history.of_namespace(namespace, limit=FORGOTTEN_AT_ONCE), FORGOTTEN_AT_ONCE)):
         forget(services, some)

@@ -1,4 +1,4 @@
-"""What follows from an entry of a session's log: it is pushed to who follows the session, and told to its functions.
+"""What follows from an entry of a session's log: it is pushed to the session's followers, and told to its functions.
 
 The stream has entries in the order in which they were written, which is not always that of their positions: a slow
 writer's comes late. So a record only says that there is something; what is pushed is the log from where it was pushed

@@ -31,7 +31,7 @@ def to_entries(services: "Services", waiting: Sequence[TurnRecord], entries: Ite
 
 
 class _Threads:
-    """Who takes part in the threads of a session, each read once."""
+    """The participants of a session's threads, each thread read once."""
 
     def __init__(self, services: "Services", session_id: str) -> None:
         self._services = services
@@ -39,7 +39,7 @@ class _Threads:
         self._known: dict[str, set[str]] = {}
 
     def has(self, thread_id: str, name: str) -> bool:
-        """Return whether an agent takes part in a thread, or who is in it cannot be told any more."""
+        """Return whether an agent takes part in a thread, or the thread's participants are not known any more."""
         if thread_id not in self._known:
             thread = self._services.threads.find(self._session_id, thread_id)
             self._known[thread_id] = set(thread.participants) if thread else {name}

@@ -1,4 +1,4 @@
-"""Who follows what happens: the connections to which events are pushed.
+"""The followers table: the connections to which events are pushed.
 
 ``FOLLOWER#<connection>`` of the session-items table is one that follows a session. It is an item of the session, so
 the stream has it in line with the entries of the log: an entry before it is behind the follower's beginning or is read
@@ -44,7 +44,7 @@ class SessionFollower:
 
 @dataclasses.dataclass(frozen=True)
 class Followed:
-    """How far a session's log has been pushed, and to whom."""
+    """How far a session's log has been pushed, and to which followers."""
 
     position: int
     followers: Sequence[SessionFollower]
@@ -113,7 +113,7 @@ class SessionFollowers:
 
 
 class Followers:
-    """The followers table: who follows a topic, with its filter."""
+    """The followers table: the connections that follow a topic, with their filters."""
 
     def __init__(self, table: Table) -> None:
         self._table = table

@@ -32,7 +32,7 @@ _TOKEN = re.compile(
 
 
 def loads(text: str, *, parse_float: Callable[[str], Any] = float) -> dict[str, Any]:
-    """Read a TOML text; raise ``ValueError`` for what is none, and for more depth or keys than are taken."""
+    """Read a TOML text; raise ``ValueError`` if it is not TOML, and for more depth or keys than are taken."""
     _check(text.replace("\r\n", "\n"))
     return tomllib.loads(text, parse_float=parse_float)
 

@@ -84,7 +84,7 @@ class ProxyRequestTag(WireModel):
 
 
 class SensitiveTag(WireModel):
-    """The line is shown only to who asks for sensitive ones."""
+    """The line is shown only to followers that ask for sensitive ones."""
 
     type: Literal["sensitive"] = "sensitive"
 
@@ -137,13 +137,13 @@ class ErrorEvent(_Event):
 
 
 class DebugEvent(_Event):
-    """A line for who looks for an error."""
+    """A line that helps to find an error."""
 
     type: Literal["debug"] = "debug"
 
 
 class TraceEvent(_Event):
-    """A line for who follows each step."""
+    """A line that tells each step."""
 
     type: Literal["trace"] = "trace"
 

@@ -156,7 +156,7 @@ class Erc8004Identity(WireModel):
 
 
 class MarketplaceIdentities(WireModel):
-    """Who an agent is elsewhere."""
+    """The identities of an agent in other registries."""
 
     erc8004: Erc8004Identity | None = None
 

@@ -15,7 +15,7 @@ _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|(?P<opening>[\[{]+)|(?P<closing>
 
 
 def loads(text: str | bytes) -> Any:
-    """Read a JSON text; raise ``ValueError`` for what is none, for a key twice in one object, and for deep nesting."""
+    """Read a JSON text; raise ``ValueError`` if it is not JSON, for a key twice in one object, and for deep nesting."""
     if isinstance(text, bytes):
         text = text.decode()
     if text.count("[") + text.count("{") > MAX_DEPTH and _is_deep(text):

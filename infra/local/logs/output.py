@@ -1,4 +1,4 @@
-"""What the agents on this machine print: with its secrets hidden it goes into the ring, and to who looks on."""
+"""What the agents on this machine print: with its secrets hidden it goes into the ring, and to the followers."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence

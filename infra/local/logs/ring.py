@@ -92,7 +92,7 @@ class Subscription:
             return self._coming.pop() if self._coming.events else None
 
     def close(self) -> None:
-        """Leave; who waits for a line is told that there is none."""
+        """Stop following; a thread that waits for a line is told that there is none."""
         self._ring.leave(self)
         with self._changed:
             self.closed = True
