@@ -13,8 +13,10 @@ from cryptography.exceptions import InvalidSignature
 from standardwebhooks.webhooks import WebhookVerificationError
 
 from chalicelib.reactions.signatures import WebhookSecrets, key_from, public_key_of, signed_headers
+from chalicelib.wire.sessions import SessionEndReport
 
 PAGE = (Path(__file__).parents[3] / "docs" / "webhooks.md").read_text()
+SAMPLES = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)]
 BODY = '{"text":"naïve ☃"}'.encode()
 
 
@@ -84,3 +86,9 @@ def test_the_javascript_verifies(secret: str, change: dict[str, str], expected: 
     )
     done = subprocess.run(["node", "-e", code + call], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.strip() == expected
+
+
+def test_the_sample_is_a_report_as_it_is_sent() -> None:
+    [sample] = [each for each in SAMPLES if "agentStats" in each]
+    report = SessionEndReport.model_validate(sample)
+    assert report.model_dump(mode="json", by_alias=True, exclude_none=True) == sample
