@@ -310,6 +310,11 @@ def resend(namespace: str, delivery_id: str) -> Call[models.Delivery]:
     return Call("POST", path, _one(models.Delivery), again=False)
 
 
+def sign_delivery(namespace: str, delivery_id: str) -> Call[models.SignedDelivery]:
+    """Read a delivery as it would be sent now. Nothing is sent, so it may be asked again."""
+    return Call("POST", _namespace(namespace, "deliveries", delivery_id, "sign"), _one(models.SignedDelivery))
+
+
 def webhook_endpoints(namespace: str, cursor: str | None) -> Call[Page[models.WebhookEndpoint]]:
     """Read a page of the endpoints that do not take the webhooks of a namespace."""
     path = _namespace(namespace, "webhook-endpoints")

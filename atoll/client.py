@@ -1,7 +1,7 @@
 """The client of Atoll's REST API."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -10,7 +10,7 @@ import httpx2
 from atoll import calls, flows, models
 from atoll.calls import Answer, Call, Page
 from atoll.errors import AtollError
-from atoll.flows import Flow, Out, Pause
+from atoll.flows import Flow, FollowedDelivery, Out, Pause
 from atoll.sending import Place, answer_of, pause_before_again, request_options, unreachable
 
 T = TypeVar("T")
@@ -247,6 +247,20 @@ class Client:
     def resend(self, namespace: str, delivery_id: str) -> models.Delivery:
         """Send a delivery again."""
         return self._do(calls.resend(namespace, delivery_id))
+
+    def sign_delivery(self, namespace: str, delivery_id: str) -> models.SignedDelivery:
+        """Return a delivery as it would be sent now, signed as of now. It is not sent."""
+        return self._do(calls.sign_delivery(namespace, delivery_id))
+
+    def follow_deliveries(
+        self, namespace: str, *, since_ms: int | None = None, on_error: Callable[[AtollError], None] | None = None
+    ) -> Iterator[FollowedDelivery]:
+        """Give each delivery of a namespace that is made from now on, once and signed, without end.
+
+        Those since a time (epoch ms) come before, where one is given. What a server refuses for a moment is tried
+        again, as often as that takes: ``on_error`` is told each time. Raises `Refused` for what will not pass.
+        """
+        return self._drive(flows.deliveries(namespace, since_ms, on_error))
 
     def webhook_endpoints(self, namespace: str) -> Iterator[models.WebhookEndpoint]:
         """List the endpoints that do not take the webhooks of a namespace."""

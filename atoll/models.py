@@ -9,8 +9,8 @@ from pydantic import ConfigDict, Field
 
 from atoll.wire.agents import ListedAgentState, SessionAgentState
 from atoll.wire.base import Timestamp, WireModel
-from atoll.wire.budgets import Balance, BudgetRequest, Budgets, NewLimit, NewLimits
-from atoll.wire.deliveries import Delivery, DeliveryAttempt
+from atoll.wire.budgets import Balance, BudgetNotice, BudgetRequest, Budgets, NewLimit, NewLimits
+from atoll.wire.deliveries import Delivery, DeliveryAttempt, SignedDelivery
 from atoll.wire.events import (
     AgentConnected,
     AgentWaitStart,
@@ -61,6 +61,7 @@ __all__ = [
     "AgentWaitStart",
     "AgentWaitStop",
     "Balance",
+    "BudgetNotice",
     "BudgetRequest",
     "Budgets",
     "Delivery",
@@ -94,6 +95,7 @@ __all__ = [
     "SessionThread",
     "SessionThreadMessage",
     "SessionThreadOverview",
+    "SignedDelivery",
     "ThreadClosed",
     "ThreadCreated",
     "ThreadMessageSent",

@@ -2,36 +2,53 @@
 
 import base64
 import binascii
+import functools
 import time
 from collections.abc import Iterable, Mapping
+from typing import TypeAlias
 
+from pydantic import TypeAdapter
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from atoll.errors import NotVerified
-from atoll.models import SessionEndReport
+from atoll.models import BudgetNotice, SessionEndReport
+
+#: What a webhook brings: how a session ended, or that a budget of it is low, or was reached.
+Message: TypeAlias = SessionEndReport | BudgetNotice
 
 #: How old a webhook may be, in s, as Standard Webhooks has it.
 OLDEST_S = 300
 
 
-def verify_by_secret(secret: str, headers: Mapping[str, str], body: bytes) -> SessionEndReport:
-    """Return the end report that a webhook brings, signed with a deployment's or a namespace's secret.
+def verify_by_secret(secret: str, headers: Mapping[str, str], body: bytes) -> Message:
+    """Return what a webhook brings, signed with a deployment's or a namespace's secret.
 
     The secret is the text that the operator gave out. Raises `NotVerified`.
     """
+    check_by_secret(secret, headers, body)
+    return _message().validate_json(body)
+
+
+def verify_by_key(keys: Iterable[str], headers: Mapping[str, str], body: bytes) -> Message:
+    """Return what a webhook brings, signed by one of a deployment's public keys (``whpk_…``).
+
+    It needs the package ``cryptography``. Raises `NotVerified`.
+    """
+    check_by_key(keys, headers, body)
+    return _message().validate_json(body)
+
+
+def check_by_secret(secret: str, headers: Mapping[str, str], body: bytes) -> None:
+    """Verify as `verify_by_secret` does, whatever the webhook brings."""
     key = "whsec_" + base64.b64encode(secret.encode()).decode()
     try:
         Webhook(key).verify(body, _lower(headers), json_parse=False)
     except (WebhookVerificationError, ValueError) as error:
         raise NotVerified(f"the webhook is not verified: {error}") from error
-    return SessionEndReport.model_validate_json(body)
 
 
-def verify_by_key(keys: Iterable[str], headers: Mapping[str, str], body: bytes) -> SessionEndReport:
-    """Return the end report that a webhook brings, signed by one of a deployment's public keys (``whpk_…``).
-
-    It needs the package ``cryptography``. Raises `NotVerified`.
-    """
+def check_by_key(keys: Iterable[str], headers: Mapping[str, str], body: bytes) -> None:
+    """Verify as `verify_by_key` does, whatever the webhook brings."""
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -49,10 +66,15 @@ def verify_by_key(keys: Iterable[str], headers: Mapping[str, str], body: bytes) 
         for signature in signatures:
             try:
                 public.verify(base64.b64decode(signature), signed)
-                return SessionEndReport.model_validate_json(body)
+                return
             except (InvalidSignature, ValueError):
                 continue
     raise NotVerified("the webhook is not verified: no signature is by any of the keys")
+
+
+@functools.cache
+def _message() -> TypeAdapter[Message]:
+    return TypeAdapter(SessionEndReport | BudgetNotice)
 
 
 def _lower(headers: Mapping[str, str]) -> dict[str, str]:

@@ -5,11 +5,16 @@ from typing import Annotated
 
 import typer
 
+from atoll.command.listen import listen
 from atoll.command.servers import ServerName, connect
 from atoll.command.terminal import AsJson, ago, show_json, show_rows, tell
 from atoll.errors import AtollError
 
-app = typer.Typer(no_args_is_help=True, help="Webhooks: look at deliveries, send one again, endpoints that fail.")
+app = typer.Typer(
+    no_args_is_help=True, help="Webhooks: list and follow deliveries, send one again, endpoints that fail."
+)
+
+app.command()(listen)
 
 Namespace = Annotated[str, typer.Argument(help="A namespace, also one that is gone.")]
 

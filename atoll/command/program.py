@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from atoll.command import agents, doctor, hooks, machine, money, servers, sessions, stages
+from atoll.command import agents, doctor, hooks, machine, money, servers, sessions, stages, trigger
 from atoll.command.terminal import show
 from atoll.version import VERSION
 
@@ -36,6 +36,7 @@ sessions.register(app)
 money.register(app)
 stages.register(app)
 doctor.register(app)
+trigger.register(app)
 app.add_typer(agents.app, name="agents")
 app.add_typer(hooks.app, name="hooks")
 app.add_typer(servers.app, name="servers")

@@ -58,7 +58,8 @@ class FileFault(AtollError):
         self.line = line
 
 
-def _duration_ms(value: Any) -> int:
+def duration_ms(value: Any) -> int:
+    """Read a time with units; raise ``ValueError`` for anything else."""
     text = str(value).replace(" ", "")
     if isinstance(value, bool) or not _DURATION.fullmatch(text):
         raise ValueError("a time has units: 30s, 10m, 1h30m, 2d")
@@ -71,7 +72,7 @@ def _budget(value: Any) -> Any:
 
 Duration = Annotated[
     int,
-    BeforeValidator(_duration_ms),
+    BeforeValidator(duration_ms),
     WithJsonSchema({"type": "string", "pattern": r"^([0-9]{1,9}(ms|s|m|h|d))+$", "examples": ["30s", "10m", "1h30m"]}),
 ]
 Budget = Annotated[BudgetRequest, BeforeValidator(_budget, json_schema_input_type=Usd | BudgetRequest)]

@@ -12,12 +12,11 @@ import typer
 from rich.live import Live
 from rich.text import Text
 
-from atoll.command import INTERRUPTED
 from atoll.command.lanes import Lanes
 from atoll.command.lines import agent_line, plain
 from atoll.command.project import checkout, needs_project
 from atoll.command.servers import ServerName, connect
-from atoll.command.terminal import AsJson, ago, console, show, show_json, show_rows, span, tell
+from atoll.command.terminal import AsJson, ago, console, interruptible, show, show_json, show_rows, span, tell
 from atoll.errors import AtollError, NotFound
 
 if TYPE_CHECKING:
@@ -52,14 +51,6 @@ def find(client: "Client", text: str) -> tuple[str, str]:
         what = "no session that is there begins so" if not found else f"{len(found)} sessions begin so"
         raise AtollError(f"{text!r}: {what}; one that has ended is named NAMESPACE/ID")
     return found[0]
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None
 
 
 def run(
@@ -128,7 +119,7 @@ def _follow(client: "Client", namespace: str, session_id: str, *, after: str = "
     from atoll.command.endings import ending_of
 
     here = Lanes(_names(client, namespace, session_id))
-    with _interruptible():
+    with interruptible():
         if as_json:
             for page in client.follow(namespace, session_id, after=after):
                 for event in page.entries:
@@ -351,12 +342,12 @@ def logs(
         with needs_project("logs --stage"):
             from infra import logs as of_stage
         whose = {"hours": hours, "follow": follow, "as_json": as_json, "region": region, "profile": profile}
-        with _interruptible():
+        with interruptible():
             of_stage.show(session.rpartition("/")[2], stage, agent or (), **whose)  # type: ignore[arg-type]
         return
     wanted = agent or []
     alone = wanted[0] if len(wanted) == 1 else None
-    with connect(server) as client, _interruptible():
+    with connect(server) as client, interruptible():
         namespace, session_id = find(client, session)
         pages = client.follow_logs(namespace, session_id, agent=alone)
         if not follow:

@@ -1,8 +1,9 @@
 """What a person sees, and what a script reads: tables and colours in a terminal, plain columns or JSON elsewhere."""
 
+import contextlib
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from atoll.command import INTERRUPTED
 from atoll.command.lines import plain
 
 #: Width of what is no terminal: nothing is cut there.
@@ -74,6 +76,24 @@ def show_rows(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> N
     for row in listed:
         table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
     console().print(table)
+
+
+def show_line(*columns: str | Text) -> None:
+    """Print a line of what is followed: spaces between its columns in a terminal, tabs elsewhere."""
+    cells = [Text(plain(cell)) if isinstance(cell, str) else Text(plain(cell.plain), cell.style) for cell in columns]
+    if sys.stdout.isatty():
+        show(Text("  ").join(cells))
+    else:
+        print(*(cell.plain.replace("\t", " ") for cell in cells), sep="\t", flush=True)
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """End the command by Ctrl-C, with its own exit code."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def ago(time_ms: int, now_ms: int) -> str:

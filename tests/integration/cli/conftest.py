@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -81,8 +82,11 @@ class Program:
         )
         return Done(done.returncode, done.stdout, done.stderr)
 
-    def in_terminal(self, *arguments: str, keys: str = "", **variables: str) -> Done:
-        """Run it in a terminal of its own and return what was shown there."""
+    def in_terminal(self, *arguments: str, keys: str = "", interrupt_after: str = "", **variables: str) -> Done:
+        """Run it in a terminal of its own and return what was shown there.
+
+        ``interrupt_after``: what is Ctrl-C's comes once this is shown.
+        """
         ours, theirs = pty.openpty()
         process = subprocess.Popen(
             [sys.executable, "-m", "atoll", *arguments],
@@ -97,7 +101,10 @@ class Program:
         if keys:
             os.write(ours, keys.encode())
         try:
-            shown = _read(ours)
+            shown = _read(ours, interrupt_after) if interrupt_after else ""
+            if interrupt_after:
+                process.send_signal(signal.SIGINT)
+            shown += _read(ours)
             return Done(process.wait(COMMAND_S), shown, "")
         finally:
             process.kill()
@@ -110,9 +117,9 @@ class Program:
         return str(self.folder / name)
 
 
-def _read(terminal: int) -> str:
+def _read(terminal: int, until: str | None = None) -> str:
     shown, deadline_s = b"", time.monotonic() + COMMAND_S
-    while time.monotonic() < deadline_s:
+    while time.monotonic() < deadline_s and (until is None or until.encode() not in shown):
         if select.select([terminal], [], [], 0.5)[0]:
             try:
                 part = os.read(terminal, 65_536)

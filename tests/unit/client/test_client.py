@@ -187,6 +187,16 @@ def test_following_what_never_was_is_an_error_and_a_session_without_history_just
     assert len(run(server, lambda client: client.follow("n", "s"))) == 1
 
 
+@both
+def test_a_delivery_is_signed_and_asked_for_again_when_the_answer_was_lost(run: Run) -> None:
+    signed = {"deliveryId": "d/1", "headers": {"webhook-id": "d/1"}, "body": "é"}
+    server = Server(httpx2.ReadError("lost"), (200, signed))
+    found = run(server, lambda client: client.sign_delivery("n/1", "d/1"))
+    assert (found.headers, found.body) == ({"webhook-id": "d/1"}, "é")
+    path = "/api/v1/local/namespace/n%2F1/deliveries/d%2F1/sign"
+    assert [(each.method, each.url.raw_path.decode()) for each in server.requests] == [("POST", path)] * 2
+
+
 def test_a_warning_of_the_server_is_one() -> None:
     with pytest.warns(AtollWarning, match="no wallet"):
         sync(Server((200, MADE, {"Atoll-Warning": "no wallet"})), lambda client: client.create_session({}))

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from atoll import NotVerified, verify_by_key, verify_by_secret
+from atoll.models import BudgetNotice
 from chalicelib.reactions import signatures
 
 BODY = (
@@ -47,6 +48,20 @@ def test_what_is_not_as_it_was_sent_is_refused(how: str) -> None:
     for sent, body in changed:
         with pytest.raises(NotVerified):
             verify(how, sent, body)
+
+
+NOTICE = (
+    b'{"type":"budget_reached","timestamp":"2026-11-22T18:22:15.199Z","namespace":"n","sessionId":"s","level":"session",'
+    b'"onReached":"refuse","limit":2,"spent":2,"held":0,"available":0}'
+)
+
+
+@ways
+def test_what_is_told_of_a_budget_is_verified_too(how: str) -> None:
+    notice = verify(how, headers(NOTICE), NOTICE)
+    assert (type(notice), notice.type, notice.spent) == (BudgetNotice, "budget_reached", 2)
+    with pytest.raises(NotVerified):
+        verify(how, headers(NOTICE), NOTICE.replace(b"budget_reached", b"budget_low"))
 
 
 def test_another_secret_or_key_is_refused() -> None:
