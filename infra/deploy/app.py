@@ -19,6 +19,9 @@ import boto3
 
 from infra.deploy import Failed, description
 
+#: What Chalice says when it leaves a dependency out (its ``MISSING_DEPENDENCIES_TEMPLATE``).
+_MISSING = "Could not install dependencies:"
+
 
 @dataclasses.dataclass(frozen=True)
 class App:
@@ -122,6 +125,8 @@ def run_chalice(command: str, stage: str, project: Path, session: boto3.Session,
         names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
         environment |= dict(zip(names, credentials.get_frozen_credentials()[:3], strict=True))
         environment |= dict.fromkeys(("AWS_PROFILE", "AWS_DEFAULT_PROFILE"))
+    if command == "deploy":  # which packages as well, but reports what is missing when the functions have it
+        chalice("package", "--stage", stage, str(project / "packaged"), project=project, environment=environment)
     chalice(command, "--stage", stage, project=project, environment=environment)
 
 
@@ -137,10 +142,15 @@ def set_logging(session: boto3.Session, stage: str) -> None:
 
 
 def chalice(*arguments: str, project: Path, environment: Mapping[str, str | None]) -> None:
-    """Run Chalice on a project, with other variables (``None`` is none); raises `Failed` with what it wrote."""
+    """Run Chalice on a project, with other variables (``None`` is none); raises `Failed` with what it wrote.
+
+    It runs pip in the project's folder. What that runs on no processor of this machine it asks for by names and
+    versions alone: the constraints have the hashes that were locked. What it cannot get it names, and goes on.
+    """
     script = "import sys; from chalice.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", script, "--project-dir", str(project), *arguments]
-    variables = {name: value for name, value in {**os.environ, **environment}.items() if value}
+    constraints = {"PIP_CONSTRAINT": "requirements.txt"}
+    variables = {name: value for name, value in {**os.environ, **constraints, **environment}.items() if value}
     done = subprocess.run(  # noqa: S603
         command,
         env=variables,
@@ -148,5 +158,8 @@ def chalice(*arguments: str, project: Path, environment: Mapping[str, str | None
         text=True,
         check=False,
     )
+    if _MISSING in done.stdout:
+        missing = done.stdout.partition(_MISSING)[2].partition("You will")[0].split()
+        raise Failed(f"chalice {arguments[0]}: pip got no wheels, with the hashes that are locked, of {missing}")
     if done.returncode:
         raise Failed(f"chalice {arguments[0]}: {(done.stderr or done.stdout).strip()[-2000:]}")

@@ -38,6 +38,8 @@ class PlayedChalice:
         self.environments: list[dict[str, str]] = []
 
     def __call__(self, command: str, *_: str, project: Path, environment: Mapping[str, str | None]) -> None:
+        if command == "package":
+            return
         record = json.loads((project / f".chalice/deployed/{STAGE}.json").read_text())["resources"]
         config = json.loads((project / ".chalice/config.json").read_text())
         apis = [each["rest_api_id"] for each in record if each["resource_type"] == "rest_api"]
