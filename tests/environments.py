@@ -18,8 +18,8 @@ class NotInstallable(Exception):
     """The tool cannot be installed here; the message says why."""
 
 
-def programs(name: str, requirements: Path) -> Path:
-    """Return the folder of an environment's programs, installed when it is not yet.
+def programs(name: str, requirements: Path, python: Path = Path(sys.executable)) -> Path:
+    """Return the folder of the programs of an environment of a Python, installed when it is not yet.
 
     Raises `NotInstallable`.
     """
@@ -27,7 +27,7 @@ def programs(name: str, requirements: Path) -> Path:
 
     def install() -> None:
         uv = str(Path(sys.executable).with_name("uv"))
-        _run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)])
+        _run([uv, "venv", "--quiet", "--clear", "--python", str(python), str(folder)])
         _run([uv, "pip", "install", "--quiet", "--python", str(folder / "bin/python"), "-r", str(requirements)])
 
     _installed(folder, requirements, install)

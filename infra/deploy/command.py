@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from infra import web_console
-from infra.deploy import Failed, account, description, package, plan
+from infra.deploy import Failed, account, description, package, plan, pythons
 from infra.deploy.description import ROOT
 from infra.deploy.executor import Executor
 from infra.deploy.plan import DeleteStack, Found, Step
@@ -85,6 +85,8 @@ def main(
 ) -> None:
     """Deploy, update, package or destroy a stage of Atoll. Options that are left out keep their previous value."""
     try:
+        if not (check or destroy):
+            pythons.refuse_others()
         if package_to is not None:
             _package(package_to, stage, architecture or "x86_64")
             return

@@ -173,7 +173,7 @@ def test_an_account_without_a_default_vpc_needs_subnets(aws: ReadableAccount) ->
 
 
 @pytest.mark.parametrize(
-    ("version", "level"), [((3, 10), "problem"), ((3, 11), "ok"), ((3, 14), "ok"), ((3, 15), "problem")]
+    ("version", "level"), [((3, 10), "problem"), ((3, 11), "ok"), ((3, 15), "ok"), ((3, 16), "problem")]
 )
 def test_the_python_has_to_be_one_of_lambdas(version: tuple[int, int], level: str) -> None:
     assert place.python(version).level == level

@@ -4,12 +4,9 @@ from collections.abc import Iterator
 
 import boto3
 
-from infra.deploy import description
+from infra.deploy import Failed, description, pythons
 from infra.deploy.plan import Found
 from infra.deploy.preflight.findings import Finding, ok, problem, warning
-
-#: Chalice gives functions the Python that runs it; these are both Atoll's and Lambda's.
-OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 14)
 
 #: What a stage is made of, by boto3's names of the services.
 SERVICES = (
@@ -20,13 +17,13 @@ SERVICES = (
 ECS_ROLE = "AWSServiceRoleForECS"
 
 
-def python(version: tuple[int, int]) -> Finding:
+def python(version: pythons.Version) -> Finding:
     """Judge the Python that runs the deployment: functions get the same, and it has to be one of Lambda's."""
-    name = f"{version[0]}.{version[1]}"
-    if OLDEST_PYTHON <= version <= NEWEST_PYTHON:
-        return ok("Python", f"functions will run on {name}, which runs this command")
-    wanted = " to ".join(".".join(map(str, each)) for each in (OLDEST_PYTHON, NEWEST_PYTHON))
-    return problem("Python", f"{name} runs this command, and would run the functions: use {wanted}")
+    try:
+        pythons.refuse_others(version)
+    except Failed as error:
+        return problem("Python", str(error))
+    return ok("Python", f"functions will run on {pythons.written(version)}, which runs this command")
 
 
 def region(session: boto3.Session, found: Found) -> Iterator[Finding]:

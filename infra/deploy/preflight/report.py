@@ -18,7 +18,7 @@ _SIGNS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "problem": ("✗",
 
 def find(session: boto3.Session, found: Found, stage: str, agents: Network) -> Iterator[Finding]:
     """Yield what every check finds. One that AWS does not let read yields that, and the others go on."""
-    yield place.python((sys.version_info.major, sys.version_info.minor))
+    yield place.python(sys.version_info[:2])
     checks: dict[str, Callable[[], Iterable[Finding]]] = {
         "region": lambda: place.region(session, found),
         "role of ECS": lambda: place.service_linked_role(session),
