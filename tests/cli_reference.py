@@ -40,7 +40,7 @@ def _described(command: Any, name: str) -> Iterator[str]:
     arguments = [each for each in parameters if each.param_type_name == "argument"]
     options = [each for each in parameters if each.param_type_name == "option" and each.name != "help"]
     usage = " ".join([name, *map(_argument, arguments), *(["[OPTIONS]"] if options else [])])
-    yield f"### {name}\n\n    {usage}\n\n{_paragraphs(command.help or '')}\n"
+    yield f"### {name}\n\n```text\n{usage}\n```\n\n{_paragraphs(command.help or '')}\n"
     rows = [(_argument(each), each.help) for each in arguments if each.help]
     rows += [(", ".join([*each.opts, *each.secondary_opts]), _option_help(each)) for each in options]
     if rows:

@@ -17,7 +17,6 @@ pytestmark = pytest.mark.xdist_group("models")
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = ROOT / "examples"
-PAGE = (ROOT / "docs/agents.md").read_text()
 #: The first imports of LangGraph may take long on a busy machine.
 ANSWERED_S = 60
 
@@ -104,8 +103,3 @@ def test_a_graph_of_langgraph_answers_with_the_tools_of_the_session(
     eventually(lambda: len(provider.asked) == 3, what="the graph is asked again")
     assert "Who are you?" in str(provider.asked[2].json["messages"])
     asking.ends_with_the_session()
-
-
-@pytest.mark.parametrize("name", ["assistant", "assistant-langgraph"])
-def test_the_page_shows_the_example_as_it_is(name: str) -> None:
-    assert f"```python\n{(EXAMPLES / name / 'agent.py').read_text()}```" in PAGE

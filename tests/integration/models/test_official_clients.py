@@ -1,10 +1,7 @@
-"""The official clients of OpenAI and Anthropic through the LLM proxy of a local stack, and the page that shows them."""
+"""The official clients of OpenAI and Anthropic through the LLM proxy of a local stack."""
 
-import re
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from anthropic import Anthropic
@@ -12,13 +9,11 @@ from anthropic import APIStatusError as AnthropicError
 from openai import APIError, APIStatusError, OpenAI
 from openai.types.chat import ChatCompletionUserMessageParam
 
-from infra.local.stack import LocalStack
-from tests.client import Client, agent, eventually, session
+from tests.client import eventually
 from tests.offline_models import TEXT, HangUp, OfflineModels, Says, overloaded
 
 pytestmark = pytest.mark.xdist_group("models")
 
-PAGE = Path(__file__).parents[3] / "docs/models.md"
 ASKED: ChatCompletionUserMessageParam = {"role": "user", "content": "Who are you?"}
 
 
@@ -117,31 +112,3 @@ def test_a_stream_is_one(openai: OpenAI, provider: OfflineModels) -> None:
             seen.append(chunk.choices[0].delta.content)
     assert seen == ["a", " b", " c", " d"]
     assert min(late_s) < 0.02
-
-
-def test_the_agent_of_the_page_runs(stack: LocalStack, client: Client, provider: OfflineModels, tmp_path: Path) -> None:
-    """The agent of docs/models.md, its file and its program, with the clients that it installs."""
-    blocks = dict(re.findall(r"```(?:toml|python)\n# (\S+)\n(.*?)```", PAGE.read_text(), re.DOTALL))
-    folder = tmp_path / "thinker"
-    folder.mkdir()
-    (folder / "agent.py").write_text(blocks["thinker/agent.py"])
-    file = blocks["thinker/coral-agent.toml"].replace('path = "python"', f'path = "{sys.executable}"')
-    file = file.replace('"thinker"', '"of-the-page"').replace("gpt-4.1", "large").replace("claude-sonnet-4-5", "claude")
-    (folder / "coral-agent.toml").write_text(file)
-    stack.register(folder)
-    hold = {"mode": "hold_after_exit", "duration": 60_000}
-    path = client.create(session(agent("thinker", "of-the-page"), namespace="page", persistenceMode=hold))
-
-    def lines() -> list[str]:
-        return [line["text"] for line in client.call("GET", f"{path}/logs?agent=thinker").body]
-
-    eventually(lambda: f"Anthropic: {TEXT}" in lines(), within_s=30)
-    assert f"OpenAI: {TEXT}" in lines()
-    events = client.call("GET", f"{path}/events").body
-    calls = [event for event in events if event["type"] == "llm_proxy_call"]
-    assert [call["providerRequestName"] for call in calls] == ["MAIN", "CLAUDE"]
-    [state] = client.call("GET", f"{path}/extended").body["agents"]
-    assert state["tokensByModel"] == {
-        "one/large": {"inputTokens": 15, "outputTokens": 5},
-        "two/claude": {"inputTokens": 15, "outputTokens": 5},
-    }

@@ -1,11 +1,9 @@
 """The receivers' code in docs/webhooks.md does what the page says."""
 
 import json
-import re
 import shutil
 import subprocess
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,9 +12,10 @@ from standardwebhooks.webhooks import WebhookVerificationError
 
 from chalicelib.reactions.signatures import WebhookSecrets, key_from, public_key_of, signed_headers
 from chalicelib.wire.sessions import SessionEndReport
+from tests.documents.blocks import blocks_of
 
-PAGE = (Path(__file__).parents[3] / "docs" / "webhooks.md").read_text()
-SAMPLES = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)]
+PAGE = "docs/webhooks.md"
+SAMPLES = [json.loads(block.text) for block in blocks_of(PAGE) if block.language == "json"]
 BODY = '{"text":"naïve ☃"}'.encode()
 
 
@@ -24,10 +23,16 @@ def signed(**secrets: str) -> dict[str, str]:
     return signed_headers(WebhookSecrets.model_validate(secrets), "ns", "d1", int(time.time()), BODY)
 
 
-def test_the_python_verifies() -> None:
+def names_of_the_page() -> dict[str, Any]:
     names: dict[str, Any] = {}
-    for code in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
-        exec(code, names)
+    for block in blocks_of(PAGE):
+        if block.language == "python":
+            exec(block.text, names)
+    return names
+
+
+def test_the_python_verifies() -> None:
+    names = names_of_the_page()
     headers = signed(current="new", previous="old")
     for secret in ("new", "old"):
         assert names["report_of"](secret, headers, BODY) == json.loads(BODY)
@@ -43,9 +48,7 @@ def test_the_python_verifies() -> None:
 
 
 def test_the_python_verifies_by_a_public_key() -> None:
-    names: dict[str, Any] = {}
-    for code in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
-        exec(code, names)
+    names = names_of_the_page()
     new, old, other = (key_from(bytes([number]) * 32) for number in range(3))
     headers = signed(current="s", signingKey=new, previousSigningKey=old)
     for key in (new, old):
@@ -79,7 +82,7 @@ def test_the_python_verifies_by_a_public_key() -> None:
     ],
 )
 def test_the_javascript_verifies(secret: str, change: dict[str, str], expected: str) -> None:
-    [code] = re.findall(r"```js\n(.*?)```", PAGE, re.DOTALL)
+    [code] = [block.text for block in blocks_of(PAGE) if block.language == "js"]
     headers = {name: value for name, value in {**signed(current="new", previous="old"), **change}.items() if value}
     call = (
         f"console.log(isAtolls({json.dumps(secret)}, {json.dumps(headers)}, Buffer.from({json.dumps(BODY.decode())})))"
