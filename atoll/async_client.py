@@ -10,7 +10,8 @@ import httpx2
 from atoll import calls, flows, models
 from atoll.calls import Answer, Call, Page
 from atoll.errors import AtollError
-from atoll.flows import Flow, FollowedDelivery, Out, Pause
+from atoll.flows import Flow, FollowedDelivery, Hear, Listen, Out, Pause
+from atoll.listening import AsyncSocket
 from atoll.sending import Place, answer_of, pause_before_again, request_options, unreachable
 
 T = TypeVar("T")
@@ -24,6 +25,8 @@ class AsyncClient:
     ) -> None:
         """Take the same as `Client`."""
         self.place = Place.of(url, key)
+        #: Where sockets are: nowhere, when something else than the network carries requests.
+        self._sockets = self.place if transport is None else None
         self._http = httpx2.AsyncClient(**self.place.options(transport))
 
     async def __aenter__(self) -> Self:
@@ -58,6 +61,14 @@ class AsyncClient:
             return error
 
     async def _drive(self, flow: Flow[T]) -> AsyncIterator[T]:
+        socket = AsyncSocket(self._sockets)
+        try:
+            async for value in self._driven(flow, socket):
+                yield value
+        finally:
+            await socket.close()
+
+    async def _driven(self, flow: Flow[T], socket: AsyncSocket) -> AsyncIterator[T]:
         given: Any = None
         fault: AtollError | None = None
         while True:
@@ -67,6 +78,10 @@ class AsyncClient:
                 return
             given, fault = None, None
             match step:
+                case Listen():
+                    given = await socket.open(step)
+                case Hear(within_s):
+                    given = await socket.hear(within_s)
                 case Out(value):
                     yield value
                 case Pause(s):

@@ -217,6 +217,15 @@ def logs(
     return Call("GET", path, _page(models.LoggingEvent), _query(agent=agent, after=after, limit=limit))
 
 
+#: The socket of what agents print.
+SOCKET_OF_LOGS = "/ws/v1/logs"
+
+
+def socket_of_events(namespace: str, session_id: str) -> str:
+    """Return the path of the socket of what happens in a session."""
+    return f"/ws/v1/events/session/{quote(namespace, safe='')}/{quote(session_id, safe='')}"
+
+
 # Namespaces and history
 
 

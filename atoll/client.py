@@ -1,5 +1,6 @@
 """The client of Atoll's REST API."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -10,7 +11,8 @@ import httpx2
 from atoll import calls, flows, models
 from atoll.calls import Answer, Call, Page
 from atoll.errors import AtollError
-from atoll.flows import Flow, FollowedDelivery, Out, Pause
+from atoll.flows import Flow, FollowedDelivery, Hear, Listen, Out, Pause
+from atoll.listening import Socket
 from atoll.sending import Place, answer_of, pause_before_again, request_options, unreachable
 
 T = TypeVar("T")
@@ -39,6 +41,8 @@ class Client:
             What carries requests in the place of the network.
         """
         self.place = Place.of(url, key)
+        #: Where sockets are: nowhere, when something else than the network carries requests.
+        self._sockets = self.place if transport is None else None
         self._http = httpx2.Client(**self.place.options(transport))
 
     def __enter__(self) -> Self:
@@ -73,6 +77,10 @@ class Client:
             return error
 
     def _drive(self, flow: Flow[T]) -> Iterator[T]:
+        with contextlib.closing(Socket(self._sockets)) as socket:
+            yield from self._driven(flow, socket)
+
+    def _driven(self, flow: Flow[T], socket: Socket) -> Iterator[T]:
         given: Any = None
         fault: AtollError | None = None
         while True:
@@ -82,6 +90,10 @@ class Client:
                 return
             given, fault = None, None
             match step:
+                case Listen():
+                    given = socket.open(step)
+                case Hear(within_s):
+                    given = socket.hear(within_s)
                 case Out(value):
                     yield value
                 case Pause(s):

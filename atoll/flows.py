@@ -1,17 +1,18 @@
 """What takes several requests, as generators without I/O: both clients drive them.
 
-A flow yields a `Call` and is sent its result, or is thrown its error; a `Pause`, to be slept; or an `Out`, which is for
-the caller.
+A flow yields a `Call` and is sent its result, or is thrown its error; a `Pause`, to be slept; an `Out`, which is for
+the caller; a `Listen`, to open a socket, and is sent an `Opened`; or a `Hear`, to wait on that, and is sent a `Heard`.
 """
 
 import dataclasses
+import enum
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from atoll import calls
 from atoll.calls import Call, Page
-from atoll.errors import AtollError, AtollWarning, NotFound, Refused, Unreachable
+from atoll.errors import AtollError, AtollWarning, NotFound, Refused, Unavailable, Unreachable
 from atoll.models import Delivery, SignedDelivery
 
 T = TypeVar("T")
@@ -33,6 +34,16 @@ MOST_DELIVERIES = 10_000
 
 #: What is answered where a single delivery cannot be signed: it is gone, or too large.
 NOT_SIGNED = (404, 413)
+
+#: How long nothing is asked while a socket is open and says nothing, in s: should it miss something, that is the delay.
+QUIET_S = 20.0
+
+#: How long a socket that was not to be had, or broke at once, is not tried again, in s: the first time, and at most.
+FIRST_RETRY_S = 1.0
+LONGEST_RETRY_S = 300.0
+
+#: How often in a row a server that is followed may give no answer: half a minute.
+MOST_OUTAGES = 15
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +69,38 @@ class FollowedDelivery:
     refusal: Refused | None = None
 
 
-Flow: TypeAlias = Generator[Call[Any] | Pause | Out[T], Any, None]
+@dataclasses.dataclass(frozen=True)
+class Listen:
+    """A socket, on which the server says that there is something new."""
+
+    path: str
+    query: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+class Opened(enum.Enum):
+    """Whether a socket is open: it may be later, or it never will."""
+
+    YES = enum.auto()
+    NOT_NOW = enum.auto()
+    NEVER = enum.auto()
+
+
+@dataclasses.dataclass(frozen=True)
+class Hear:
+    """Time to wait on the socket at most, in s."""
+
+    within_s: float
+
+
+class Heard(enum.Enum):
+    """What came of waiting on a socket: that there is something new, nothing within the time, or that it is gone."""
+
+    SOMETHING = enum.auto()
+    NOTHING = enum.auto()
+    END = enum.auto()
+
+
+Flow: TypeAlias = Generator[Call[Any] | Pause | Out[T] | Listen | Hear, Any, None]
 OnError: TypeAlias = Callable[[AtollError], None] | None
 
 
@@ -74,37 +116,98 @@ def listing(page_at: Callable[[str | None], Call[Page[T]]]) -> Flow[T]:
         cursor = page.cursor
 
 
+class _Waiting:
+    """When the next page is asked for: once a socket says so, or after a pause where none is to be had."""
+
+    def __init__(self, socket: Listen) -> None:
+        self._socket = socket
+        self._is_open = False
+        #: Something was said, and no page has it yet: what prints and what tells of it may be different services.
+        self._is_expecting = False
+        self._pause_s = FIRST_PAUSE_S
+        self._retry_in_s = 0.0
+        self._next_retry_s = FIRST_RETRY_S
+
+    def found(self) -> None:
+        """Take note that a page had something."""
+        self._is_expecting, self._pause_s = False, FIRST_PAUSE_S
+
+    def wait(self) -> Flow[Any]:
+        """Wait until a page may have something."""
+        if not self._is_open and self._retry_in_s <= 0:
+            yield from self._open()
+            if self._is_open:
+                return  # for what came while it was opened
+        if self._is_expecting and self._pause_s >= LONGEST_PAUSE_S:
+            self._is_expecting = False
+        if self._is_open:
+            yield from self._hear(self._pause_s if self._is_expecting else QUIET_S)
+        else:
+            yield Pause(self._pause_s)
+            self._retry_in_s -= self._pause_s
+        self._pause_s = min(self._pause_s * PAUSE_GROWTH, LONGEST_PAUSE_S)
+
+    def _open(self) -> Flow[Any]:
+        opened: Opened = yield self._socket
+        self._is_open = opened is Opened.YES
+        if opened is Opened.NEVER:
+            self._retry_in_s = float("inf")
+        elif opened is Opened.NOT_NOW:
+            self._try_later()
+
+    def _hear(self, within_s: float) -> Flow[Any]:
+        heard: Heard = yield Hear(within_s)
+        if heard is Heard.END:
+            self._is_open = False
+            self._try_later()
+            return
+        self._next_retry_s = FIRST_RETRY_S
+        if heard is Heard.SOMETHING:
+            self._is_expecting, self._pause_s = True, FIRST_PAUSE_S
+
+    def _try_later(self) -> None:
+        self._retry_in_s = self._next_retry_s
+        self._next_retry_s = min(2 * self._next_retry_s, LONGEST_RETRY_S)
+
+
 def following(
     live: Callable[[str], Call[Page[T]]],
     kept: Callable[[str], Call[Page[T]]],
     after: str,
-    *,
-    kept_from_start: bool = False,
+    socket: Listen,
+    unseen: "_Unseen | None" = None,
 ) -> Flow[Page[T]]:
     """Give what comes to a session page by page until it is over, then what the history has besides.
 
     Whoever goes on later from the cursor of the last page that was dealt with misses nothing. Raises `NotFound` for a
-    session that never was there. With ``kept_from_start`` cursors of the history are other ones: then it is read only
-    when the session was over from the start.
+    session that never was there, and `Unreachable` or `Unavailable` when the server gives no answer for half a minute.
+    With ``unseen`` cursors of the history are other ones: it says what is not among the pages before.
     """
-    cursor, pause_s, seen = after, FIRST_PAUSE_S, False
+    cursor, seen, outages, waiting = after, False, 0, _Waiting(socket)
     while True:
         try:
             page: Page[T] = yield live(cursor)
         except NotFound:
             break
-        seen = True
-        pause_s = FIRST_PAUSE_S if page.entries else min(pause_s * PAUSE_GROWTH, LONGEST_PAUSE_S)
+        except (Unreachable, Unavailable):
+            outages += 1
+            if not seen or outages > MOST_OUTAGES:
+                raise
+            yield Pause(LONGEST_PAUSE_S)
+            continue
+        seen, outages = True, 0
         moved = page.cursor != cursor
         cursor = page.cursor or cursor
         if page.entries:
+            waiting.found()
+            if unseen is not None:
+                unseen.note(page.entries)
             yield Out(page)
         elif not moved:
-            yield Pause(pause_s)
-    if seen and kept_from_start:
-        return
+            yield from waiting.wait()
+    rest = _rest(kept, cursor) if unseen is None or not seen else _unseen_rest(kept, cursor, unseen)
     try:
-        yield from _rest(kept, cursor)
+        yield from rest
     except NotFound:
         if not seen:
             raise
@@ -120,22 +223,72 @@ def _rest(kept: Callable[[str], Call[Page[T]]], cursor: str) -> Flow[Page[T]]:
         cursor = page.cursor
 
 
+def _unseen_rest(kept: Callable[[str], Call[Page[T]]], last: str, unseen: "_Unseen") -> Flow[Page[T]]:
+    """Give what the history has besides, with the cursor of what was there last."""
+    cursor = "0"
+    while True:
+        page: Page[T] = yield kept(cursor)
+        if entries := unseen.of(page.entries):
+            yield Out(Page(entries, last))
+        if page.cursor is None or page.cursor == cursor:
+            return
+        cursor = page.cursor
+
+
+class _Unseen:
+    """Which lines come behind those that were seen, by each agent's time: its own never change places."""
+
+    def __init__(self) -> None:
+        #: The time of an agent's latest line, and the texts of that time.
+        self._latest: dict[str, tuple[int, list[str]]] = {}
+
+    def note(self, lines: Sequence[Any]) -> None:
+        """Take note of lines that were seen."""
+        for line in lines:
+            name = speaker_of(line)
+            time_ms, texts = self._latest.get(name, (0, []))
+            if line.timestamp > time_ms:
+                self._latest[name] = (line.timestamp, [line.text])
+            elif line.timestamp == time_ms:
+                texts.append(line.text)
+
+    def of(self, lines: Sequence[Any]) -> list[Any]:
+        """Return the others of some lines."""
+        return [line for line in lines if self._is_unseen(line)]
+
+    def _is_unseen(self, line: Any) -> bool:
+        time_ms, texts = self._latest.get(speaker_of(line), (0, []))
+        if line.timestamp == time_ms and line.text in texts:
+            texts.remove(line.text)
+            return False
+        return bool(line.timestamp >= time_ms)
+
+
+def speaker_of(line: Any) -> str:
+    """Return the agent that a line is about, or nothing."""
+    return next((str(tag.name) for tag in line.tags if tag.type == "agent"), "")
+
+
 def events(namespace: str, session_id: str, after: str) -> Flow[Page[Any]]:
     """Follow the events of a session to its end."""
     return following(
         lambda cursor: calls.events(namespace, session_id, cursor, None),
         lambda cursor: calls.historic_events(namespace, session_id, cursor, None),
         after,
+        Listen(calls.socket_of_events(namespace, session_id)),
     )
 
 
 def logs(namespace: str, session_id: str, agent: str | None, after: str) -> Flow[Page[Any]]:
     """Follow what the agents of a session print to its end."""
+    wanted = {"namespaceFilter": namespace, "sessionFilter": session_id, "limit": "0"}
+    wanted |= {} if agent is None else {"agentFilter": agent}
     return following(
         lambda cursor: calls.logs(namespace, session_id, agent, cursor, None),
         lambda cursor: calls.historic_logs(namespace, session_id, agent, cursor, None),
         after,
-        kept_from_start=True,
+        Listen(calls.SOCKET_OF_LOGS, wanted),
+        unseen=_Unseen(),
     )
 
 

@@ -345,6 +345,8 @@ def logs(
         with interruptible():
             of_stage.show(session.rpartition("/")[2], stage, agent or (), **whose)  # type: ignore[arg-type]
         return
+    from atoll.flows import speaker_of
+
     wanted = agent or []
     alone = wanted[0] if len(wanted) == 1 else None
     with connect(server) as client, interruptible():
@@ -354,8 +356,8 @@ def logs(
             pages = _there(client, namespace, session_id, alone)
         for page in pages:
             for event in page.entries:
-                if not wanted or _speaker(event) in wanted:
-                    show_json(event) if as_json else show(agent_line(_speaker(event), event.text))
+                if not wanted or speaker_of(event) in wanted:
+                    show_json(event) if as_json else show(agent_line(speaker_of(event), event.text))
 
 
 def _there(client: "Client", namespace: str, session_id: str, agent: str | None) -> Iterator[Any]:
@@ -374,10 +376,6 @@ def _there(client: "Client", namespace: str, session_id: str, agent: str | None)
         if not page.entries and page.cursor in (None, cursor):
             return
         cursor = page.cursor
-
-
-def _speaker(event: Any) -> str:
-    return next((str(tag.name) for tag in event.tags if tag.type == "agent"), "")
 
 
 def say(

@@ -14,7 +14,12 @@ COOKIE = "authSessionToken"
 
 def bearer(request: Request) -> str:
     """Return the bearer token of a request, or nothing."""
-    scheme, _, token = str(request.headers.get("authorization", "")).partition(" ")
+    return bearer_in(str(request.headers.get("authorization", "")))
+
+
+def bearer_in(header: str) -> str:
+    """Return the bearer token in the text of an ``Authorization`` header, or nothing."""
+    scheme, _, token = header.partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
 
 

@@ -25,7 +25,7 @@ lambdas = Blueprint(__name__)
 Event = dict[str, Any]
 Query = Mapping[str, str]
 
-#: Coral's paths. Without a token in the path, the cookie counts.
+#: Coral's paths. Without a token in the path, a bearer token counts, or else the cookie.
 _SESSION = re.compile(r"/ws/v1/events/(?:(?P<token>[^/]+)/)?session/(?P<namespace>[^/]+)/(?P<session>[^/]+)/?")
 _LOGS = re.compile(r"/ws/v1/logs(?:/(?P<token>[^/]+))?/?")
 _MANAGER = re.compile(r"/ws/v1/events/(?:(?P<token>[^/]+)/)?lsm/?")
@@ -62,6 +62,7 @@ def _authenticated(stores: Stores, token: str | None, headers: Mapping[str, str]
     # CORS does not hold for sockets: any page may open one, to a local stack with a key that everybody knows too.
     if token is None or cors.allowed_origin(headers) is None:
         same_origin.check_page(headers)
+    token = token or credentials.bearer_in(headers.get("authorization", "")) or None
     try:
         if token is not None:
             return api_keys.authenticate(stores, token)
