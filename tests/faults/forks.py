@@ -35,8 +35,8 @@ class Copies:
     def _fork(self, world: World, fault: Fault) -> None:
         read_end, write_end = os.pipe()
         with warnings.catch_warnings():
-            # Python 3.12 and later warn of it beside other threads, which is an error in tests, and would leave the copy
-            # to itself. The only one is the runner's (pytest-xdist), of which the copy uses nothing.
+            # Python 3.12 and later warn of it beside other threads, which is an error in tests, and would leave the
+            # copy to itself. The only one is the runner's (pytest-xdist), of which the copy uses nothing.
             warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
             process = os.fork()
         if process == 0:
