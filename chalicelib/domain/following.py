@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.domain import api_keys, roles, sessions
-from chalicelib.domain.errors import BadRequest, TryLater
+from chalicelib.domain.errors import BadRequest, NotFound, TryLater
 from chalicelib.store.api_keys import ApiKeyRecord
 from chalicelib.store.followers import MOST_FOLLOWERS, SessionFollower, Topic
 from chalicelib.wire import base64url, strict_json
@@ -26,8 +26,8 @@ def session(
 ) -> None:
     """Let a connection follow a session (namespace and id) from now on, or from behind a cursor of its events.
 
-    Raises `NotFound`, `Forbidden`, `BadRequest` for a cursor that is none or too far back, `TryLater` when the session
-    has as many followers as it may have.
+    Raises `NotFound`, for a session that is being removed too, `Forbidden`, `BadRequest` for a cursor that is none or
+    too far back, `TryLater` when the session has as many followers as it may have.
     """
     namespace, session_id = where
     api_keys.check_reach(caller, namespace)
@@ -36,10 +36,16 @@ def session(
         raise TryLater(f"{MOST_FOLLOWERS} connections follow the session {session_id!r} already")
     head = stores.log.head(session_id)
     end = head.position if head else 0
-    follower = SessionFollower(connection_id, end if after is None else _position(after, end), after is not None)
+    position = end if after is None else _position(after, end)
     pending = record.status == "pending_execution"  # it may outlive its record's present end
     expires_at = sessions.longest_life_s(stores, stores.clock.now_ms(), None) if pending else record.expires_at
-    stores.session_followers.add(session_id, follower, expires_at=expires_at)
+    stores.session_followers.add(
+        session_id, SessionFollower(connection_id, position, cursors=after is not None, expires_at=expires_at)
+    )
+    # Who removes a session says so and then looks for followers, so one of the two sees the other.
+    if stores.reads.is_being_removed(namespace, session_id):
+        stores.session_followers.remove(session_id, connection_id)
+        raise NotFound.of_session(namespace, session_id)
 
 
 def _position(after: str, end: int) -> int:

@@ -51,7 +51,7 @@ def _gone(services: "Services", session: SessionRecord) -> None:
     if session.task_token is not None:  # taken back while it ran: its lifecycle stops the tasks and purges the items
         services.machines.end_run(session.task_token)
     elif session.status == "pending_execution":
-        while not services.session_items.purge(session.session_id, at_most=lifecycle.PURGE_SLICE):
+        while not lifecycle.purge(services, session.session_id):
             pass
     _publish_session(services, "session_closed", "finalSessionState", session)
     _log("session closed", session)

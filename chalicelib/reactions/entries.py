@@ -33,12 +33,8 @@ def to_entries(services: "Services", session_id: str, entries: Iterable[LogEntry
     if followed.turns:
         entries = list(entries)
         nudges.to_entries(services, followed.turns, entries)
-    if not followed.caught_up:
-        return
-    for page in _pages(services, session_id, followed.position, entries):
-        _push(services, session_id, followed, page)
-        expires_at = page[-1].expires_at
-        services.session_followers.pushed(session_id, page[-1].position, expires_at=expires_at)
+    if followed.caught_up:
+        _push_pages(services, session_id, followed, _pages(services, session_id, followed.position, entries))
 
 
 def to_follower(services: "Services", session_id: str, connection_id: str) -> None:
@@ -47,15 +43,32 @@ def to_follower(services: "Services", session_id: str, connection_id: str) -> No
     follower = next((each for each in followed.followers if each.connection_id == connection_id), None)
     if follower is None or follower.caught_up:  # gone meanwhile, or this comes twice
         return
-    position, expires_at = follower.position, 0
+    position = follower.position
     for page in services.log.pages(session_id, position + 1, past_end=True):
         frames = [frame for _, frame in _frames(services, page, cursors=follower.cursors)]
         if not _deliver(services, session_id, {connection_id: frames}):
             return
-        position, expires_at = page[-1].position, page[-1].expires_at
+        position = page[-1].position
     if not followed.caught_up and followed.position < position:
-        services.session_followers.pushed(session_id, position, expires_at=expires_at)
+        services.session_followers.pushed(session_id, position, expires_at=followed.expires_at)
     services.session_followers.caught_up(session_id, connection_id, position)
+
+
+def to_end(services: "Services", session_id: str) -> None:
+    """React to the end of a session that is followed: push what is left of its log, and delete that and its followers.
+
+    The reaction to their removal closes their connections. The stream has this behind all that was acknowledged, so
+    there is something left to push only if a record before this one was given up.
+    """
+    for follower in services.session_followers.of_session(session_id).followers:
+        if not follower.caught_up:
+            to_follower(services, session_id, follower.connection_id)
+    followed = services.session_followers.of_session(session_id)
+    if followed.caught_up:
+        rest = services.log.pages(session_id, followed.position + 1, past_end=True)
+        _push_pages(services, session_id, followed, rest)
+    while not services.session_items.purge(session_id, at_most=lifecycle.PURGE_SLICE, waits_end=True):
+        pass
 
 
 def to_follower_gone(services: "Services", connection_id: str) -> None:
@@ -91,6 +104,12 @@ def _pages(
         yield news
     else:
         yield from services.log.pages(session_id, position + 1, past_end=True)
+
+
+def _push_pages(services: "Services", session_id: str, followed: Followed, pages: Iterable[Sequence[LogEntry]]) -> None:
+    for page in pages:
+        _push(services, session_id, followed, page)
+        services.session_followers.pushed(session_id, page[-1].position, expires_at=followed.expires_at)
 
 
 def _push(services: "Services", session_id: str, followed: Followed, page: Sequence[LogEntry]) -> None:

@@ -160,10 +160,25 @@ def remove_session(services: "Services", namespace: str, session_id: str, *, arc
     """Delete a slice of a closed session, its record last, once it is ``archived``; ``True`` when it is gone."""
     if archived and not archive.archive(services, namespace, session_id):
         return False
-    if not services.session_items.purge(session_id, at_most=PURGE_SLICE, waits_end=True):
+    services.session_items.close_log(session_id)
+    if not purge(services, session_id, waits_end=True):
         return False
     services.sessions.remove(namespace, session_id, status="closing")
     return True
+
+
+def purge(services: "Services", session_id: str, *, waits_end: bool = False) -> bool:
+    """Delete a slice of a session's items; ``True`` when nothing is left, but what followers have not got yet.
+
+    The stream is behind this: entries that it has not come to are read and pushed later, and `entries.to_end` deletes
+    them then, with the followers. So who has a follower added meanwhile has to see that the session goes
+    (`following.session`).
+    """
+    unpushed = services.session_followers.of_session(session_id).first_unpushed
+    whole = services.session_items.purge(session_id, at_most=PURGE_SLICE, waits_end=waits_end, first_unpushed=unpushed)
+    if whole and unpushed is not None:
+        services.session_followers.end(session_id, expires_at=services.clock.now_ms() // 1000 + ENDS_S)
+    return whole
 
 
 def task_runs(services: "Services", started_by: str, *, task_arn: str, started_at_ms: int) -> None:

@@ -110,6 +110,13 @@ def is_of_turns(record: StreamRecord) -> bool:
     return turns.is_turn({"item": record["dynamodb"]["Keys"]["item"]["S"]})
 
 
+def is_end(record: StreamRecord) -> bool:
+    """Return whether a record of the session-items table says that all is gone but what followers need."""
+    from chalicelib.store import followers
+
+    return followers.is_end(record["dynamodb"]["Keys"]["item"]["S"])
+
+
 def follower_change(record: StreamRecord) -> tuple[str, bool]:
     """Return the connection that a record is about, and whether it follows its session from now on or does no more.
 

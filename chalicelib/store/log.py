@@ -485,7 +485,7 @@ class Log:
         Whatever its writers drew for the next positions is later than that.
         """
         head = self._table.get(head_key_of(session_id))
-        if head is None or "closed" in head:  # purged meanwhile: nothing is to be put any more
+        if head is None or is_closed(head):  # purged meanwhile: nothing is to be put any more
             return list(found.values())
         before = self._nearest(session_id, missing[0] - 1)
         stamp_ms = before.stamp_ms if before else 0
@@ -574,6 +574,11 @@ def entry_of(item: Item) -> LogEntry:
 def is_head(item: Item) -> bool:
     """Return whether an item of a session is the head of its log."""
     return bool(item["item"] == _HEAD)
+
+
+def is_closed(head: Item) -> bool:
+    """Return whether the head of a log says that its session is being removed, or was."""
+    return "closed" in head
 
 
 def ends_waits(item: Item) -> bool:

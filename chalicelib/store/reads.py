@@ -60,6 +60,16 @@ class Reads:
         )
         return _as(NamespaceRecord.from_item, space), sessions.record_of(session)
 
+    def is_being_removed(self, namespace: str, session_id: str) -> bool:
+        """Return whether a session is gone, or what there is of it is going."""
+        session, head = self._read(
+            [
+                (self._sessions, sessions.key_of(namespace, session_id)),
+                (self._session_items, log.head_key_of(session_id)),
+            ]
+        )
+        return session is None or (head is not None and log.is_closed(head))
+
     def agent_and_budget(
         self, namespace: str, session_id: str, name: str
     ) -> "tuple[SessionRecord | None, AgentRecord | None, Budget | None]":

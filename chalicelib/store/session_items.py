@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from itertools import groupby, islice
 
-from chalicelib.store import log
+from chalicelib.store import followers, log
 from chalicelib.store.items import Item
 from chalicelib.store.table import Table
 
@@ -37,33 +37,48 @@ class SessionItems:
         for session_id, group in groupby(items, key=lambda item: str(item["sessionId"])):
             yield _remains(session_id, list(group))
 
-    def purge(self, session_id: str, *, at_most: int, waits_end: bool = False) -> bool:
-        """Delete up to ``at_most`` items of a session; ``True`` when none is left.
+    def close_log(self, session_id: str) -> None:
+        """Say that a session is being removed, before anything of it goes.
+
+        No reader puts a void where an entry was from then on, and nobody begins to follow it.
+        """
+        self._table.update(
+            log.head_key_of(session_id),
+            "SET #closed = :closed, #expiresAt = :soon, "
+            "#position = if_not_exists(#position, :none), #stampMs = if_not_exists(#stampMs, :none)",
+            when="attribute_not_exists(#closed)",
+            values={":closed": True, ":soon": self._table.now_s() + ENDS_S, ":none": 0},
+        )
+
+    def purge(
+        self, session_id: str, *, at_most: int, waits_end: bool = False, first_unpushed: int | None = None
+    ) -> bool:
+        """Delete up to ``at_most`` items of a session; ``True`` when none is left but what stays.
 
         With ``waits_end``, two things stay for an hour, longer than any wait: the entry that ends every wait, which a
-        waiting agent may read later than this; and the head of the log, since that entry may come later than this too,
-        and has to be behind all that an agent has read.
+        waiting agent may read later than this; and the head of the log, once it is closed, since that entry may come
+        later than this too, and has to be behind all that an agent has read. With ``first_unpushed`` its followers
+        stay, and the log from that position on.
         """
-        if waits_end:  # before anything goes: no reader is to put a void where an entry was
-            self._close_log(session_id)
+        unpushed = None if first_unpushed is None else log.key_of(session_id, first_unpushed)["item"]
+
+        def goes(item: Item) -> bool:
+            return not (waits_end and _stays(item)) and (unpushed is None or not _is_to_push(item["item"], unpushed))
+
         items = self._table.query(
             "#sessionId = :session", {":session": session_id}, project="#sessionId, #item, #id, #closed", limit=at_most
         )
-        found = list(islice((item for item in items if not (waits_end and _stays(item))), at_most))
+        found = list(islice(filter(goes, items), at_most))
         self._table.write_all(deletes=[{"sessionId": item["sessionId"], "item": item["item"]} for item in found])
         return len(found) < at_most
 
-    def _close_log(self, session_id: str) -> None:
-        self._table.update(
-            log.head_key_of(session_id),
-            "SET #closed = :closed, #expiresAt = :soon",
-            when="attribute_exists(#item) AND attribute_not_exists(#closed)",
-            values={":closed": True, ":soon": self._table.now_s() + ENDS_S},
-        )
-
 
 def _stays(item: Item) -> bool:
-    return log.ends_waits(item) or (log.is_head(item) and "closed" in item)
+    return log.ends_waits(item) or (log.is_head(item) and log.is_closed(item))
+
+
+def _is_to_push(sort_key: str, unpushed: str) -> bool:
+    return followers.is_for_followers(sort_key) or (log.is_entry(sort_key) and sort_key >= unpushed)
 
 
 def _remains(session_id: str, items: Sequence[Item]) -> SessionRemains:

@@ -1,4 +1,4 @@
-"""The Lambda behind the stream of session items: entries, followers, functions that stopped, notices of budgets."""
+"""The Lambda behind the stream of session items: entries, followers, ends, functions that stopped, budgets' notices."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -38,6 +38,9 @@ def _react(records: Sequence[streams.Record]) -> None:
         return
     if changes.is_of_turns(records[0]):
         reactions.to_stopped(services, session_id)
+        return
+    if changes.is_end(records[0]):
+        reactions.to_end(services, session_id)
         return
     if changes.is_notice(records[0]):
         from chalicelib.reactions import budgets  # few sessions have any: no cold start is longer for them

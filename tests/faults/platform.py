@@ -788,10 +788,17 @@ class World:
 
     def follow(self, path: str, connection_id: str, **query: str) -> None:
         """Connect a socket to the events of a session, by the session's path."""
+        assert self.connect(path, connection_id, **query) == 200
+
+    def connect(self, path: str, connection_id: str, **query: str) -> int:
+        """Try to do what `follow` does; return the status of the answer."""
         self.sockets.sent[connection_id] = []
         socket = path.replace("/api/v1/local/", f"/ws/v1/events/{KEY}/")
         event = {"requestContext": {"connectionId": connection_id}, "queryStringParameters": {"path": socket, **query}}
-        assert self.invoke("atoll-local-sockets", event)["statusCode"] == 200
+        status: int = self.invoke("atoll-local-sockets", event)["statusCode"]
+        if status != 200:
+            del self.sockets.sent[connection_id]
+        return status
 
     def run_task(self, started_by: str) -> None:
         """Start a task that no launch of Atoll's has started, from the task definition of the agent of `begin`."""

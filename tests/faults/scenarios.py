@@ -10,7 +10,7 @@ from unittest.mock import patch
 from chalicelib.aws import bodies
 from chalicelib.domain import api_keys
 from chalicelib.domain.registry import register_local
-from chalicelib.reactions import archive, deliveries
+from chalicelib.reactions import archive, deliveries, lifecycle
 from chalicelib.store.history import HistoryRecord
 from chalicelib.store.log import INTERNAL
 from tests.agents import BOXED, CRASHER, REPORTER, SLEEPER, TURNER
@@ -393,6 +393,41 @@ def session_followed(world: World, witness: Witness) -> None:
     world.run_for(2_000)
     world.in_window = False
     world.run()
+    _check_followers(world)
+
+
+def gone_before_it_was_pushed(world: World, witness: Witness) -> None:
+    """A session that two connections follow is removed before its last entries are pushed: they get them all."""
+    world.in_window = False
+    witness.undisturbed, witness.reasons = True, {"agents_exited"}
+    path = create(world, witness, two_agents(world, lives_ms=(60_000, 60_000)))
+    world.follow(path, "from now on")
+    world.run_for(5_000)
+    stream = world.streams["atoll-local-session-items"]
+    stream.held = True
+    world.follow(path, "from the beginning", after="0")
+    thread = world.tool("a", "coral_create_thread", threadName="t", participantNames=["b"])["thread"]
+    world.tool("b", "coral_send_message", threadId=thread["id"], content="Hello", mentions=[])
+
+    def purged(call: Call) -> None:
+        about_items = "session-items" in str(call.parameters) and "Transact" not in call.operation
+        world.in_window = call.function == "remove_session" and about_items
+
+    world.before_call.insert(0, purged)
+    with patch.object(lifecycle, "PURGE_SLICE", 5):
+        world.run_for(3_600_000)
+        world.before_call.remove(purged)
+        assert not world.items("sessions")
+        world.in_window = True
+        stream.held = False
+        stream.wake()
+        world.run()
+    world.in_window = False
+    _check_followers(world)
+
+
+def _check_followers(world: World) -> None:
+    """Check that the connections, which followed from the first event on, got them all, and are closed."""
     written = {
         record["Keys"]["item"]["S"]: json.loads(record["NewImage"]["event"]["S"])["type"]
         for record in (each["dynamodb"] for each in world.streams["atoll-local-session-items"].carried)
@@ -636,6 +671,7 @@ SCENARIOS: list[Scenario] = [
     agent_registered,
     containers_come_and_go,
     session_followed,
+    gone_before_it_was_pushed,
     secret_given,
     started_again,
     work_claimed,

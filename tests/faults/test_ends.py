@@ -1,5 +1,6 @@
 """Ends that are complete: whatever a session has left behind goes, in slices, and nothing that has expired is seen."""
 
+import json
 import os
 from typing import Any
 
@@ -12,7 +13,7 @@ from chalicelib.store.items import encode
 from infra.local.environment import ACCOUNT, REGION
 from tests.agents import BOXED
 from tests.client import boxed, session, sleeper
-from tests.faults.platform import Emulator, World
+from tests.faults.platform import Call, Emulator, World
 from tests.faults.scenarios import DAY_MS, HOLD, NAMESPACES, begin, create, two_agents
 from tests.faults.services import variables
 
@@ -100,6 +101,56 @@ def test_a_purge_that_dies_in_the_middle_goes_on(emulator: Emulator) -> None:
     world.outage = None
     assert not world.items("sessions")
     assert not witness.broken()
+
+
+def test_who_follows_a_session_that_is_held_for_long_gets_nothing_twice(emulator: Emulator) -> None:
+    """How far its log was pushed is known for as long as somebody follows, whenever the last entry expires."""
+    world, witness = begin(emulator)
+    witness.reasons, witness.longest_ms = {"agents_exited"}, 5 * 3_600_000
+    hold = {**HOLD, "duration": 3 * 3_600_000}
+    path = create(world, witness, two_agents(world, lives_ms=(300, 500), persistenceMode=hold))
+    world.follow(path, "here")
+    world.run_for(2 * 3_600_000)
+    late = {"type": "runtime_stopped", "name": "c", "timestamp": "2027-01-15T10:00:00.000Z"}
+    session_id, expires_at = path.rpartition("/")[2], world.now_ms // 1000 + DAY_MS
+    world.outside(lambda: world.services.log.append(session_id, lambda _: late, expires_at=expires_at))
+    before = list(world.sockets.sent["here"])
+    world.run_for(5_000)
+    assert [json.loads(frame) for frame in world.sockets.sent["here"]] == [*map(json.loads, before), late]
+    assert not witness.broken()
+
+
+@pytest.mark.parametrize("executed", [True, False])
+def test_who_comes_while_a_session_is_removed_gets_all_of_it_or_a_404(emulator: Emulator, *, executed: bool) -> None:
+    """A connection is made before each call of the removal: whichever of the two is first, nobody is left behind."""
+    answers = []
+    for number in range(1, 30):
+        world, witness = begin(emulator)
+        witness.reasons = {"closed_by_user"}
+        path = create(world, witness, two_agents(world, defer=not executed))
+        world.run_for(5_000)
+        if executed:
+            fill_log(world, path.rpartition("/")[2], 20)
+        remover = "remove_session" if executed else "on_change"
+        calls: list[Call] = []
+
+        def comes(
+            call: Call, world: World = world, calls: list[Call] = calls, number: int = number, path: str = path
+        ) -> None:
+            calls += [call] if call.function == remover else []  # noqa: B023
+            if call.function == remover and len(calls) == number:  # noqa: B023
+                answers.append(world.outside(lambda: world.connect(path, "late", after="0")))
+
+        world.request("DELETE", path)
+        world.before_call.append(comes)
+        world.run()
+        if len(calls) < number:
+            break
+        if answers[-1] == 200:
+            assert len(world.sockets.sent["late"]) >= 20, f"at call {number}: {calls[-1]}"
+            assert "late" in world.sockets.closed
+        assert not [item for item in world.items("session-items") if not ends_waits(item)], number
+    assert set(answers) == ({200, 404} if executed else {404})
 
 
 @pytest.mark.parametrize("defer", [False, True])

@@ -512,6 +512,13 @@ def following(somebody: Somebody) -> None:
         eventually(lambda: not stack.services.session_followers.of_session(session_id).followers)
     manager_event()
     eventually(lambda: not stack.services.followers.of_topic("manager"))
+    with connect(f"{sockets}/{path.removeprefix('/api/v1/local/')}"):
+        somebody.must("DELETE", path)
+        eventually(lambda: not stack.services.session_followers.of_session(session_id).followers)
+    # One comes while its session is being removed.
+    path = somebody.client.create(session(sleeper(), namespace="followed", defer=True))
+    stack.services.session_items.close_log(path.rsplit("/", 1)[1])
+    assert not _connects(f"{sockets}/{path.removeprefix('/api/v1/local/')}")
     somebody.must("DELETE", path)
 
 

@@ -3,6 +3,9 @@
 import json
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from socket import AF_INET, SO_RCVBUF, SOCK_STREAM, SOL_SOCKET
 from socket import socket as Socket
 from typing import Any
@@ -11,6 +14,8 @@ from urllib.parse import urlsplit
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from chalicelib.store.followers import SessionFollowers
+from chalicelib.store.log import SESSION_CLOSING
 from infra.local.api_gateway import sockets
 from infra.local.stack import LocalStack
 from tests.client import Client, eventually, session, sleeper
@@ -37,6 +42,36 @@ def reads_little(stack: LocalStack) -> Socket:
 
 def texts(found: list[dict[str, Any]]) -> list[str]:
     return [event["message"]["text"] for event in found if event["type"] == "thread_message_sent"]
+
+
+@contextmanager
+def held_back(stack: LocalStack) -> Iterator[None]:
+    """Hold back what the stream of session items carries until the end of the block."""
+    [pump] = stack.pumps["atoll-local-session-items"]
+    records: list[dict[str, Any]] = []
+    put = pump.put
+
+    def keep(record: dict[str, Any]) -> None:
+        records.append(record)
+
+    pump.put = keep  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for record in records:
+            put(record)
+        del pump.put
+
+
+def is_gone(stack: LocalStack, path: str) -> bool:
+    """Return whether nothing is left of a session but what ends its waits: the head of its log, and that entry."""
+    found = stack.services.client("dynamodb").query(
+        TableName="atoll-local-session-items",
+        KeyConditionExpression="sessionId = :session",
+        ExpressionAttributeValues={":session": {"S": path.rsplit("/", 1)[1]}},
+    )
+    left = [item for item in found["Items"] if item.get("id", {}).get("S") != SESSION_CLOSING]
+    return {item["item"]["S"] for item in left} <= {"HEAD"}
 
 
 def test_what_happens_is_pushed_as_it_happens(client: Client, follow: Connect, namespace: str) -> None:
@@ -72,6 +107,71 @@ def test_a_whole_session_is_followed_to_its_removal(client: Client, follow: Conn
     for kind in ("thread_created", "thread_message_sent", "thread_closed"):
         assert kinds.count(kind) == 1
     assert sorted(event["name"] for event in after if event["type"] == "runtime_stopped") == ["a", "b"]
+
+
+@pytest.mark.parametrize("executed", [True, False], ids=["executed", "deferred"])
+def test_who_follows_gets_all_of_a_session_that_is_gone_before_its_entries_were_pushed(
+    client: Client, stack: LocalStack, follow: Connect, namespace: str, *, executed: bool
+) -> None:
+    path = deferred(client, namespace, "a", "b")
+    if executed:
+        assert client.call("POST", path, {}).status == 200
+    early = follow(session_of(path))
+    talk(client, path, "first")
+    early.until("thread_message_sent")
+    with held_back(stack):
+        late = follow(f"{session_of(path)}?after=0")
+        talk(client, path, "second", "last")
+        assert client.call("DELETE", path).status == 200
+        client.wait_for_status(path, None)
+
+    (new, code), (whole, late_code) = early.rest(), late.rest()
+
+    assert (texts(new), code) == (["second", "last"], 1000)
+    assert (texts(whole), late_code) == (["first", "second", "last"], 1000)
+    if executed:
+        assert [event["name"] for event in new if event["type"] == "runtime_stopped"] == ["a", "b"]
+    eventually(lambda: is_gone(stack, path))
+
+
+@pytest.mark.parametrize("pending", [True, False])
+def test_who_comes_while_a_session_is_being_removed_is_told_that_it_is_gone(
+    client: Client,
+    stack: LocalStack,
+    follow: Connect,
+    namespace: str,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    pending: bool,
+) -> None:
+    """It was there when it was looked for; its removal has looked for followers before this one was noted."""
+    path = deferred(client, namespace, "a")
+    session_id = path.rsplit("/", 1)[1]
+    followers, add = stack.services.session_followers, SessionFollowers.add
+
+    def too_late(*args: Any) -> None:
+        if pending:
+            stack.services.sessions.remove(namespace, session_id, status="pending_execution")
+        else:
+            stack.services.session_items.close_log(session_id)
+        add(*args)
+
+    monkeypatch.setattr(SessionFollowers, "add", too_late)
+    with pytest.raises(InvalidStatus) as refused:
+        follow(session_of(path))
+    assert refused.value.response.status_code == 404
+    assert not followers.of_session(session_id).followers
+
+
+def test_who_begins_late_has_nothing_read_that_is_before_its_beginning(
+    client: Client, stack: LocalStack, follow: Connect, namespace: str
+) -> None:
+    path = deferred(client, namespace, "a")
+    talk(client, path, "one", "two")
+    follow(session_of(path))
+    followed = partial(stack.services.session_followers.of_session, path.rsplit("/", 1)[1])
+    eventually(lambda: followed().caught_up)
+    assert followed().first_unpushed == followed().position + 1 == 4
 
 
 def test_nothing_is_replayed_unless_it_is_asked_for(client: Client, follow: Connect, namespace: str) -> None:

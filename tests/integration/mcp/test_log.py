@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from chalicelib.store import log as module
+from chalicelib.store.followers import SessionFollower
 from chalicelib.store.items import Unprocessed
 from chalicelib.store.log import HOLE_MS, SESSION_CLOSING, VOID, Log, LogEntry, Room, Sealed
 from tests.mcp_world import NEVER_S, SESSION, TestClock, World
@@ -256,8 +257,9 @@ def test_who_comes_after_the_purge_does_not_begin_the_log_anew(there: World, clo
     for number in range(3):
         append(log, str(number))
     late = log.draw(SESSION, expires_at=NEVER_S)
-    assert items.purge(SESSION, at_most=100, waits_end=True)
-    assert items.purge(SESSION, at_most=100, waits_end=True)
+    for _ in range(2):
+        items.close_log(SESSION)
+        assert items.purge(SESSION, at_most=100, waits_end=True)
     closing = log.append(SESSION, lambda _: {"type": SESSION_CLOSING}, expires_at=NEVER_S, entry_id=SESSION_CLOSING)
     assert closing.position == 5
     assert [entry.event["type"] for entry in log.read(SESSION, 4)] == [SESSION_CLOSING]
@@ -267,6 +269,29 @@ def test_who_comes_after_the_purge_does_not_begin_the_log_anew(there: World, clo
     assert log.head(SESSION) is None, "the head of a purged log expires within the hour"
     [remains] = items.remains((0, 1))
     assert remains.written_at_ms == late.stamp_ms, "what came late is found by who looks for orphans"
+
+
+def test_a_purge_leaves_what_is_to_be_pushed_and_no_more(there: World) -> None:
+    log, items, followers = there.services.log, there.services.session_items, there.services.session_followers
+    for number in range(1, 8):
+        append(log, str(number))
+    for connection_id, position in {"reads little": 4, "reads all": 5}.items():
+        followers.add(SESSION, SessionFollower(connection_id, position, cursors=True, expires_at=NEVER_S))
+    followers.caught_up(SESSION, "reads all", 5)
+    followers.pushed(SESSION, 5, expires_at=NEVER_S)
+
+    followed = followers.of_session(SESSION)
+    items.close_log(SESSION)
+    assert items.purge(SESSION, at_most=100, waits_end=True, first_unpushed=followed.first_unpushed)
+
+    assert names(log, live=False) == ["5", "6", "7"]
+    assert followers.of_session(SESSION) == followed
+    followers.caught_up(SESSION, "reads little", 6)
+    followers.pushed(SESSION, 6, expires_at=NEVER_S)
+    assert followers.of_session(SESSION).first_unpushed == 7
+    assert items.purge(SESSION, at_most=100, waits_end=True)
+    assert followers.of_session(SESSION).first_unpushed is None
+    assert not names(log)
 
 
 def test_a_purge_that_leaves_nothing_leaves_nothing(there: World) -> None:
@@ -282,7 +307,12 @@ def test_a_reader_in_a_session_that_is_purged_leaves_nothing_behind(there: World
     append(log, "first")
     log.draw(SESSION, expires_at=NEVER_S)
     append(log, "behind")
-    clock.plan(500, lambda: items.purge(SESSION, at_most=100, waits_end=True))
+
+    def purge() -> None:
+        items.close_log(SESSION)
+        items.purge(SESSION, at_most=100, waits_end=True)
+
+    clock.plan(500, purge)
     names(log)
     assert items.purge(SESSION, at_most=100, waits_end=True)
     assert [remains.written_at_ms for remains in items.remains((0, 1))] == [None]
