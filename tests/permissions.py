@@ -1,8 +1,14 @@
-"""Which AWS actions the functions of a local stack call on which resources, and what their policies allow."""
+"""Which AWS actions the functions of a local stack call on which resources, and what their policies allow.
+
+With each go the condition keys that AWS supplies, as the Service Authorization Reference lists them. What AWS does in a
+function's name is in `infra.iam.on_behalf`.
+"""
 
 import dataclasses
 import fnmatch
-from collections.abc import Iterator, Mapping
+import functools
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -17,24 +23,11 @@ from infra.local.functions import functions
 
 NAMES = {"Stage": STAGE, "Account": ACCOUNT, "Region": REGION, "Partition": "aws"}
 
-#: Actions that AWS performs or checks in a function's name without a call of the function.
-#: Logs: Lambda writes them. Streams, queues and dead letters: Lambda's pollers use the role of the function that they
-#: feed.
-#: PassRole: asked when a task definition or a task names a role. TagResource: asked when a task is run with tags.
-ON_BEHALF = {
-    "logs:CreateLogStream",
-    "logs:PutLogEvents",
-    "dynamodb:DescribeStream",
-    "dynamodb:GetRecords",
-    "dynamodb:GetShardIterator",
-    "dynamodb:ListStreams",
-    "sqs:SendMessage",
-    "iam:PassRole",
-    "ecs:TagResource",
-    "sqs:DeleteMessage",
-    "sqs:GetQueueAttributes",
-    "sqs:ReceiveMessage",
-}
+#: Condition keys and what AWS says they are in a call.
+Context = tuple[tuple[str, tuple[str, ...]], ...]
+
+#: An action, a resource, and the condition keys of a call.
+Asked = tuple[str, str, Context]
 
 _caller: ContextVar[tuple[str, ...]] = ContextVar("caller", default=())
 
@@ -46,6 +39,7 @@ class Use:
     function: str
     action: str
     resource: str
+    context: Context = ()
 
 
 def granted() -> set[Use]:
@@ -75,9 +69,7 @@ def recorded(invoker: type[Any] = functions.Functions) -> Iterator[set[Use]]:
     def calling(client: Any, operation: str, parameters: Mapping[str, Any]) -> Any:
         service = client.meta.service_model.service_id
         uses.update(
-            Use(function, action, resource)
-            for function in _caller.get()
-            for action, resource in _asked(service, operation, parameters)
+            Use(function, *asked) for function in _caller.get() for asked in _asked(service, operation, parameters)
         )
         return call_api(client, operation, parameters)
 
@@ -107,7 +99,7 @@ def _as(*names: str) -> Iterator[None]:
         _caller.reset(token)
 
 
-def _asked(service: str, operation: str, parameters: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _asked(service: str, operation: str, parameters: Mapping[str, Any]) -> Iterator[Asked]:
     """Yield what IAM asks for a call (Service Authorization Reference of each service)."""
     place = f"{REGION}:{ACCOUNT}"
     if service == "DynamoDB":
@@ -118,51 +110,122 @@ def _asked(service: str, operation: str, parameters: Mapping[str, Any]) -> Itera
             # Making an upload, adding to it and ending it are PutObject (S3 User Guide, "Multipart upload API").
             put = operation in ("CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload")
             action = "PutObject" if put else operation.replace("Objects", "Object")
-            yield f"s3:{action}", f"arn:aws:s3:::{parameters['Bucket']}/{key}"
+            yield f"s3:{action}", f"arn:aws:s3:::{parameters['Bucket']}/{key}", ()
     elif service == "Secrets Manager":
-        yield f"secretsmanager:{operation}", f"arn:aws:secretsmanager:{place}:secret:{parameters['SecretId']}-AbCdEf"
+        secret = f"arn:aws:secretsmanager:{place}:secret:{parameters['SecretId']}-AbCdEf"
+        yield f"secretsmanager:{operation}", secret, ()
     elif service == "EventBridge":
         for entry in parameters["Entries"]:
-            yield f"events:{operation}", f"arn:aws:events:{place}:event-bus/{entry['EventBusName']}"
+            about = _context({"events:source": entry["Source"], "events:detail-type": entry["DetailType"]})
+            yield f"events:{operation}", f"arn:aws:events:{place}:event-bus/{entry['EventBusName']}", about
     elif service == "SFN":
         # An answer to a task token is asked of the machine that issued it.
         machine = f"arn:aws:states:{place}:stateMachine:atoll-{STAGE}-session-lifecycle"
-        yield f"states:{operation}", parameters.get("stateMachineArn") or parameters.get("executionArn") or machine
+        yield f"states:{operation}", parameters.get("stateMachineArn") or parameters.get("executionArn") or machine, ()
     elif service == "ECS":
-        resource = {
-            "RunTask": parameters.get("taskDefinition", ""),
-            "StopTask": parameters.get("task", ""),
-            "DescribeTasks": f"arn:aws:ecs:{place}:task/{parameters.get('cluster')}/any",
-        }
-        yield f"ecs:{operation}", resource.get(operation, "*")
+        yield from _asked_of_ecs(operation, parameters)
     elif service == "CloudWatch Logs":
-        yield f"logs:{operation}", f"arn:aws:logs:{place}:log-group:{parameters['logGroupName']}:log-stream:"
+        group = f"arn:aws:logs:{place}:log-group:{parameters['logGroupName']}"
+        # Of the group's streams, or of one.
+        yield f"logs:{operation}", f"{group}:log-stream:{parameters.get('logStreamName', '')}", ()
     elif service == "ApiGatewayManagementApi":
-        connection = parameters["ConnectionId"]
-        yield "execute-api:ManageConnections", f"arn:aws:execute-api:{place}:api/{STAGE}/POST/@connections/{connection}"
+        path = f"{STAGE}/POST/@connections/{parameters['ConnectionId']}"
+        yield "execute-api:ManageConnections", f"arn:aws:execute-api:{place}:api/{path}", ()
     elif service == "SQS":
         action = operation.removesuffix("Batch")
-        yield f"sqs:{action}", f"arn:aws:sqs:{place}:{parameters['QueueUrl'].rpartition('/')[2]}"
+        yield f"sqs:{action}", f"arn:aws:sqs:{place}:{parameters['QueueUrl'].rpartition('/')[2]}", ()
     elif service == "Lambda":
-        yield "lambda:InvokeFunction", f"arn:aws:lambda:{place}:function:{parameters['FunctionName']}"
+        yield "lambda:InvokeFunction", f"arn:aws:lambda:{place}:function:{parameters['FunctionName']}", ()
     elif service == "SSM":
-        yield f"ssm:{operation}", f"arn:aws:ssm:{place}:parameter{parameters['Name']}"
+        yield f"ssm:{operation}", f"arn:aws:ssm:{place}:parameter{parameters['Name']}", ()
     else:
-        yield f"{service}:{operation}", "*"
+        yield f"{service}:{operation}", "*", ()
 
 
-def _asked_of_tables(operation: str, parameters: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _context(keys: Mapping[str, str | Iterable[str]]) -> Context:
+    return tuple(
+        (key, (value,) if isinstance(value, str) else tuple(sorted(value))) for key, value in sorted(keys.items())
+    )
+
+
+def _asked_of_ecs(operation: str, parameters: Mapping[str, Any]) -> Iterator[Asked]:
+    arns = f"arn:aws:ecs:{REGION}:{ACCOUNT}"
+    cluster = parameters.get("cluster", "")
+    resource = {
+        "RunTask": parameters.get("taskDefinition", ""),
+        "StopTask": parameters.get("task", ""),
+        "DescribeTasks": f"{arns}:task/{cluster}/any",
+        # There are no container instances with Fargate: any of the cluster's is asked for.
+        "ListTasks": f"{arns}:container-instance/{cluster}/any",
+    }
+    tags = {each["key"]: each["value"] for each in parameters.get("tags", [])}
+    tagged = {f"aws:RequestTag/{name}": value for name, value in tags.items()}
+    about: dict[str, str | Iterable[str]] = {**tagged, **({"aws:TagKeys": tags} if tags else {})}
+    on_cluster = {"ecs:cluster": f"{arns}:cluster/{cluster}"} if cluster else {}
+    yield f"ecs:{operation}", resource.get(operation, "*"), _context({**about, **on_cluster})
+    if tags:  # ECS Developer Guide, "Grant permission to tag resources on creation"
+        yield "ecs:TagResource", f"{arns}:task/{cluster}/any", _context({**about, "ecs:CreateAction": operation})
+    if operation in ("RegisterTaskDefinition", "RunTask"):
+        # RunTask is asked for the roles of the definition.
+        for role in ("execution", "task"):
+            arn = f"arn:aws:iam::{ACCOUNT}:role/atoll-{STAGE}-{REGION}-agent-{role}"
+            name = parameters.get(f"{role}RoleArn", arn)
+            given = name if name.startswith("arn:") else f"arn:aws:iam::{ACCOUNT}:role/{name}"
+            yield "iam:PassRole", given, _context({"iam:PassedToService": "ecs-tasks.amazonaws.com"})
+
+
+def _asked_of_tables(operation: str, parameters: Mapping[str, Any]) -> Iterator[Asked]:
     prefix = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/"
     if operation == "TransactWriteItems":  # is asked for as what it consists of
         for item in parameters["TransactItems"]:
             for kind, change in item.items():
-                yield f"dynamodb:{_IN_TRANSACTION[kind]}", prefix + change["TableName"]
+                table = change["TableName"]
+                yield f"dynamodb:{_IN_TRANSACTION[kind]}", prefix + table, _leading(table, [change])
     elif "RequestItems" in parameters:
-        for table in parameters["RequestItems"]:
-            yield f"dynamodb:{operation}", prefix + table
+        for table, wanted in parameters["RequestItems"].items():
+            writes = [change for each in wanted for change in each.values()] if isinstance(wanted, list) else []
+            reads = [{"Key": key} for key in wanted["Keys"]] if isinstance(wanted, dict) else []
+            yield f"dynamodb:{operation}", prefix + table, _leading(table, [*writes, *reads])
     else:
-        index = f"/index/{parameters['IndexName']}" if "IndexName" in parameters else ""
-        yield f"dynamodb:{operation}", prefix + parameters["TableName"] + index
+        table, index = parameters["TableName"], parameters.get("IndexName", "")
+        path = f"/index/{index}" if index else ""
+        yield f"dynamodb:{operation}", f"{prefix}{table}{path}", _leading(table, [parameters], index)
+
+
+def _leading(table: str, requests: Iterable[Mapping[str, Any]], index: str = "") -> Context:
+    """Return the values of the partition key that a call is about (``dynamodb:LeadingKeys``); none for a scan."""
+    [key] = {name for name, place in _partition_keys() if place == (table, index)}
+    values = set()
+    for request in requests:
+        if "KeyConditionExpression" in request:
+            condition = re.match(r"(#?\w+) = (:\w+)", request["KeyConditionExpression"])
+            assert condition, request["KeyConditionExpression"]
+            assert request.get("ExpressionAttributeNames", {}).get(condition[1], condition[1]) == key
+            values.add(_text(request["ExpressionAttributeValues"][condition[2]]))
+        elif item := request.get("Key", request.get("Item")):
+            values.add(_text(item[key]))
+    return _context({"dynamodb:LeadingKeys": values}) if values else ()
+
+
+def _text(value: Mapping[str, Any]) -> str:
+    [text] = value.values()
+    return str(text)
+
+
+@functools.cache
+def _partition_keys() -> list[tuple[str, tuple[str, str]]]:
+    """Return the partition keys of the stage's tables and their indexes, each with the names of both."""
+    found = []
+    for resource in description.stack()["Resources"].values():
+        if resource["Type"] != "AWS::DynamoDB::Table":
+            continue
+        table = description.name_of(resource, NAMES)
+        schemas = {"": resource["Properties"]}
+        schemas |= {each["IndexName"]: each for each in resource["Properties"].get("GlobalSecondaryIndexes", [])}
+        for index, schema in schemas.items():
+            [key] = [each["AttributeName"] for each in schema["KeySchema"] if each["KeyType"] == "HASH"]
+            found.append((key, (table, index)))
+    return found
 
 
 _IN_TRANSACTION = {

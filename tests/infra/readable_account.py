@@ -74,6 +74,8 @@ class ReadableAccount(StrictAws):
             raise Refused("NoSuchEntity", PolicySourceArn)
         if any("*" in arn for arn in asked.get("ResourceArns", [])):
             raise Refused("InvalidInput", "a star is no name")
+        if any("*" in value for each in asked.get("ContextEntries", []) for value in each["ContextKeyValues"]):
+            raise Refused("InvalidInput", "a star is no value")
         decisions = {action: "implicitDeny" if action in self.lacks else "allowed" for action in ActionNames}
         return {
             "EvaluationResults": [

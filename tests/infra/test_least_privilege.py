@@ -1,8 +1,10 @@
 """Each function's policy allows exactly the calls that it makes on the local stack."""
 
+import dataclasses
 import http.server
 import inspect
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ from websockets.sync.client import connect
 from chalicelib.api.credentials import COOKIE
 from chalicelib.aws import bodies
 from chalicelib.aws.agent_lines import CloudWatchLines
+from chalicelib.aws.audit_log import AuditLog
 from chalicelib.aws.task_overrides import overrides
 from chalicelib.aws.tasks import log_stream
 from chalicelib.domain import agent_secrets
@@ -29,6 +32,7 @@ from chalicelib.services import Services
 from chalicelib.store import api_keys, sign_ins
 from chalicelib.wire.turns import LaterNudge, Nudge
 from infra.deploy import description
+from infra.local.environment import ACCOUNT, REGION, STAGE
 from infra.local.stack import LocalStack
 from tests import permissions
 from tests.agents import CRASHER, MISSING, PRINTER, PROMPTED, SLEEPER, THINKER, TURNER
@@ -36,6 +40,8 @@ from tests.client import Client, agent, eventually, function, session, sleeper
 from tests.faults import test_reconciler
 from tests.faults.platform import Emulator, Functions, World
 from tests.held import wait_until_held
+from tests.infra.iam import documents, engine, on_behalf
+from tests.infra.iam.engine import Engine, Question
 from tests.integration.models.conftest import config_of, secret_of
 from tests.integration.models.test_worker import call_of
 from tests.log_batches import event_of
@@ -91,7 +97,7 @@ def uses(receiver: str) -> set[permissions.Use]:
         LocalStack(agents=AGENTS, llm_proxy=config_of(provider)) as stack,
     ):
         everything(Somebody(stack, receiver))
-    return found | repairs()
+    return found | repairs() | set(on_behalf.of_functions())
 
 
 class Somebody:
@@ -150,6 +156,7 @@ def everything(somebody: Somebody) -> None:
     races(somebody)
     following(somebody)
     lines(somebody)
+    audit(somebody)
     quotas_of_a_key(somebody)
     models(somebody)
     functions(somebody)
@@ -430,7 +437,7 @@ def races(somebody: Somebody) -> None:
         somebody.client.create(session(sleeper(), namespace="ended", defer=True))
 
     # An agent was registered while its tasks were made of other settings.
-    larger = stack.services.settings.model_copy(update={"agent_cpu": 512})
+    larger = stack.services.settings.model_copy(update={"agent_cpu": 512, "agent_memory_mib": 1_024})
     with patch.object(stack.services.task_definitions, "_settings", larger):
         path = somebody.client.create(session(sleeper(), namespace="anew"))
         somebody.running(path)
@@ -547,6 +554,15 @@ def lines(somebody: Somebody) -> None:
     somebody.must("DELETE", path)
 
 
+def audit(somebody: Somebody) -> None:
+    """Lines of the audit log come by a subscription."""
+    services = somebody.stack.services
+    client = services.client("logs")
+    client.create_log_group(logGroupName="/atoll/local/audit")
+    with patch.object(services, "audit_log", AuditLog(client, services.settings)):
+        somebody.stack.functions.invoke("atoll-local-on_audit", event_of((int(time.time() * 1000), "{}")))
+
+
 def quotas_of_a_key(somebody: Somebody) -> None:
     """A key with quotas creates a session that ends, and looks at what there is."""
     stack = somebody.stack
@@ -607,6 +623,9 @@ def _functions(somebody: Somebody) -> None:
     services.llm_proxy._known = None
     somebody.must("POST", path, {})
     puppet = path.replace("/local/session/", "/puppet/") + "/puppet"
+    # Between its turns: one that is in a turn looks at the log itself.
+    session_id = path.rpartition("/")[2]
+    eventually(lambda: (echo := services.turns.find(session_id, "echo")) and echo.turn and not echo.in_turn)
     thread = somebody.must("POST", f"{puppet}/thread", {"threadName": "t", "participantNames": ["echo"]})["thread"]
     about = {"threadId": thread["id"], "content": "x", "mentions": ["echo"]}
     somebody.must("POST", f"{puppet}/thread/message", about)
@@ -670,9 +689,111 @@ def test_no_policy_lacks_what_its_function_does(uses: set[permissions.Use]) -> N
 
 
 def test_no_policy_grants_what_its_function_does_not_do(uses: set[permissions.Use]) -> None:
-    grants = {grant for grant in permissions.granted() if grant.action not in permissions.ON_BEHALF}
-    unused = {grant for grant in grants if not any(permissions.covers(grant, use) for use in uses)}
+    unused = {grant for grant in permissions.granted() if not any(permissions.covers(grant, use) for use in uses)}
     assert not [f"{grant.function} {grant.action} {grant.resource}" for grant in sorted(unused)]
+
+
+@pytest.fixture(scope="module")
+def questions(uses: set[permissions.Use]) -> list[Question]:
+    """What IAM is asked for all of that, as it is asked."""
+    return [_question(use) for use in sorted(uses)]
+
+
+def _question(use: permissions.Use) -> Question:
+    role = documents.roles()[use.function]
+    everywhere = {"aws:SecureTransport": ("true",), "aws:PrincipalAccount": (ACCOUNT,)}
+    return Question(
+        who=role.arn,
+        action=use.action,
+        resource=use.resource,
+        context=(*use.context, *everywhere.items()),
+        policies=role.policies,
+        of_resource=documents.of_resources().get(use.resource.partition("/")[0]) if ":s3:" in use.resource else None,
+    )
+
+
+@pytest.fixture(scope="module")
+def iam() -> Engine:
+    return engine.installed()
+
+
+def test_iam_allows_each_call_under_its_conditions(iam: Engine, questions: list[Question]) -> None:
+    answers = zip(questions, iam.allowed(questions), strict=True)
+    assert [str(question) for question, allowed in answers if not allowed] == []
+
+
+def test_iam_allows_no_such_call_of_another_stage_or_account(iam: Engine, questions: list[Question]) -> None:
+    # One of each kind is enough: which item of a table it was makes no difference there.
+    kinds = {(question.who, question.action, question.resource): question for question in questions}
+    asked = [elsewhere for question in kinds.values() for elsewhere in _elsewhere(question)]
+    assert len(asked) > 1_000
+    assert [str(each) for each, allowed in zip(asked, iam.allowed(asked), strict=True) if allowed] == []
+
+
+def _elsewhere(question: Question) -> Iterator[Question]:
+    """Yield the same call of another stage, account and region."""
+    changes = [
+        {f"atoll-{STAGE}": "atoll-other", f"/{STAGE}/": "/other/"},
+        {ACCOUNT: "999999999999"},
+        {REGION: "eu-west-1"},
+    ]
+    for change in changes:
+        context = tuple((key, tuple(_changed(value, change) for value in values)) for key, values in question.context)
+        resource = _changed(question.resource, change)
+        if resource != question.resource:
+            yield dataclasses.replace(question, resource=resource, context=context)
+
+
+def _changed(text: str, change: dict[str, str]) -> str:
+    for old, new in change.items():
+        text = text.replace(old, new)
+    return text
+
+
+#: What a condition holds calls to, and what else it might be. Actions and keys are of the policies' statements.
+HELD_TO = {
+    "ecs:RunTask": ("ecs:cluster", f"arn:aws:ecs:us-east-1:{ACCOUNT}:cluster/atoll-other"),
+    "ecs:ListTasks": ("ecs:cluster", f"arn:aws:ecs:us-east-1:{ACCOUNT}:cluster/atoll-other"),
+    "ecs:TagResource": ("ecs:CreateAction", "StartTask"),
+    "iam:PassRole": ("iam:PassedToService", "ec2.amazonaws.com"),
+}
+
+
+@pytest.mark.parametrize("action", HELD_TO)
+def test_iam_allows_no_call_whose_condition_does_not_hold(iam: Engine, questions: list[Question], action: str) -> None:
+    key, other = HELD_TO[action]
+    of_action = [each for each in questions if each.action == action]
+    assert of_action
+    without = [_with(question, key) for question in of_action]
+    wrong = [_with(question, key, other) for question in of_action]
+    assert not any(iam.allowed([*without, *wrong]))
+
+
+def _with(question: Question, key: str, *values: str) -> Question:
+    """Return a question with other values of a condition key, or without it."""
+    context = [(name, value) for name, value in question.context if name != key]
+    assert len(context) < len(question.context), question
+    return dataclasses.replace(question, context=(*context, *([(key, values)] if values else [])))
+
+
+def test_iam_lets_functions_write_sign_ins_and_usage_alone(iam: Engine, questions: list[Question]) -> None:
+    key = "dynamodb:LeadingKeys"
+    reads = {"dynamodb:BatchGetItem"}
+    of_keys = [each for each in questions if each.resource.endswith("table/atoll-local-api-keys")]
+    writes = [each for each in of_keys if re.search("Put|Update|Delete", each.action)]
+    assert {each.action for each in of_keys if each not in writes} <= {*reads, "dynamodb:GetItem"}
+    assert len(writes) > 3
+    secret = hash_of("a-key-of-somebody")
+    wrong = [_with(question, key, secret) for question in writes]
+    # One of two is not enough.
+    wrong += [_with(question, key, secret, f"{api_keys.USE}last#{secret}") for question in writes]
+    assert not any(iam.allowed(wrong))
+
+
+def test_the_bucket_is_reached_over_tls_alone(iam: Engine, questions: list[Question]) -> None:
+    plain = [_with(each, "aws:SecureTransport", "false") for each in questions if each.action.startswith("s3:")]
+    assert len(plain) > 3
+    assert not any(iam.allowed(plain))
 
 
 def test_policies_name_resources_wherever_an_action_knows_any() -> None:

@@ -70,7 +70,7 @@ def _source(session: boto3.Session, caller: str) -> str | None:
 def _denied(pages: Any, source: str, statement: Mapping[str, Any]) -> Iterator[str]:
     """Yield the actions of a statement that IAM would deny on any of its resources."""
     context = [
-        {"ContextKeyName": key, "ContextKeyValues": [value], "ContextKeyType": "string"}
+        {"ContextKeyName": key, "ContextKeyValues": [_one_of(value)], "ContextKeyType": "string"}
         for conditions in statement.get("Condition", {}).values()
         for key, values in conditions.items()
         for value in (values if isinstance(values, list) else [values])[:1]
@@ -78,9 +78,13 @@ def _denied(pages: Any, source: str, statement: Mapping[str, Any]) -> Iterator[s
     for resource in statement["Resource"]:
         asked: dict[str, Any] = {"PolicySourceArn": source, "ActionNames": statement["Action"]}
         if resource != "*":
-            # One of those that the pattern stands for: a star is no name.
-            asked["ResourceArns"] = [resource.replace("*", "any")]
+            asked["ResourceArns"] = [_one_of(resource)]
         for page in pages.paginate(**asked, ContextEntries=context):
             for result in page["EvaluationResults"]:
                 if result["EvalDecision"] != "allowed":
                     yield result["EvalActionName"]
+
+
+def _one_of(pattern: str) -> str:
+    """Return one of those that a pattern stands for: a star is no name."""
+    return pattern.replace("*", "any")
