@@ -4,6 +4,7 @@
 ``--destroy`` takes a stage down.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,7 @@ from infra.deploy.description import ROOT
 from infra.deploy.executor import Executor
 from infra.deploy.plan import DeleteStack, Found, Step
 from infra.deploy.preflight import network, report
+from infra.deploy.preflight.findings import Finding
 from infra.deploy.running import Running
 
 BUILD = ROOT / "build"
@@ -94,8 +96,11 @@ def main(
         session = boto3.Session(region_name=region or None, profile_name=profile or None)
         if session.region_name is None:
             raise Failed("no region: give --region, or set one in your AWS configuration")
+        at = _given({"DomainName": domain, "CertificateArn": certificate, "WebAclArn": web_acl})
         if check:
-            _check(session, stage, subnets=subnets, security_groups=security_groups, public_ip=public_ip)
+            found = account.look(session, stage)
+            agents = network.wanted(found, subnets=subnets, security_groups=security_groups, public_ip=public_ip)
+            _check(found, stage, report.find(session, found, stage, agents, at, logs_access=access_log))
             return
         asked = {
             "Subnets": subnets,
@@ -123,7 +128,6 @@ def main(
             running = Running(session, found, stage)
             steps = plan.to_destroy(stage, found, executions=len(running.executions()), tasks=len(running.tasks()))
         else:
-            at = _given({"DomainName": domain, "CertificateArn": certificate, "WebAclArn": web_acl})
             steps = plan.to_deploy(stage, _given(asked), found, at if address or at else None)
         where = Text(f"stage {stage}, account {found.account}, {found.region}")
         console.print(Panel(where, title="[bold]Atoll[/]", title_align="left", expand=False))
@@ -142,11 +146,9 @@ def main(
         raise typer.Exit(1) from None
 
 
-def _check(session: boto3.Session, stage: str, *, subnets: str, security_groups: str, public_ip: bool | None) -> None:
+def _check(found: Found, stage: str, what: Iterable[Finding]) -> None:
     """Show what a deployment would meet; raise `Failed` when it would fail, or agents could not work."""
-    found = account.look(session, stage)
-    agents = network.wanted(found, subnets=subnets, security_groups=security_groups, public_ip=public_ip)
-    findings = list(report.find(session, found, stage, agents))
+    findings = list(what)
     console.print(Text(f"stage {stage}, account {found.account}, {found.region}", style="bold"))
     console.print(report.table(findings))
     if problems := [each for each in findings if each.level == "problem"]:

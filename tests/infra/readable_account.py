@@ -1,9 +1,10 @@
 """A strict account that also answers what is only looked at, and notes each call by the action that IAM asks for."""
 
+import json
 from typing import Any
 
 from infra.deploy import description
-from tests.infra.strict_aws import ACCOUNT, REGION, Refused, StrictAws
+from tests.infra.strict_aws import ACCOUNT, PAGE, REGION, Refused, StrictAws
 
 #: The services' prefixes in IAM, where they differ from those of signatures.
 _PREFIXES = {"monitoring": "cloudwatch", "servicequotas": "servicequotas"}
@@ -38,6 +39,13 @@ class ReadableAccount(StrictAws):
         self.deleted_secrets: set[str] = set()
         self.subnets = [_subnet("subnet-1", "use1-az1"), _subnet("subnet-2", "use1-az2")]
         self.routes: dict[str, str] = {"": "igw-1"}
+        #: ACM's certificates and WAF's web ACLs, by their ARNs.
+        self.certificates: dict[str, dict[str, Any]] = {}
+        self.web_acls: set[str] = set()
+        self.distributions: list[dict[str, Any]] = []
+        #: The role with which API Gateway is to write logs, and the roles that it may assume.
+        self.log_role = f"arn:aws:iam::{ACCOUNT}:role/logs"
+        self.of_api_gateway = ["logs"]
 
     def _answer(self, model: Any, context: dict[str, Any], **rest: Any) -> tuple[Any, dict[str, Any]]:
         self.actions.add(action_of(model))
@@ -82,6 +90,43 @@ class ReadableAccount(StrictAws):
                 {"EvalActionName": action, "EvalDecision": decision} for action, decision in decisions.items()
             ]
         }
+
+    # What an address and an access log need
+
+    def describe_certificate(self, CertificateArn: str) -> dict[str, Any]:
+        if CertificateArn not in self.certificates:
+            raise Refused("ResourceNotFoundException", CertificateArn)
+        return {"Certificate": self.certificates[CertificateArn]}
+
+    def get_web_acl(self, Name: str, Scope: str, Id: str) -> dict[str, Any]:
+        if f"arn:aws:wafv2:us-east-1:{ACCOUNT}:global/webacl/{Name}/{Id}" not in self.web_acls:
+            raise Refused("WAFNonexistentItemException", Name)
+        return {"WebACL": {"Name": Name}}
+
+    def list_distributions(self, Marker: str = "0", **_: Any) -> dict[str, Any]:
+        page = self.distributions[int(Marker) : int(Marker) + PAGE]
+        after = int(Marker) + PAGE
+        more = {"IsTruncated": True, "NextMarker": str(after)} if after < len(self.distributions) else {}
+        return {"DistributionList": {"IsTruncated": False, **more, **({"Items": page} if page else {})}}
+
+    def get_account(self) -> dict[str, Any]:
+        return {"cloudwatchRoleArn": self.log_role} if self.log_role else {}
+
+    def list_roles(self, Marker: str = "0", **_: Any) -> dict[str, Any]:
+        made = {name for kind, name in self.resources if kind == "AWS::IAM::Role"}
+        services = dict.fromkeys(made | self.roles, "lambda.amazonaws.com")
+        services |= dict.fromkeys(self.of_api_gateway, "apigateway.amazonaws.com")
+        roles = [
+            {
+                "RoleName": name,
+                "Arn": f"arn:aws:iam::{ACCOUNT}:role/{name}",
+                "AssumeRolePolicyDocument": _assumed_by(service),
+            }
+            for name, service in sorted(services.items())
+        ]
+        after = int(Marker) + PAGE
+        more = {"IsTruncated": True, "Marker": str(after)} if after < len(roles) else {"IsTruncated": False}
+        return {"Roles": roles[int(Marker) : after], **more}
 
     # The network
 
@@ -156,6 +201,10 @@ class _Refusing:
 
     def __init__(self, model: Any) -> None:
         self.service_model = model.service_model
+
+
+def _assumed_by(service: str) -> str:
+    return json.dumps({"Statement": [{"Effect": "Allow", "Principal": {"Service": service}}]})
 
 
 def _subnet(name: str, zone: str, vpc: str = "vpc-1") -> dict[str, Any]:

@@ -12,8 +12,8 @@ from rich.console import Console
 from infra.deploy import app, running
 from infra.deploy import command as deploy
 from infra.deploy.plan import Found
-from infra.deploy.preflight import network, place, quotas
-from tests.infra.readable_account import ReadableAccount, log_group_of_a_late_invocation
+from infra.deploy.preflight import address, network, place, quotas
+from tests.infra.readable_account import ACCOUNT, ReadableAccount, log_group_of_a_late_invocation
 from tests.infra.test_command import play_chalice, run
 
 READS = re.compile(r"[a-z0-9]+:(Describe|List|Get|Head|Simulate|GET$)")
@@ -26,6 +26,7 @@ def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ReadableAccount:
     monkeypatch.setattr(deploy, "BUILD", tmp_path)
     monkeypatch.setattr(app, "chalice", functools.partial(play_chalice, account))
     monkeypatch.setattr(running, "PAUSE_S", 0.0)
+    monkeypatch.setattr(address, "canonical_name", lambda _: "")
     monkeypatch.setattr(deploy, "console", Console(width=1000))  # no line is broken
     return account
 
@@ -125,6 +126,144 @@ def test_what_may_not_be_read_is_said_and_the_rest_is_checked(aws: ReadableAccou
 def test_the_root_user_cannot_be_judged(aws: ReadableAccount) -> None:
     aws.caller = "arn:aws:iam::123456789012:root"
     assert "deploy with a role instead" in check(exit_code=0)
+
+
+CERTIFICATE = f"arn:aws:acm:us-east-1:{ACCOUNT}:certificate/1"
+WEB_ACL = f"arn:aws:wafv2:us-east-1:{ACCOUNT}:global/webacl/acl/11111111-2222-4333-8444-555555555555"
+AT = ("--domain", "agents.example.com", "--certificate", CERTIFICATE)
+
+
+@pytest.fixture
+def issued(aws: ReadableAccount) -> dict[str, Any]:
+    """A certificate for the domain, as ACM describes it."""
+    names = ["example.com", "*.example.com"]
+    certificate = {"Status": "ISSUED", "DomainName": names[0], "SubjectAlternativeNames": names}
+    aws.certificates[CERTIFICATE] = certificate
+    return certificate
+
+
+def distribution(number: int, *aliases: str) -> dict[str, Any]:
+    names = {"Quantity": len(aliases), **({"Items": list(aliases)} if aliases else {})}
+    return {"Id": f"E{number}", "DomainName": f"d{number}.cloudfront.net", "Comment": f"no. {number}", "Aliases": names}
+
+
+def test_an_address_that_cloudfront_takes_passes_and_is_only_read(aws: ReadableAccount, issued: dict[str, Any]) -> None:
+    aws.web_acls.add(WEB_ACL)
+    aws.distributions = [distribution(n, "*.example.com") for n in range(3)]
+    said = check(*AT, "--web-acl", WEB_ACL, exit_code=0)
+    assert "it is issued, for example.com, *.example.com" in said
+    assert "no distribution of this account has agents.example.com" in said
+    assert "acl is there" in said
+    assert [action for action in sorted(aws.actions) if not READS.match(action)] == []
+
+
+def test_a_stage_without_a_domain_is_asked_for_none(aws: ReadableAccount) -> None:
+    said = check("--address", exit_code=0)
+    assert not [each for each in ("certificate", "domain", "web ACL", "access log") if f"│ {each} │" in said]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"Status": "PENDING_VALIDATION"}, "it is PENDING_VALIDATION: CloudFront takes one that is ISSUED"),
+        ({"SubjectAlternativeNames": ["example.com", "*.agents.example.com"]}, "not for agents.example.com"),
+        ({"KeyAlgorithm": "EC_secp384r1"}, "its key is EC_secp384r1: CloudFront takes EC_prime256v1, RSA_1024"),
+    ],
+)
+def test_a_certificate_that_cloudfront_refuses(
+    aws: ReadableAccount, issued: dict[str, Any], changes: dict[str, Any], expected: str
+) -> None:
+    issued.update(changes)
+    assert expected in check(*AT, exit_code=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (AT, f"{CERTIFICATE} is not there"),
+        (AT[:2], "--domain and --certificate go together"),
+        (AT[2:], "--domain and --certificate go together"),
+        ((*AT[:3], CERTIFICATE.replace("us-east-1", "eu-west-1")), "is not one of this account in us-east-1"),
+        ((*AT[:3], CERTIFICATE.replace(ACCOUNT, "999999999999")), "is not one of this account in us-east-1"),
+        (("--web-acl", WEB_ACL), f"acl is not there: {WEB_ACL}"),
+        (("--web-acl", WEB_ACL.replace("global", "regional")), "is none of this account with the scope CLOUDFRONT"),
+        (("--web-acl", WEB_ACL[:-1]), "is none of this account with the scope CLOUDFRONT"),
+        (("--web-acl", WEB_ACL.replace("us-east-1", "eu-west-1")), "is none of this account with the scope CLOUDFRONT"),
+    ],
+)
+def test_what_an_address_names_has_to_be_there(aws: ReadableAccount, arguments: tuple[str, ...], expected: str) -> None:
+    assert expected in check(*arguments, exit_code=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "domain", "covered"),
+    [
+        ("a.example.com", "a.example.com", True),
+        ("A.Example.com", "a.example.com", True),
+        ("*.example.com", "a.example.com", True),
+        ("*.example.com", "example.com", False),
+        ("*.example.com", "a.b.example.com", False),
+        ("*.example.com", "*.example.com", True),
+        ("a.example.com", "*.example.com", False),
+        ("example.com", "a.example.com", False),
+    ],
+)
+def test_a_star_of_a_certificate_is_one_part_of_a_name(name: str, domain: str, covered: bool) -> None:
+    assert address.covers(name, domain) is covered
+
+
+@pytest.mark.usefixtures("issued")
+def test_a_domain_of_another_distribution_is_a_problem(aws: ReadableAccount) -> None:
+    aws.distributions = [distribution(n) for n in range(4)] + [distribution(4, "agents.example.com")]
+    assert "the distribution E4 (no. 4) has agents.example.com" in check(*AT, exit_code=1)
+
+
+@pytest.mark.usefixtures("issued")
+def test_a_stage_keeps_its_own_domain(aws: ReadableAccount, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("--address", *AT).exit_code == 0
+    aws.tagged |= aws.functions
+    aws.distributions = [{**distribution(1, "agents.example.com"), "DomainName": "addresshost"}]
+    monkeypatch.setattr(address, "canonical_name", lambda _: "addresshost")
+    said = check(exit_code=0)
+    assert "its DNS record is a CNAME to addresshost" in said
+    assert "it is issued" in said
+
+
+@pytest.mark.usefixtures("issued")
+@pytest.mark.parametrize(
+    ("leads_to", "expected"),
+    [
+        ("d9.cloudfront.net", "leads to d9.cloudfront.net, a distribution of another account"),
+        ("d1.cloudfront.net", "leads to d1.cloudfront.net, another distribution of this account"),
+        ("elsewhere.example", "its DNS record is a CNAME to the output AddressHost"),
+    ],
+)
+def test_where_a_domain_leads_is_said(
+    aws: ReadableAccount, monkeypatch: pytest.MonkeyPatch, leads_to: str, expected: str
+) -> None:
+    aws.distributions = [distribution(1)]
+    monkeypatch.setattr(address, "canonical_name", lambda _: leads_to)
+    assert expected in check(*AT, exit_code=0)
+
+
+def test_an_access_log_needs_a_role_of_the_account(aws: ReadableAccount) -> None:
+    logs = f"arn:aws:iam::{ACCOUNT}:role/logs"
+    assert f"API Gateway writes with {logs}" in check("--access-log", exit_code=0)
+    aws.log_role = ""
+    said = check("--access-log", exit_code=1)
+    assert "API Gateway has no role to write logs with" in said
+    assert f"Set one ({logs} may be one)" in said
+    assert "access log" not in check("--no-access-log", exit_code=0)
+
+
+@pytest.mark.parametrize("there", [[], ["other"]])
+def test_the_role_of_the_access_log_has_to_be_there(aws: ReadableAccount, there: list[str]) -> None:
+    assert run("--access-log").exit_code == 0
+    aws.tagged |= aws.functions
+    aws.of_api_gateway = there
+    said = check(exit_code=1)
+    assert "role/logs, which is not there or does not let apigateway.amazonaws.com assume it" in said
+    assert ("role/other may be one" in said) is bool(there)
 
 
 @pytest.mark.parametrize(

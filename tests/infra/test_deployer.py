@@ -14,12 +14,15 @@ from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
 from infra.deploy import app, description, running
 from infra.deploy import command as deploy
-from infra.deploy.preflight import permissions
+from infra.deploy.preflight import address, permissions
 from tests.infra.readable_account import ACCOUNT, REGION, ReadableAccount
 from tests.infra.test_command import busy, play_chalice, run
 
 ROOT = Path(__file__).parents[2]
 NAMES = {"Stage": "dev", "Account": ACCOUNT, "Region": REGION, "Partition": "aws"}
+
+CERTIFICATE = f"arn:aws:acm:us-east-1:{ACCOUNT}:certificate/1"
+WEB_ACL = f"arn:aws:wafv2:us-east-1:{ACCOUNT}:global/webacl/acl/11111111-2222-4333-8444-555555555555"
 
 #: Characters of a managed policy, without white space (IAM User Guide, "IAM and AWS STS quotas").
 MAX_POLICY_CHARACTERS = 6_144
@@ -142,12 +145,16 @@ def called(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         patch.setattr(deploy, "BUILD", tmp_path_factory.mktemp("build"))
         patch.setattr(app, "chalice", functools.partial(play_chalice, aws))
         patch.setattr(running, "PAUSE_S", 0.0)
+        patch.setattr(address, "canonical_name", lambda _: "")
         aws.functions.add("atoll-dev-of_an_older_version")
         aws.refuses = "Cluster"
         assert run().exit_code == 1
         aws.refuses = ""
         asked = ["--subnets", "subnet-1", "--address", "--access-log"]
-        for arguments in (["--check"], ["--dry-run"], asked, ["--check", "--security-groups", "sg-1"]):
+        aws.certificates[CERTIFICATE] = {"Status": "ISSUED", "DomainName": "a.example"}
+        aws.web_acls.add(WEB_ACL)
+        at = ["--domain", "a.example", "--certificate", CERTIFICATE, "--web-acl", WEB_ACL]
+        for arguments in (["--check"], ["--dry-run"], asked, ["--check", "--security-groups", "sg-1", *at]):
             assert run(*arguments).exit_code == 0
         busy(aws)
         assert run("--destroy", "--yes").exit_code == 0
