@@ -129,6 +129,9 @@ _OWN: dict[tuple[str, str], set[str]] = {
 
 _NONE: set[str] = set()
 
+#: What it calls services that botocore calls otherwise.
+_RENAMED = {"s3api": "s3", "deploy": "codedeploy", "configservice": "config"}
+
 #: Options that stand for a part of a call.
 _ADDED = {("lambda", "create-function"): {"zip-file"}, ("lambda", "update-function-code"): {"zip-file"}}
 
@@ -136,7 +139,7 @@ _ADDED = {("lambda", "create-function"): {"zip-file"}, ("lambda", "update-functi
 @cache
 def _service(name: str) -> Any:
     try:
-        return botocore.session.Session().get_service_model(name)
+        return botocore.session.Session().get_service_model(_RENAMED.get(name, name))
     except botocore.exceptions.UnknownServiceError as error:
         raise Wrong(f"aws has no service {name}") from error
 
@@ -186,7 +189,7 @@ def check_route(method: str, path: str) -> None:
     if not methods:
         raise Wrong(f"the API has no path {path}")
     if method not in methods:
-        raise Wrong(f"{path} takes {', '.join(sorted(methods))}, not {method}")
+        raise Wrong(f"{path} takes {', '.join(sorted(methods - {'OPTIONS'}))}, not {method}")
 
 
 def _curl(arguments: list[str], folder: Path) -> None:
@@ -213,9 +216,11 @@ def _make(arguments: list[str], folder: Path) -> None:
     text = (ROOT / "Makefile").read_text()
     targets = {*re.findall(r"^([a-z]+):", text, re.MULTILINE)}
     for word in arguments:
-        name, assigned, _ = word.partition("=")
+        name, assigned, value = word.partition("=")
         if assigned and not re.search(rf"\b{name}\b", text):
             raise Wrong(f"make reads no {name}")
+        if name == "LLM_PROXY":
+            _exists(folder, value)
         if not assigned and name not in targets:
             raise Wrong(f"make has no target {name}")
 
