@@ -4,7 +4,7 @@ import os
 from decimal import Decimal
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 DAY_S = 24 * 3600
 
@@ -130,6 +130,17 @@ class Settings(BaseModel):
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [part for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _is_a_size_of_fargate(self) -> Self:
+        if not self.model_fields_set & {"agent_cpu", "agent_memory_mib"}:
+            return self
+        # Most deployments leave both as they are, and need not load this.
+        from chalicelib.wire.fargate import fits
+
+        if not fits(self.agent_cpu, self.agent_memory_mib):
+            raise ValueError(f"Fargate has no {self.agent_memory_mib} MiB for {self.agent_cpu} CPU units (agent_cpu)")
+        return self
 
     @classmethod
     def from_environment(cls) -> Self:

@@ -44,7 +44,7 @@ class Fargate(BaseModel):
     def _fits(self) -> Self:
         if (self.cpu is None) != (self.memory_mib is None):
             raise PydanticCustomError("size", "must have both cpu and memory_mib, or neither")
-        if self.cpu is not None and not _has(self.cpu, self.memory_mib or 0):
+        if self.cpu is not None and not fits(self.cpu, self.memory_mib or 0):
             raise PydanticCustomError(
                 "size",
                 "has {memory} MiB for {cpu} CPU units, which Fargate does not have",
@@ -53,8 +53,9 @@ class Fargate(BaseModel):
         return self
 
 
-def _has(cpu: int, memory_mib: int) -> bool:
-    if cpu not in _MEMORY_MIB:
+def fits(cpu: int, memory_mib: int) -> bool:
+    """Return whether Fargate has tasks with so much memory for so many CPU units."""
+    if cpu == 256:
         return memory_mib in _MEMORY_OF_SMALLEST_MIB
-    low, high, step = _MEMORY_MIB[cpu]
+    low, high, step = _MEMORY_MIB.get(cpu, (0, -1, 1))
     return low <= memory_mib <= high and memory_mib % step == 0

@@ -1,6 +1,7 @@
 """ECS task definitions of agents, as they are asked for."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -198,3 +199,11 @@ def test_a_definitions_digest_covers_everything_in_its_request() -> None:
     usual = word("eu-west-1")
     assert usual == word("eu-west-1")
     assert len({usual, word("eu-west-1", agent_memory_mib=1024), word("us-east-1")}) == 3
+
+
+@pytest.mark.parametrize(
+    ("cpu", "memory_mib", "takes"), [(256, 512, True), (512, 512, False), (512, 1_024, True), (300, 512, False)]
+)
+def test_a_deployment_has_a_size_that_fargate_has(cpu: int, memory_mib: int, takes: bool) -> None:
+    with nullcontext() if takes else pytest.raises(ValueError, match=f"no {memory_mib} MiB for {cpu} CPU units"):
+        Settings(agent_cpu=cpu, agent_memory_mib=memory_mib)
