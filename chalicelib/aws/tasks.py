@@ -98,12 +98,17 @@ class TaskState:
     stopped_at_ms: int | None
     #: Why it has stopped: what its agent's container says of it, if that says anything.
     reason: str
+    #: Whether only ECS's own words say why, and they are not here: its events come without them.
+    unexplained: bool = False
     #: Whether it has stopped before its agent's container ran, and nobody had asked for that.
     never_started: bool = False
 
     @classmethod
     def of(cls, task: Mapping[str, Any]) -> Self:
-        """Read a task as DescribeTasks returns it, or as an event has it (times are texts there)."""
+        """Read a task as DescribeTasks returns it, or as an event has it.
+
+        Times are texts there, and what is not known is an empty one (the rule of the events, in `stack.yaml`).
+        """
         stopped = task.get("lastStatus") == "STOPPED"
         started_at_ms = _ms(task.get("startedAt"))
         # A container may exit before ECS has noted that its task runs.
@@ -116,6 +121,7 @@ class TaskState:
             started_at_ms=started_at_ms,
             stopped_at_ms=_ms(task.get("stoppedAt")),
             reason=_reason_of(task) if stopped else "",
+            unexplained=stopped and not task.get("stoppedReason") and not _told_by(_container(task, CONTAINER)),
             never_started=stopped and not started and task.get("stopCode") != "UserInitiated",
         )
 
@@ -132,7 +138,7 @@ def _reason_of(task: Mapping[str, Any]) -> str:
     """
     if told := _told_by(_container(task, CONTAINER)):
         return told
-    why = str(task.get("stoppedReason") or "unknown")
+    why = str(task.get("stoppedReason") or task.get("stopCode") or "unknown")
     first = _container(task, OPTIONS_CONTAINER)
     failed = bool(first.get("reason")) or first.get("exitCode") not in (None, 0)
     return f"{why}: the files of its options: {_told_by(first)}" if failed else why
@@ -249,6 +255,8 @@ def _client_token(started_by: str, launch: int) -> str:
 
 
 def _ms(time: datetime | str | None) -> int | None:
+    if not time:
+        return None
     if isinstance(time, str):
         time = datetime.fromisoformat(time)
-    return int(time.timestamp() * 1000) if time else None
+    return int(time.timestamp() * 1000)

@@ -5,6 +5,8 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from chalicelib import telemetry
 from chalicelib.aws.tasks import NoCapacity, TaskRefused, TaskState, log_stream
 from chalicelib.domain import agent_environment, agent_secrets, option_values
@@ -97,6 +99,21 @@ def _never_started(services: "Services", agent: AgentRecord, task_arn: str) -> b
     """Return whether a task is known to have failed to start: another launch may need the agent's environment then."""
     now = services.agents.find(agent.session_id, agent.name)
     return now is not None and task_arn in now.failed_task_arns
+
+
+def explained(services: "Services", task: TaskState) -> TaskState:
+    """Return a stopped task with ECS's own reason, which is asked for when nothing else says why.
+
+    ECS knows a task for about an hour. What it does not say now, the code of its stop says: nothing waits for a reason.
+    """
+    if not task.unexplained:
+        return task
+    try:
+        found = services.tasks.described([task.arn])
+    except (BotoCoreError, ClientError) as error:
+        logger.warning("reason of a stop not read", extra={"task": task.arn, "error": str(error)})
+        return task
+    return dataclasses.replace(task, reason=found[0].reason, unexplained=False) if found else task
 
 
 def start_again(services: "Services", agent: AgentRecord, task: TaskState) -> bool:

@@ -199,6 +199,7 @@ def task_stopped(services: "Services", task: TaskState) -> None:
     agent = launches.of_task(services, task.started_by)
     if agent is None:
         return
+    task = launches.explained(services, task)
     if task.never_started and launches.start_again(services, agent, task):
         return
     if task.started_at_ms is not None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from infra.local.ecs.environment_files import S3EnvironmentFiles
+from infra.local.event_bridge.transformer import transformed
 
 ROOT = Path(__file__).parents[2]
 
@@ -127,4 +128,5 @@ class Containers:
         rule = self._events.describe_rule(Name=f"{self._cluster}-task-stopped")
         assert self._events.test_event_pattern(EventPattern=rule["EventPattern"], Event=event)["Result"]
         for target in self._events.list_targets_by_rule(Rule=rule["Name"])["Targets"]:
-            self._functions.invoke(FunctionName=target["Arn"], InvocationType="Event", Payload=event)
+            passed_on = transformed(target["InputTransformer"], json.loads(event))
+            self._functions.invoke(FunctionName=target["Arn"], InvocationType="Event", Payload=json.dumps(passed_on))

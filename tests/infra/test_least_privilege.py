@@ -451,6 +451,14 @@ def races(somebody: Somebody) -> None:
     somebody.must("DELETE", path)
     somebody.gone(path)
 
+    # Only ECS itself says why a task has stopped.
+    path = somebody.client.create(session(sleeper(), namespace="ended-so"))
+    somebody.running(path)
+    ended = {"startedBy": f"{path.rpartition('/')[2]}/0", "taskArn": "task/a", "lastStatus": "STOPPED"}
+    stack.functions.invoke("atoll-local-on_task_change", {"detail": ended})
+    somebody.must("DELETE", path)
+    somebody.gone(path)
+
     # The task of an agent never starts.
     somebody.gone(somebody.client.create(session(agent("a", "missing"), namespace="starts")))
 

@@ -164,11 +164,12 @@ def test_lambda_alone_takes_on_the_roles_of_functions(iam: Engine) -> None:
 
 #: What services and clients do to resources of a stage, and each time what a condition refuses.
 DONE = {
+    # The rule of tasks has no dead letters: they might be its events, with the environments of tasks.
     "a rule that could not deliver": (
+        _asked("events.amazonaws.com", "sqs:SendMessage", DEAD_LETTERS, aws_SourceArn=_arn("WebhookRequestedRule")),
         _asked("events.amazonaws.com", "sqs:SendMessage", DEAD_LETTERS, aws_SourceArn=_arn("TaskStoppedRule")),
-        _asked("events.amazonaws.com", "sqs:SendMessage", DEAD_LETTERS, aws_SourceArn=_arn("ReconcileRule")),
     ),
-    "the other rule that could not deliver": (
+    "a rule, and no other service": (
         _asked("events.amazonaws.com", "sqs:SendMessage", DEAD_LETTERS, aws_SourceArn=_arn("WebhookRequestedRule")),
         _asked("sns.amazonaws.com", "sqs:SendMessage", DEAD_LETTERS, aws_SourceArn=_arn("WebhookRequestedRule")),
     ),

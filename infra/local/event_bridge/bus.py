@@ -5,10 +5,9 @@ import logging
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
-from moto.events.utils import EventTemplateParser
-
+from infra.local.event_bridge import transformer
 from infra.local.event_bridge.rules import Event, Rules, Target, service_of
 from infra.local.in_process import Operations, Request, ServiceError, operations
 from infra.local.scheduler import Scheduler
@@ -114,7 +113,12 @@ class EventBridge:
 
     def send(self, target: Target, event: Event) -> None:
         """Hand an event to a target in the background, again and again until it takes it."""
-        content, way = _input(target, event), uuid.uuid4().hex
+        try:
+            content, way = _input(target, event), uuid.uuid4().hex
+        except transformer.InvalidInput as error:
+            log.warning("nothing for %s: %s", target["Arn"], error)  # no other try would make another of it
+            self._give_up(target, event)
+            return
         if self._keep is not None:
             self._keep(way, json.dumps([target, content]))
         self._send(way, target, content)
@@ -139,10 +143,13 @@ class EventBridge:
                 self._scheduler.after(pause_ms, self._try, way, target, content, tried + 1, retries)
                 return
             log.warning("gave up on %s: %s", target["Arn"], error)
-            if "DeadLetterConfig" in target:
-                self._send_message(target["DeadLetterConfig"]["Arn"], json.dumps(content))
+            self._give_up(target, content)
         if self._keep is not None:
             self._keep(way, None)
+
+    def _give_up(self, target: Target, content: Any) -> None:
+        if "DeadLetterConfig" in target:
+            self._send_message(target["DeadLetterConfig"]["Arn"], json.dumps(content))
 
     def _hand(self, target: Target, content: Any) -> None:
         arn, service = target["Arn"], service_of(target)
@@ -189,10 +196,5 @@ def _input(target: Target, event: Event) -> Any:
             part = part[name]
         return part
     if "InputTransformer" in target:
-        transformer = target["InputTransformer"]
-        return EventTemplateParser.parse(
-            input_template=transformer["InputTemplate"],
-            input_paths_map=transformer.get("InputPathsMap", {}),
-            event=cast(Any, {**event, "ingestion-time": event["time"]}),
-        )
+        return transformer.transformed(target["InputTransformer"], event)
     return event

@@ -122,6 +122,28 @@ def test_an_event_on_which_a_function_fails_three_times_is_in_the_dead_letters(
     assert letter["responsePayload"]["errorType"] == "KeyError"
 
 
+def test_nothing_of_a_tasks_environment_is_passed_on_or_kept(
+    stand_ins: StandIns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(invocations, "PAUSES_S", (0.01, 0.02))
+    calls: list[dict[str, Any]] = []
+    stand_ins.on("on_task_change", failing(calls))
+    [cluster] = stand_ins.client("ecs").describe_clusters(clusters=["atoll-local"])["clusters"]
+    override = {"name": "agent", "environment": [{"name": "PROMPT", "value": "the plan"}]}
+    task = {"taskArn": "arn:a", "clusterArn": cluster["clusterArn"], "lastStatus": "STOPPED", "startedBy": "s/0"}
+    detail = {**task, "overrides": {"containerOverrides": [override]}, "containers": [{"name": "agent", "exitCode": 1}]}
+    entry = {"Source": "aws.ecs", "DetailType": "ECS Task State Change", "Detail": json.dumps(detail)}
+
+    stand_ins.client("events").put_events(Entries=[entry])
+
+    queue = stand_ins.client("sqs")
+    url = queue.get_queue_url(QueueName="atoll-local-dead-letters")["QueueUrl"]
+    [message] = eventually(lambda: queue.receive_message(QueueUrl=url).get("Messages"))
+    assert calls[0]["detail"]["containers"] == detail["containers"]
+    assert calls[0]["detail"]["startedBy"] == "s/0"
+    assert "the plan" not in json.dumps(calls) + message["Body"]
+
+
 def test_a_run_of_the_reconciler_that_fails_is_left_to_the_next(
     stand_ins: StandIns, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """ECS's answers to `RunTask`, and how Atoll maps them."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -10,6 +11,7 @@ from botocore.stub import ANY, Stubber
 
 from chalicelib.aws.task_overrides import overrides
 from chalicelib.aws.tasks import NoCapacity, TaskRefused, Tasks, TaskState
+from chalicelib.reactions import launches
 from chalicelib.settings import Settings
 
 FIRST = "arn:aws:ecs:us-east-1:123456789012:task/atoll-dev/1"
@@ -136,3 +138,40 @@ def test_the_reason_is_that_of_the_container_of_the_agent(containers: list[dict[
 )
 def test_a_task_never_started_whose_agent_did_not_run(task: Any, container: dict[str, Any], never: bool) -> None:
     assert stopped(OPTIONS, {"name": "agent", **container}, **task).never_started is never
+
+
+#: The event of a task that never started, as the rule passes it on: what ECS did not say is an empty text.
+PASSED_ON = {
+    "taskArn": FIRST,
+    "startedBy": "s/0",
+    "lastStatus": "STOPPED",
+    "startedAt": "",
+    "stopCode": "TaskFailedToStart",
+}
+
+
+def explained(ecs: Stubber, **event: Any) -> TaskState:
+    client: Any = ecs.client
+    services: Any = SimpleNamespace(tasks=Tasks(client, Settings()))
+    return launches.explained(services, TaskState.of({**PASSED_ON, **event}))
+
+
+def test_a_reason_that_events_leave_out_is_asked_for(ecs: Stubber) -> None:
+    known = {"taskArn": FIRST, "lastStatus": "STOPPED", "stoppedReason": 'no "image"'}
+    ecs.add_response("describe_tasks", {"tasks": [known]})
+    found = explained(ecs)
+    assert (found.reason, found.never_started, found.started_at_ms) == ('no "image"', True, None)
+
+
+def test_one_that_the_container_says_is_not(ecs: Stubber) -> None:
+    assert explained(ecs, containers=[{"name": "agent", "exitCode": 3}]).reason == "exited with code 3"
+
+
+@pytest.mark.parametrize("error", ["ThrottlingException", ""])
+def test_without_an_answer_the_code_is_the_reason(ecs: Stubber, error: str) -> None:
+    if error:
+        ecs.add_client_error("describe_tasks", error)
+    else:
+        ecs.add_response("describe_tasks", {"tasks": []})
+    found = explained(ecs)
+    assert (found.reason, found.never_started) == ("TaskFailedToStart", True)
