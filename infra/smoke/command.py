@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 from rich.text import Text
 
-from infra.deploy import Failed, account, description
+from infra.deploy import Failed, account, description, pythons
 from infra.smoke import report
 from infra.smoke.outcomes import Outcome
 from infra.smoke.place import Place
@@ -41,15 +41,17 @@ def main(
         if session.region_name is None:
             raise Failed("no region: give --region, or set one in your AWS configuration")
         description.reserved(stage)
+        pythons.refuse_others()
         place = Place(session)
         run = Run(place, stage, only=only or (), image=image)
+        through = ways(place, stage, way, subnets, address=address)
         run.refuse_what_is_there()
         identity = session.client("sts").get_caller_identity()["Account"]
         console.print(Text(f"stage {stage}, account {identity}, {session.region_name}", style="bold"))
         console.print("It is deployed, checked, and deleted with its data: docs/operations.md says what that costs.")
         if not yes and not typer.confirm("Go on?"):
             return
-        outcomes = carry_out(run, ways(place, stage, way, subnets, address=address), keep=keep)
+        outcomes = carry_out(run, through, keep=keep)
     except (Failed, ClientError, BotoCoreError) as error:
         console.print(Text(f"✗ {error}", style="bold red"))
         raise typer.Exit(1) from None
@@ -75,7 +77,8 @@ def carry_out(run: Run, through: list[Way], *, keep: bool) -> list[Outcome]:
     def tell(found: Iterable[Outcome]) -> None:
         for outcome in found:
             outcomes.append(outcome)
-            console.print(Text(f"{outcome.way}: {outcome.name}: {outcome.result} ({outcome.took_s:.0f} s)"))
+            why = "" if outcome.result == "passed" else f": {outcome.text}"
+            console.print(Text(f"{outcome.way}: {outcome.name}: {outcome.result} ({outcome.took_s:.0f} s){why}"))
 
     for way in through[:1] if keep else through:
         try:
@@ -84,7 +87,11 @@ def carry_out(run: Run, through: list[Way], *, keep: bool) -> list[Outcome]:
             console.print("Interrupted: the stage is taken down. Another Ctrl-C leaves it as it is.")
             tell([Outcome(way.name, "all checks", "failed", "interrupted", 0.0)])
             tell(run.down(way))
-            break
+            return outcomes
+    if keep:
+        console.print(
+            f"The stage is left as it is, deployed the way {through[0].name!r}; docs/deploy.md takes it down."
+        )
     return outcomes
 
 

@@ -74,6 +74,11 @@ class Target:
     image: str
     pace: Pace = dataclasses.field(default_factory=Pace)
 
+    @property
+    def has_function_url(self) -> bool:
+        """Whether agents have an endpoint beside the REST API."""
+        return self.mcp_url != self.api_url
+
     def call(self, method: str, path: str, body: Any = None, *, base: str = "") -> tuple[int, Any]:
         """Make a request of the REST API; return its status and what it answers as JSON."""
         headers = {"Authorization": f"Bearer {self.key}"}

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from infra.smoke.outcomes import Outcome
@@ -14,7 +14,8 @@ _SIGNS = {"passed": ("✓", "green"), "failed": ("✗", "bold red"), "skipped": 
 
 def table(outcomes: Iterable[Outcome]) -> Table:
     """Return outcomes as a table."""
-    rows = Table("", "way", "check", "s", "what was seen", title_justify="left")
+    # What is longer than its column, such as a path, goes on in the next line.
+    rows = Table("", "way", "check", "s", Column("what was seen", overflow="fold"), title_justify="left")
     for each in outcomes:
         sign, style = _SIGNS[each.result]
         rows.add_row(Text(sign, style=style), each.way, Text(each.name), f"{each.took_s:.0f}", Text(each.text))

@@ -51,7 +51,7 @@ class Run:
         #: The stage, once it is deployed.
         self.target: Target | None = None
         if unknown := sorted(set(only) - {check.name for check in CHECKS}):
-            raise Failed(f"there is no check {unknown[0]!r}: {', '.join(check.name for check in CHECKS)} are")
+            raise Failed(f"there is no check {unknown[0]!r}: {', '.join(repr(check.name) for check in CHECKS)} are")
         self._checks = [check for check in CHECKS if not only or check.name in only]
         self._receiver: Receivers = receiver or (lambda: receiving(place.session, stage))
 
@@ -83,6 +83,9 @@ class Run:
         if self.target is not None:
             yield from self.checked(way, self._checks)
             yield self._step(way, "second deployment", lambda: _nothing_changed(way))
+        else:
+            for name in (*(check.name for check in self._checks), "second deployment"):
+                yield _skipped(way, name, "the stage could not be deployed")
 
     def down(self, way: Way) -> Iterator[Outcome]:
         """Destroy the stage, see that its data and nothing else is left, and delete that."""
@@ -94,9 +97,16 @@ class Run:
         destroyed = self._step(way, "destroy", lambda: _destroyed(way))
         yield destroyed
         yield self._step(way, "what a destroyed stage leaves", self._only_data_is_left)
-        if way.takes_in and destroyed.result == "passed" and target is not None:
+        over_both = "secrets over destroy and deploy"
+        if not way.takes_in:
+            yield _skipped(
+                way, over_both, "a deployment of this way imports nothing: an operator does (docs/deploy.md)"
+            )
+        elif destroyed.result == "passed" and target is not None:
             again = functools.partial(self._same_secrets, way, secrets, target)
-            yield self._step(way, "secrets over destroy and deploy", again)
+            yield self._step(way, over_both, again)
+        else:
+            yield _skipped(way, over_both, "the stage could not be deployed, or not destroyed")
         yield self._step(way, "leftovers", self._cleared)
 
     def checked(self, way: Way, checks: Iterable[Check]) -> Iterator[Outcome]:
@@ -114,7 +124,7 @@ class Run:
         done: list[tuple[Result, str]] = []
         lacks = self._place.lacks(way.name)
         if missing := next((each for each in (*needs, name) if each in lacks), None):
-            return Outcome(way.name, name, "skipped", lacks[missing], 0.0)
+            return _skipped(way, name, lacks[missing])
         thread = threading.Thread(target=lambda: done.append(_result(run)), name=f"smoke: {name}", daemon=True)
         began = time.monotonic()
         thread.start()
@@ -172,6 +182,10 @@ class Run:
             time.sleep(10 * self._place.pace.look_s)
         expect(not failed and not left, f"left: {'; '.join([*failed, *map(str, left)][:5])}")
         return f"nothing, after {len(found)} were deleted"
+
+
+def _skipped(way: Way, name: str, why: str) -> Outcome:
+    return Outcome(way.name, name, "skipped", why, 0.0)
 
 
 def _destroyed(way: Way) -> str:

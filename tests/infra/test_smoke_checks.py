@@ -1,5 +1,7 @@
 """The checks of the smoke test that no emulator can run, on played services: that they pass, and that they fail."""
 
+import dataclasses
+import io
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,14 +13,16 @@ import boto3
 import httpx2
 import pytest
 from cfnlint.api import ManualArgs, lint_file
+from rich.console import Console
 from websockets.sync.server import ServerConnection, serve
 
 from infra.deploy import Failed, description
-from infra.smoke import agents, receiver, run, sessions, surroundings, waits
+from infra.smoke import agents, leftovers, receiver, run, sessions, surroundings, waits
 from infra.smoke import command as smoke
 from infra.smoke.checks import Check
 from infra.smoke.outcomes import CheckFailed, Outcome, Skipped
 from infra.smoke.place import Pace, Place, Target
+from infra.smoke.report import table
 
 QUICK = Pace(long_wait_s=0.1, task_s=0.3, metrics_s=0.05, look_s=0.001)
 
@@ -232,3 +236,65 @@ def test_what_is_not_asked_for_is_skipped_with_the_reason() -> None:
     for check in (sessions.paths_through_address, surroundings.sockets_through_address):
         with pytest.raises(Skipped, match="run with --address"):
             check(target())
+
+
+class Somehow:
+    """A way of deploying that does what a test says."""
+
+    name = "somehow"
+    takes_in = False
+
+    def __init__(self, deploy: Callable[[], list[str]]) -> None:
+        self.deploy = deploy
+
+    def outputs(self) -> Mapping[str, str]:
+        return {}
+
+    def destroy(self) -> None: ...
+
+
+def test_a_stage_that_is_not_deployed_names_all_that_was_not_checked() -> None:
+    def fails() -> list[str]:
+        raise Failed("CREATE_FAILED")
+
+    running = run.Run(Nowhere(MagicMock(spec=boto3.Session), QUICK), "dev", only=["webhook"], receiver=MagicMock())
+    found = [(each.name, each.result, each.text) for each in running.up(Somehow(fails))]
+    assert found == [
+        ("deploy", "failed", "CREATE_FAILED"),
+        ("webhook", "skipped", "the stage could not be deployed"),
+        ("second deployment", "skipped", "the stage could not be deployed"),
+    ]
+
+
+def test_what_a_way_cannot_do_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leftovers, "find", lambda *_: [])
+    running = run.Run(Nowhere(MagicMock(spec=boto3.Session), QUICK), "dev", receiver=MagicMock())
+    skipped = [each for each in running.down(Somehow(list)) if each.result == "skipped"]
+    assert [each.name for each in skipped] == ["secrets over destroy and deploy"]
+    assert "imports nothing" in skipped[0].text
+
+
+@pytest.mark.usefixtures("idle")
+def test_without_function_urls_a_wait_is_as_long_as_the_rest_api_holds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agents, "call_tool", lambda *_, **__: {"status": "Timeout reached"})
+    clock = iter([0.0, 25.1] * 2)
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    with_url = dataclasses.replace(target(), pace=Pace())
+    assert "held for 25.1 s" in waits.long_wait(dataclasses.replace(with_url, mcp_url=with_url.api_url))
+    with pytest.raises(CheckFailed, match=r"ended after 25\.1 s"):
+        waits.long_wait(with_url)
+
+
+def test_the_table_shows_every_letter_of_a_long_path() -> None:
+    path = "/api/v1/local/session/" + "x" * 90
+    shown = Console(width=80, record=True, file=io.StringIO())
+    shown.print(table([Outcome("chalice", "names in paths", "failed", f"{path} is answered with 404", 1)]))
+    assert shown.export_text().count("x") == 90
+
+
+def test_each_outcome_is_told_with_its_reason_when_it_is_known(capsys: pytest.CaptureFixture[str]) -> None:
+    running: Any = SimpleNamespace(through=lambda *_, **__: [Outcome("any", "webhook", "failed", "no report", 180)])
+    smoke.carry_out(running, [Somehow(list)], keep=True)
+    told = " ".join(capsys.readouterr().out.split())
+    assert "any: webhook: failed (180 s): no report" in told
+    assert "The stage is left as it is" in told
