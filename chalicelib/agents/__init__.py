@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from chalicelib.agents import echo, puppet, seed, socket, tool
-from chalicelib.agents.here import Here
+from chalicelib.agents.here import Here, Stopped
 
-__all__ = ["OWN", "Here"]
+__all__ = ["OWN", "Here", "Stopped"]
 
 #: By the part of their names behind ``atoll/``.
 OWN: Mapping[str, Callable[[Here], dict[str, Any]]] = {

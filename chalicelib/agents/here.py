@@ -1,7 +1,8 @@
 """What an agent of Atoll's own has in a turn: the turn itself, and the tools of its session."""
 
+import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.domain.actors import Actor
@@ -22,6 +23,10 @@ TURN_MS = 10_000
 
 class ToolRefused(Exception):
     """The session would not do what a call of a tool asked for; the text is its reason."""
+
+
+class Stopped(Exception):
+    """The agent was ended during its turn, or its session was: what the turn would still do is not done."""
 
 
 class Here:
@@ -46,6 +51,22 @@ class Here:
     def actor(self) -> Actor:
         """The agent in its session, as it acts."""
         return self._actor
+
+    def acting(self, tool: str = "", arguments: Mapping[str, Any] | None = None) -> Actor:
+        """Read the agent anew, and beside it what a call of a tool needs: as a request to the agents' endpoint does.
+
+        So nothing is done for an agent that was ended meanwhile. Raises `Stopped`.
+        """
+        thread_id = (arguments or {}).get("threadId") if tool == "coral_send_message" else None
+        where = self._actor.session.namespace, self._actor.session_id, self._actor.name
+        session, agent, thread, head = self._stores.reads.agent(
+            *where, thread_id if isinstance(thread_id, str) else None, head=tool.startswith("coral_wait_for_")
+        )
+        if session is None or session.status != "executed" or agent is None or agent.status == "stopped":
+            raise Stopped(f"the agent {self.name!r} was ended during its turn")
+        if agent.connected_at_ms is None:
+            agent = dataclasses.replace(agent, connected_at_ms=self._actor.agent.connected_at_ms)
+        return Actor(session, agent, thread, head)
 
     @property
     def name(self) -> str:
@@ -72,7 +93,7 @@ class Here:
     def call(self, tool: str, arguments: dict[str, Any]) -> Any:
         """Call a tool as over MCP; return its structured result, or its text where it has none (custom tools).
 
-        Raises `ToolRefused`.
+        Raises `ToolRefused`, and `Stopped` when the agent was ended meanwhile.
         """
         # Here: most processes need none of the protocol's models.
         from mcp_types import TextContent
@@ -81,7 +102,7 @@ class Here:
 
         deadline_ms = self._stores.clock.now_ms() + LONGEST_WAIT_MS
         try:
-            result = tools.call(self._stores, self._actor, tool, arguments, deadline_ms)
+            result = tools.call(self._stores, self.acting(tool, arguments), tool, arguments, deadline_ms)
         except tools.UnknownTool as error:
             raise ToolRefused(str(error)) from error
         text = "\n".join(block.text for block in result.content if isinstance(block, TextContent))

@@ -79,6 +79,10 @@ class _Ended(Exception):
     """An agent of Atoll's own cannot go on."""
 
 
+class _Stopped(Exception):
+    """An agent of Atoll's own was ended during its turn."""
+
+
 @dataclasses.dataclass(frozen=True)
 class _Due:
     """A turn that is to be taken."""
@@ -266,16 +270,18 @@ class _Agent:
             self._tell(lambda stamp_ms: AgentWaitStop(timestamp=stamp_ms, name=turn.name, message=message).to_wire())
         try:
             output, version = self._called(claimed, due.reason, message)
+        except _Stopped as error:
+            telemetry.count("Turns", outcome="lost")
+            logger.info("turn given up", extra={**self.actor.ids, "reason": str(error)})
+            return None
         except _Ended as error:
             reason = self._masked(str(error))[:LONGEST_ERROR]
             self._say([reason], failed=True)
             self.stop(reason)
             return None
-        except (FunctionFailed, Unreadable) as error:
-            self._failed(claimed, claim, str(error), put_off=False)
-            return None
-        except Busy as error:
-            self._failed(claimed, claim, str(error), put_off=claimed.put_off < MOST_PUT_OFF)
+        except (FunctionFailed, Unreadable, Busy) as error:
+            put_off = isinstance(error, Busy) and claimed.put_off < MOST_PUT_OFF
+            self._failed(claimed, claim, str(error), put_off=put_off)
             return None
         return self._store(claimed, claim, due, output, version)
 
@@ -296,10 +302,13 @@ class _Agent:
             from chalicelib import agents
 
             here = agents.Here(self._services, self._proved(), given, self._say)
-            if self._is_prototype:
-                return self._prototype(here), None
-            own = agents.OWN[name.removeprefix(OWN_FUNCTION_PREFIX)]
-            return checked(json.dumps(own(here)).encode()), None
+            try:
+                if self._is_prototype:
+                    return self._prototype(here), None
+                own = agents.OWN[name.removeprefix(OWN_FUNCTION_PREFIX)]
+                return checked(json.dumps(own(here)).encode()), None
+            except agents.Stopped as error:
+                raise _Stopped(str(error)) from error
         answer = self._services.agent_functions.call(self._agent, self._function, turn.version, given.to_wire())
         return checked(answer.payload), answer.version
 

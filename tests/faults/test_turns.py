@@ -9,7 +9,7 @@ from botocore.exceptions import ReadTimeoutError
 from chalicelib.domain.registry import register_local
 from tests.agents import TURNER
 from tests.client import function, session, sleeper
-from tests.faults.platform import Emulator, World
+from tests.faults.platform import Call, Emulator, World
 from tests.faults.scenarios import begin, create
 from tests.faults.services import refused
 
@@ -102,6 +102,33 @@ def test_a_session_without_functions_costs_no_call_more(emulator: Emulator) -> N
         ["Query"] * 2,
     )
     assert world.count_of("SendMessageBatch") == 0
+    assert not witness.broken()
+
+
+def test_what_an_agent_of_atolls_own_would_say_after_its_end_is_not_said(emulator: Emulator) -> None:
+    world, witness = begin(emulator)
+    witness.reasons, witness.functions = {"agents_exited"}, {"e"}
+    world.ecs.lives_ms = {"a": 60_000}
+    path = create(world, witness, session(sleeper("a"), function("e", "echo")))
+    world.run_for(5_000)
+    thread = world.tool("a", "coral_create_thread", threadName="t", participantNames=["e"])["thread"]
+    claims: list[Call] = []
+    ended: list[int] = []
+
+    def end_it(call: Call) -> None:
+        if call.function == "run_turn" and claims and not ended:
+            ended.append(0)
+            ended[0] = world.outside(lambda: world.ask("DELETE", path.replace("/local/session/", "/puppet/") + "/e")[0])
+        if call.function == "run_turn" and call.operation == "UpdateItem" and "busyUntilMs" in str(call.parameters):
+            claims.append(call)
+
+    world.before_call.append(end_it)
+    world.tool("a", "coral_send_message", threadId=thread["id"], content="Hello", mentions=["e"])
+    world.run_for(10_000)
+    assert ended == [200]
+    log = world.services.log.read(path.rpartition("/")[2])
+    senders = [entry.event["message"]["senderName"] for entry in log if entry.event["type"] == "thread_message_sent"]
+    assert senders == ["a"]
     assert not witness.broken()
 
 

@@ -120,7 +120,7 @@ class _Iteration:
         spoken = FORMATS[self._runtime.client or resolved.format.lower()]
         request = spoken, spoken.request(system, state["messages"], self._texts, self._tools.described())
         until_ms = self._until_ms - _LAST_CALLS_MS
-        answer = model.ask(self._services, here.actor, self._proxy, request, until_ms=until_ms)
+        answer = model.ask(self._services, here.acting(), self._proxy, request, until_ms=until_ms)
         if (size := history.bytes_of([answer])) > state["limit"] // 2:
             raise model.NotAsked(f"the model's answer has {size} bytes: at most {state['limit'] // 2} are kept")
         if answer.get("text") or answer["calls"]:

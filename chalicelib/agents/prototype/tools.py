@@ -118,7 +118,7 @@ class Toolbox:
     # What it does
 
     def call(self, call: Json) -> tuple[str, bool]:
-        """Make a call; return what came of it, and whether that is a failure. Raises `waits.Paused`."""
+        """Make a call; return what came of it, and whether that is a failure. Raises `waits.Paused` and `Stopped`."""
         if not self._names:
             self.described()
         tool = self._names.get(call["name"])
@@ -127,6 +127,7 @@ class Toolbox:
         if tool is None:
             return f"there is no tool {call['name'][:64]!r}", True
         if "server" in tool:
+            self._here.acting()
             return self._call_of_server(tool, call["arguments"])
         return self._own(tool["tool"], call["arguments"])
 
@@ -146,7 +147,8 @@ class Toolbox:
         deadline_ms = services.clock.now_ms() + services.settings.mcp_wait_limit_ms if waiting else self._until_ms
         hold_ms = 0 if waiting else None
         try:
-            return _said(tools.call(services, self._here.actor, name, arguments, deadline_ms, hold_ms=hold_ms))
+            actor = self._here.acting(name, arguments)
+            return _said(tools.call(services, actor, name, arguments, deadline_ms, hold_ms=hold_ms))
         except tools.UnknownTool as error:
             return str(error), True
 

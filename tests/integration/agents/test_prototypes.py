@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.agents import Here, prototype
+from chalicelib.agents import Here, Stopped, prototype
 from chalicelib.agents.prototype import tools as own_tools
 from chalicelib.aws.http import OutgoingHttp
 from chalicelib.domain import agent_files, registry
@@ -144,6 +144,33 @@ def test_an_agent_stops_after_its_last_iteration(ann: Prototype) -> None:
     assert one.body["model"] == "large"
     events = [entry.event for entry in ann.world.services.log.read(SESSION)]
     assert [each["type"] for each in events] == ["llm_proxy_call"] * 2, "a pause is no wait"
+
+
+def test_nothing_that_the_model_wants_is_done_for_an_agent_that_was_ended_meanwhile(ann: Prototype) -> None:
+    def ended(_: Question) -> Sequence[Call]:
+        ann.world.services.agents.stop(SESSION, "ann", now_ms=1, reason="ended")
+        return [("coral_create_thread", {"threadName": "t", "participantNames": []})]
+
+    ann.provider.usual = thinks(ended)
+    with pytest.raises(Stopped):
+        ann.turn()
+    assert [entry.event["type"] for entry in ann.world.services.log.read(SESSION)] == ["llm_proxy_call"]
+
+
+def test_the_model_of_an_agent_that_was_ended_meanwhile_is_not_asked(
+    ann: Prototype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = ann.world.services
+    find = services.registry.find_for_launch
+
+    def ended(name: str, version: str) -> RegistryAgentRecord | None:
+        services.agents.stop(SESSION, "ann", now_ms=1, reason="ended")
+        return find(name, version)
+
+    monkeypatch.setattr(services.registry, "find_for_launch", ended)
+    with pytest.raises(Stopped):
+        ann.turn()
+    assert not ann.asked()
 
 
 def test_the_system_message_has_the_resources_as_they_are_now(ann: Prototype) -> None:
