@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from chalicelib.domain import budgets, sessions, threads
 from chalicelib.domain.errors import TooLarge
 from chalicelib.settings import Settings
-from chalicelib.store.agents import FUNCTIONS, AgentRecord
+from chalicelib.store.agents import FUNCTION, FUNCTIONS, AgentRecord
 from chalicelib.store.log import LogEntry
 from chalicelib.wire.history import AgentSummary, AwsEstimate, SessionSummary
 from chalicelib.wire.threads import MAX_WAIT_MS
@@ -54,16 +54,21 @@ _HOUR_MS = 3_600_000
 class _Waiting:
     """The waits of an agent: how long those that are over lasted, and since when (epoch ms) one is under way."""
 
+    #: As those of an agent that calls a tool to wait: none lasts longer than the longest.
     lasted_ms: int = 0
+    #: As those of an agent that runs as a function, which may wait for as long as its session lasts.
+    unbounded_ms: int = 0
     since_ms: int | None = None
 
     def end(self, at_ms: int) -> None:
         """End the wait that is under way, if there is one."""
-        self.lasted_ms, self.since_ms = self.until(at_ms), None
+        self.lasted_ms, self.unbounded_ms = (self.until(at_ms, bounded=bounded) for bounded in (True, False))
+        self.since_ms = None
 
-    def until(self, at_ms: int) -> int:
-        """Return how long it has waited until a time: no wait lasts longer than the longest."""
-        return self.lasted_ms + (0 if self.since_ms is None else min(max(0, at_ms - self.since_ms), MAX_WAIT_MS))
+    def until(self, at_ms: int, *, bounded: bool) -> int:
+        """Return how long it has waited until a time."""
+        under_way_ms = 0 if self.since_ms is None else max(0, at_ms - self.since_ms)
+        return self.lasted_ms + min(under_way_ms, MAX_WAIT_MS) if bounded else self.unbounded_ms + under_way_ms
 
 
 @dataclasses.dataclass
@@ -71,7 +76,8 @@ class Tally:
     """What is counted up to a position of a log.
 
     A wait that ends without a message has no entry for its end. It is taken to last until the agent's next own entry:
-    another wait, a message, a thread, its stop; and never longer than any wait.
+    another wait, a message, a thread, its stop. With a tool it never lasts longer than any wait. That of a function
+    may, and the turn at its end is counted with it.
     """
 
     messages: int = 0
@@ -112,7 +118,9 @@ class Tally:
             running_ms = 0
             if record.started_at_ms is not None:
                 running_ms = max(0, (record.stopped_at_ms or until_ms) - record.started_at_ms)
-            waiting_ms = self._of(record.name).until(record.stopped_at_ms or until_ms)
+            # A prototype waits with tools, too.
+            bounded = record.runtime != FUNCTION
+            waiting_ms = self._of(record.name).until(record.stopped_at_ms or until_ms, bounded=bounded)
             found.append(
                 AgentSummary(name=record.name, runtime=record.runtime, running_ms=running_ms, waiting_ms=waiting_ms)
             )

@@ -76,6 +76,14 @@ def test_how_long_an_agent_has_waited(events: list[tuple[int, dict[str, Any]]], 
     assert found == AgentSummary(name="a", runtime="executable", running_ms=200_000, waiting_ms=waited_ms)
 
 
+@pytest.mark.parametrize(("runtime", "waited_ms"), [("function", 3_599_000), ("prototype", MAX_WAIT_MS)])
+def test_a_function_may_wait_for_longer_than_a_tool(runtime: str, waited_ms: int) -> None:
+    record = dataclasses.replace(agent("a"), runtime=runtime)
+    [under_way] = tally((1_000, starts())).agents([record], 3_600_000)
+    [over] = tally((1_000, starts()), (3_600_000, gets())).agents([record], 9_000_000)
+    assert (under_way.waiting_ms, over.waiting_ms) == (waited_ms, waited_ms)
+
+
 def test_how_long_agents_have_run() -> None:
     records = [agent("a", 1_000, 5_000), agent("b", 2_000), agent("c", None, 3_000), agent("d", None)]
     assert [each.running_ms for each in Tally().agents(records, 10_000)] == [4_000, 8_000, 0, 0]
