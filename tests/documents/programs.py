@@ -6,6 +6,7 @@ Each check takes the arguments and the folder that they are given in, and raises
 import contextlib
 import importlib.metadata
 import importlib.util
+import json
 import re
 import shlex
 from collections.abc import Callable, Sequence
@@ -261,6 +262,14 @@ def _installed(name: str) -> str | None:
         return None
 
 
+def _npm(arguments: list[str], folder: Path) -> None:
+    known = json.loads((ROOT / "tests/clients/typescript/package.json").read_text())["dependencies"]
+    for word in arguments:
+        name, pinned, version = word.rpartition("@")
+        if pinned and name in known and known[name] != version:
+            raise Wrong(f"the tests have {name} {known[name]}")
+
+
 def _docker(arguments: list[str], folder: Path) -> None:
     if arguments[0] == "build":
         *options, context = arguments[1:]
@@ -286,7 +295,7 @@ CHECKS: dict[str, Callable[[list[str], Path], None]] = {
     "pip": _pip,
     "python": _python,
     "python3": _python,
-    "npm": _anything,
+    "npm": _npm,
     "npx": _anything,
     "pipx": _anything,
 }

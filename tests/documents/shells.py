@@ -3,6 +3,9 @@
 A block that is not run is still read by the shell, with programs in place of the real ones that write down what they
 are called with: loops, variables, quotes and redirections of the block are the shell's, and its commands are looked at.
 So is `atoll up` or `make run` in a block that is run.
+
+What a block installs is not fetched: an environment of Python that it makes is that of the tests, and packages of Node
+are those of the tests' clients. The versions are compared with the printed ones.
 """
 
 import os
@@ -17,6 +20,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from chalicelib.domain.agent_files import FILE
+from tests import environments
 from tests.documents.blocks import ROOT, Block
 from tests.documents.programs import CHECKS
 from tests.documents.serving import wait_until_registered
@@ -32,8 +36,12 @@ _PROGRAM = """#!/bin/sh
 [ "${0##*/} ${1:-} ${2:-}" = "atoll agents new" ] && unset ONLY_LOOK
 write_down() { printf '%s\\0' "$#" "$PWD" "${0##*/}" "$@" >> "$CALLED"; exit 0; }
 [ "${1:-} ${2:-}" = "-m venv" ] && mkdir -p "$3/bin" && cp "$PRETENDED"/p* "$3/bin"
+[ "${0##*/} ${1:-}" = "npm install" ] && cp -RP "$PRETENDED/node_modules" .
 [ -n "${ONLY_LOOK:-}" ] && write_down "$@"
 """
+
+#: Packages of Node that agents are given.
+NODE_PACKAGES = ROOT / "tests/clients/typescript"
 
 #: How those in .venv/bin are run: with this checkout's modules, wherever the environment was installed from.
 _REAL = {
@@ -108,6 +116,18 @@ class Document:
             if process is not None:
                 process.kill()
                 process.communicate()
+
+    def serve_node(self) -> None:
+        """Have packages of Node for what the document installs; raises `NotInstallable`."""
+        environments.node(ROOT / "console")
+        node = environments.node(NODE_PACKAGES)
+        packages = self._notes / "bin/node_modules"
+        (packages / ".bin").mkdir(parents=True)
+        scope = "@modelcontextprotocol"
+        (packages / scope).symlink_to(NODE_PACKAGES / "node_modules" / scope)
+        tsx = packages / ".bin/tsx"
+        tsx.write_text(f'#!/bin/sh\nexec "{node}" "{Path(__file__).with_name("tsx.mjs")}" "$@"\n')
+        tsx.chmod(0o755)
 
     def as_here(self, text: str) -> str:
         """Return a text with the address of this server in the place of the printed one: all that is changed."""

@@ -46,6 +46,7 @@ WRONG = {
     "make run LLM_PROXY=nothing.toml": "there is no nothing.toml",
     "pip install -r nothing.txt": "there is no nothing.txt",
     "pip install mcp==1.0.0": "the tests have mcp",
+    "npm install @modelcontextprotocol/sdk@1.0.0": "the tests have @modelcontextprotocol/sdk",
     "python -m infra.keys": "no program infra.keys",
     "python -m infra.none": "no program infra.none",
     "python infra/deploy.py": "there is no infra/deploy.py",

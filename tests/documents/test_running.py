@@ -3,6 +3,7 @@
 `tests/README.md` says how a block is marked that cannot be run here. Of such a block the commands are looked at.
 """
 
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from tests.documents.answers import different_json, different_lines
 from tests.documents.blocks import PAGES, ROOT, Block, blocks_of
 from tests.documents.programs import Wrong, check
 from tests.documents.shells import Document
+from tests.environments import NotInstallable
 from tests.offline_models import OfflineModels
 
 pytestmark = [
@@ -58,12 +60,24 @@ def url(folders: Path, models: llm_proxy.LlmProxyConfig) -> Iterator[str]:
 def test_the_page_does_what_it_prints(page: str, folders: Path, url: str) -> None:
     with Document(folders / page.replace("/", "-"), url) as document:
         above: Block | None = None
+        if any(block.language == "ts" for block in blocks_of(page)):
+            serve_node(document)
         for block in blocks_of(page):
             if block.language in ("json", "text") and above and above.below == block.line:
                 compare(document, above, block)
             else:
                 do(document, block)
             above = block if block.language == "sh" and block.reason is None else None
+
+
+def serve_node(document: Document) -> None:
+    """Give a document packages of Node, or skip it where there are none."""
+    try:
+        document.serve_node()
+    except NotInstallable as error:
+        if "CI" in os.environ:
+            raise
+        pytest.skip(f"what it installs with npm cannot be installed here: {error}")
 
 
 def do(document: Document, block: Block) -> None:
