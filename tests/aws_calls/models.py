@@ -5,6 +5,7 @@ matches them against the whole value ("Member must satisfy regular expression pa
 """
 
 import re
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
@@ -30,6 +31,8 @@ class Models:
     def __init__(self) -> None:
         self._operations: dict[tuple[str, str], Check | None] = {}
         self._shapes: dict[tuple[str, str], Check | None] = {}
+        #: Held while checks are made: one that is half made looks itself up without end.
+        self._making = threading.Lock()
 
     def faults(self, operation: OperationModel, params: Mapping[str, Any]) -> Iterator[str]:
         """Yield what is wrong with the parameters of a call."""
@@ -37,7 +40,8 @@ class Models:
         key = service, operation.name
         if key not in self._operations:
             shape = operation.input_shape
-            self._operations[key] = self._of(service, shape) if shape is not None else None
+            with self._making:
+                self._operations[key] = self._of(service, shape) if shape is not None else None
         check = self._operations[key]
         if check is not None:
             yield from check(params, "")

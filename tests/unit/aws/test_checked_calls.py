@@ -4,7 +4,9 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from concurrent import futures
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +17,7 @@ from botocore.exceptions import ParamValidationError
 from botocore.session import get_session
 
 from tests.aws_calls import child
-from tests.aws_calls.models import compiled
+from tests.aws_calls.models import Models, compiled
 from tests.mcp_world import world
 
 ROOT = Path(__file__).parents[3]
@@ -320,3 +322,23 @@ def test_so_is_one_of_another_service(service: str) -> None:
     operation, wrong = calls[service]
     with world() as here, pytest.raises(ParamValidationError):
         getattr(here.services.client(service), operation)(**wrong)
+
+
+def test_threads_that_make_the_same_call_first_both_have_it_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go_on, made = threading.Event(), threading.Event(), Models._made
+
+    def slowly(self: Models, service: str, shape: Any) -> Any:
+        if not begun.is_set():
+            begun.set()
+            go_on.wait(10)
+        return made(self, service, shape)
+
+    monkeypatch.setattr(Models, "_made", slowly)
+    models, query = Models(), get_session().get_service_model("dynamodb").operation_model("Query")
+    with futures.ThreadPoolExecutor() as pool:
+        first = pool.submit(lambda: list(models.faults(query, TABLE)))
+        begun.wait(10)
+        second = pool.submit(lambda: list(models.faults(query, TABLE)))
+        futures.wait([second], 0.2)  # it must not come first
+        go_on.set()
+        assert (first.result(), second.result()) == ([], [])
