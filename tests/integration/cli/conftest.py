@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -88,15 +88,16 @@ class Program:
         ``interrupt_after``: what is Ctrl-C's comes once this is shown.
         """
         ours, theirs = pty.openpty()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "atoll", *arguments],
-            cwd=self.folder,
-            env=self.environment | variables,
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            start_new_session=True,
-        )
+        with _children_take_interrupts():
+            process = subprocess.Popen(
+                [sys.executable, "-m", "atoll", *arguments],
+                cwd=self.folder,
+                env=self.environment | variables,
+                stdin=theirs,
+                stdout=theirs,
+                stderr=theirs,
+                start_new_session=True,
+            )
         os.close(theirs)
         if keys:
             os.write(ours, keys.encode())
@@ -115,6 +116,16 @@ class Program:
         """Write a file and return its path."""
         (self.folder / name).write_text(text)
         return str(self.folder / name)
+
+
+@contextmanager
+def _children_take_interrupts() -> Iterator[None]:
+    """Begin processes that Ctrl-C ends, also where this one ignores it as a shell's job in the background does."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _read(terminal: int, until: str | None = None) -> str:

@@ -1,5 +1,6 @@
 """What `atoll hooks listen` is given, what it writes, and how it calls a receiver."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from atoll.command.terminal import show_line
 from atoll.errors import AtollError
 from atoll.flows import FollowedDelivery
 from atoll.models import Delivery, SignedDelivery
+from tests.client import eventually
 from tests.integration.webhooks.receivers import dripping, receiving
 
 
@@ -92,8 +94,11 @@ def test_no_proxy_leads_to_this_machine(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_an_answer_without_an_end_is_not_waited_for() -> None:
+    statuses: list[int | None] = []
     with dripping(b"HTTP/1.1 201 Created\r\n\r\n", b"x") as port:
-        assert taken(Listener(f"http://127.0.0.1:{port}", None, None)).status == 201
+        listener = Listener(f"http://127.0.0.1:{port}", None, None)
+        threading.Thread(target=lambda: statuses.append(taken(listener).status), daemon=True).start()
+        eventually(lambda: statuses == [201])
 
 
 def test_a_receiver_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
