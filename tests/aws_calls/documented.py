@@ -224,9 +224,10 @@ def _message(queue: str, place: str, message: Params) -> Iterator[str]:
         yield "MessageDeduplicationId: the queue is no FIFO queue"
 
 
-@_rule("sqs", "ReceiveMessage")
-def _receive_message(params: Params) -> Iterator[str]:
-    for name, (least, most) in {"MaxNumberOfMessages": (1, 10), "WaitTimeSeconds": (0, 20)}.items():
+@_rule("sqs", "ReceiveMessage", "ChangeMessageVisibility")
+def _received(params: Params) -> Iterator[str]:
+    bounds = {"MaxNumberOfMessages": (1, 10), "WaitTimeSeconds": (0, 20), "VisibilityTimeout": (0, 43_200)}
+    for name, (least, most) in bounds.items():
         if not least <= params.get(name, least) <= most:
             yield f"{name}: {params[name]} is not from {least} to {most}"
 

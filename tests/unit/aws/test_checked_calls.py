@@ -77,6 +77,12 @@ REFUSED: list[Case] = [
     ("sqs", "send_message", {**FIFO, "MessageGroupId": "two words"}, "MessageGroupId: 'two words'"),
     ("sqs", "send_message", {**MESSAGE, "MessageBody": "\x00"}, "MessageBody: is empty, or has characters"),
     ("sqs", "send_message", {**MESSAGE, "DelaySeconds": 901}, "DelaySeconds: 901"),
+    (
+        "sqs",
+        "change_message_visibility",
+        {"QueueUrl": FIFO["QueueUrl"], "ReceiptHandle": "r", "VisibilityTimeout": 43_201},
+        "VisibilityTimeout: 43201",
+    ),
     ("stepfunctions", "start_execution", {**MACHINE, "name": "a/b"}, "name: 'a/b' does not match"),
     ("stepfunctions", "start_execution", {**MACHINE, "input": "{"}, "input: is no JSON"),
     ("dynamodb", "put_item", {**TABLE, "Item": {**KEY, "a": {"S": "x" * 409_600}}}, "Item: .* more than 409600"),
