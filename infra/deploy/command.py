@@ -17,10 +17,10 @@ from rich.table import Table
 from rich.text import Text
 
 from infra import web_console
-from infra.deploy import Failed, account, description, package, plan, pythons
+from infra.deploy import Failed, account, at_rest, description, package, plan, pythons
 from infra.deploy.description import ROOT
 from infra.deploy.executor import Executor
-from infra.deploy.plan import DeleteStack, Found, Step
+from infra.deploy.plan import DeleteStack, DeployStack, Found, Step
 from infra.deploy.preflight import network, report
 from infra.deploy.preflight.findings import Finding
 from infra.deploy.running import Running
@@ -187,6 +187,8 @@ def _show(steps: list[Step], executor: Executor) -> None:
         console.print(Text(f" {number}. {step.title}"))
         for change in executor.run(step, dry_run=True):
             console.print(Text(f"      {change}", style="dim"))
+    if any(isinstance(step, DeployStack) for step in steps):
+        console.print(Text(f"\n{at_rest.in_words()}"))
     kept = [name for step in steps if isinstance(step, DeleteStack) for name in step.retained]
     if kept:
         console.print(Text("\nKept, to be deleted by hand or imported by the next deployment:", style="bold"))

@@ -15,7 +15,7 @@ import typer
 from botocore.exceptions import ClientError
 from typer.testing import CliRunner, Result
 
-from infra.deploy import app, description
+from infra.deploy import app, at_rest, description
 from infra.deploy import command as deploy
 from tests.e2e.conftest import as_ministack_takes_it
 from tests.e2e.ministack import Ministack
@@ -125,6 +125,7 @@ def test_a_stage_from_nothing_to_nothing(aws: Ministack, chalice: PlayedChalice)
     looked = run("--dry-run")
     assert looked.exit_code == 0, looked.output
     assert "+ DynamoDB::Table SessionsTable" in looked.output
+    assert at_rest.in_words() in " ".join(looked.output.split())
     assert stacks(aws) == set()
 
     made = run("--log-days", "7")

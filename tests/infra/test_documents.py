@@ -4,14 +4,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from infra.deploy import description
+from infra.deploy import at_rest, description
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = (ROOT / "docs/deploy.md").read_text()
 OPERATIONS = (ROOT / "docs/operations.md").read_text()
-
-#: USD a month (docs/costs.md).
-SECRET_USD, ALARM_USD = 0.40, 0.10
 
 
 def section(text: str, title: str) -> str:
@@ -46,13 +43,19 @@ def test_each_function_and_what_it_may_do_are_listed() -> None:
 
 
 def test_the_figures_of_what_costs_at_rest() -> None:
-    alarms = of_stack("CloudWatch::Alarm").values()
-    metrics = sum(sum("MetricStat" in each for each in alarm["Properties"].get("Metrics", [])) or 1 for alarm in alarms)
-    assert f"| {len(alarms)} alarms, " in DEPLOY
+    secrets, metrics = at_rest.secrets(), at_rest.alarmed_metrics()
+    assert f"| {len(of_stack('CloudWatch::Alarm'))} alarms, " in DEPLOY
     assert f"| {metrics} alarmed metrics: " in DEPLOY
-    assert f"{metrics} alarmed metrics ({metrics * ALARM_USD:.2f}, " in OPERATIONS
-    secrets = len(of_stack("SecretsManager::Secret"))
-    assert f"{secrets} secrets ({secrets * SECRET_USD:.2f} USD a month together)" in OPERATIONS
+    assert f"{secrets} secrets ({secrets * at_rest.SECRET_USD:.2f} USD a month together)" in OPERATIONS
+    assert f"{metrics} alarmed metrics ({metrics * at_rest.ALARMED_METRIC_USD:.2f}, " in OPERATIONS
+
+
+def test_a_plan_says_the_costs_at_rest_that_the_page_of_costs_has() -> None:
+    costs = (ROOT / "docs/costs.md").read_text()
+    [usd] = re.findall(r"\*\*A stage at rest\*\* costs \$([\d.]+) a month", costs)
+    assert at_rest.in_words().startswith(f"At rest the stage costs about {usd} USD a month")
+    for name, price in {"secret_month": at_rest.SECRET_USD, "alarm_month": at_rest.ALARMED_METRIC_USD}.items():
+        assert f"| `{name}` | {price:.2f} |" in costs
 
 
 def test_every_alarm_says_what_to_do() -> None:
@@ -63,3 +66,19 @@ def test_every_limit_of_concurrency_is_a_parameter_that_the_package_names() -> N
     pipeline = section(DEPLOY, "In a pipeline")
     for function in description.reserved("prod"):
         assert f"`{description.logical_id(function)}Concurrency`" in pipeline, function
+
+
+def test_every_metric_is_listed() -> None:
+    code = "\n".join(file.read_text() for file in (ROOT / "chalicelib").rglob("*.py"))
+    calls = re.findall(r"telemetry\.(?:count|measure)\(([^)]*)", code)
+    written = {name for call in calls for name in re.findall(r'"([A-Z]\w+)"', call)}
+    assert {"SessionsCreated", "BudgetsReached", "TurnsFailed"} <= written
+    assert written - named(section(OPERATIONS, "Metrics")) == set()
+
+
+def test_every_limit_of_concurrency_is_among_the_quotas() -> None:
+    prod, dev = description.reserved("prod"), description.reserved("dev")
+    quotas = section(OPERATIONS, "Quotas")
+    for function in prod.keys() - {"reconcile"}:  # which runs once at a time, and does not grow
+        row = f"| reserved concurrency of `{function}` | {prod[function]} in `prod`, {dev[function]} in `dev` |"
+        assert row in quotas, row
