@@ -1,5 +1,6 @@
 """Each function's policy allows exactly the calls that it makes on the local stack."""
 
+import copy
 import dataclasses
 import http.server
 import inspect
@@ -31,6 +32,7 @@ from chalicelib.reactions import reconciler, task_definitions
 from chalicelib.services import Services
 from chalicelib.store import api_keys, sign_ins
 from chalicelib.wire.turns import LaterNudge, Nudge
+from chalicelib.workers import changes, entries, log_lines
 from infra.deploy import description
 from infra.local.environment import ACCOUNT, REGION, STAGE
 from infra.local.stack import LocalStack
@@ -501,7 +503,6 @@ def following(somebody: Somebody) -> None:
         somebody.must("DELETE", "/api/v1/local/namespace/followed%20too")
 
     sockets = f"{stack.url.replace('http', 'ws', 1)}/ws/v1/events/{stack.key}"
-    unset = stack.services.settings.model_copy(update={"api_url": "", "mcp_url": ""})
     session_event()
     stack.services.known_keys.clear()
     with (
@@ -512,16 +513,11 @@ def following(somebody: Somebody) -> None:
         manager_event()
         of_manager.recv(10)
         stack.services.log.draw(session_id, expires_at=1 << 40)  # its writer never comes
-        for happens in (session_event, manager_event):
+        for happens, reacts in ((session_event, entries), (manager_event, changes)):
             pushed = len(PUSHED)
-            with (
-                patch.object(type(stack.services), "connections", vars(Services)["connections"]),
-                patch.object(stack.services.stage_urls, "_settings", unset),
-                patch.object(stack.services.stage_urls, "_read", None),
-            ):
+            with patch.object(reacts, "current", partial(process_of_its_own, stack.services)):
                 happens()
                 eventually(partial(_more, pushed))
-            del stack.services.__dict__["connections"]
     with patch.object(stack.services, "settings", stack.services.settings.model_copy(update={"session_events": True})):
         session_event()  # both are gone
         eventually(lambda: not stack.services.session_followers.of_session(session_id).followers)
@@ -537,6 +533,23 @@ def following(somebody: Somebody) -> None:
     somebody.must("DELETE", path)
 
 
+def process_of_its_own(services: Services) -> Services:
+    """Return services that push as on AWS, and know nothing that another function has read meanwhile.
+
+    Here all functions are one process: what one of them keeps (URLs, keys), another one would not ask for.
+    """
+
+    class OnAws(type(services)):  # type: ignore[misc]
+        connections = vars(Services)["connections"]
+
+    found = copy.copy(services)
+    found.__class__ = OnAws
+    for name in ("option_keys", "printing", "stage_urls"):
+        found.__dict__.pop(name, None)
+    found.settings = services.settings.model_copy(update={"api_url": "", "mcp_url": ""})
+    return found
+
+
 def lines(somebody: Somebody) -> None:
     """What an agent prints is pushed as on AWS, and to one who is gone."""
     stack = somebody.stack
@@ -547,15 +560,8 @@ def lines(somebody: Somebody) -> None:
     event = event_of((1_700_000_000_000, "x"), stream=log_stream("printer", "1.0.0", record.task_arn or ""))
     wanted = {"reach": ["*"], "limit": 0, "allowSensitive": False}
     stack.services.followers.add("logs", "of-lines", wanted, expires_at=1 << 40)
-    stack.services.option_keys.known = (0, [])  # each function reads the key that encrypts option values by itself
-    unset = stack.services.settings.model_copy(update={"api_url": "", "mcp_url": ""})
-    with (
-        patch.object(type(stack.services), "connections", vars(Services)["connections"]),
-        patch.object(stack.services.stage_urls, "_settings", unset),
-        patch.object(stack.services.stage_urls, "_read", None),
-    ):
+    with patch.object(log_lines, "current", partial(process_of_its_own, stack.services)):
         stack.functions.invoke("atoll-local-on_log_lines", event)
-    del stack.services.__dict__["connections"]
     assert any(path.endswith("/of-lines") for path in PUSHED)
     stack.functions.invoke("atoll-local-on_log_lines", event)  # no connection of this stack's
     assert stack.services.followers.of_topic("logs") == []
