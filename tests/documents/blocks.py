@@ -36,7 +36,6 @@ REASONS = (
     "runs until Ctrl-C",
     "runs in an agent",
     "installs over the network",
-    "changes your shell",
     "takes minutes",
 )
 

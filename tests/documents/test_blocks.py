@@ -1,5 +1,6 @@
 """Each block of code in the documents can be read by whom it is for, and each command named in a sentence is there."""
 
+import ast
 import json
 import re
 import subprocess
@@ -61,6 +62,11 @@ def test_its_json_is_read(block: Block) -> None:
     value = json.loads(block.text)
     if "agentGraphRequest" in value:
         assert warning_of(value, SessionRequest.model_validate(value)) is None
+
+
+@of("python")
+def test_its_python_is_read(block: Block) -> None:
+    ast.parse(block.text, block.place)
 
 
 @of("toml")
