@@ -88,3 +88,20 @@ def test_state_machines_are_of_the_partition_of_the_stack() -> None:
         called = [each["Resource"] for each in definition["States"].values() if "Resource" in each]
         assert called
         assert all(each.startswith("arn:${Partition}:states:::") for each in called)
+
+
+def test_what_has_a_name_of_the_whole_account_has_the_region_in_it() -> None:
+    """The same stage can be in two regions: that is how one replaces a region that is down."""
+    keys = {
+        "AWS::IAM::Role": "RoleName",
+        "AWS::IAM::ManagedPolicy": "ManagedPolicyName",
+        "AWS::S3::Bucket": "BucketName",
+        "AWS::CloudWatch::Dashboard": "DashboardName",
+        "AWS::CloudFront::Function": "Name",
+    }
+    templates = (description.stack(), description.roles("dev"), description.events(), description.address())
+    resources = [each for template in templates for each in template["Resources"].values()]
+    names = [json.dumps(each["Properties"].get(keys[each["Type"]])) for each in resources if each["Type"] in keys]
+    named = [name for name in names if name != "null"]  # CloudFormation makes names that nobody else has
+    assert len(named) >= 5
+    assert [name for name in named if "${AWS::Region}" not in name] == []
