@@ -50,14 +50,15 @@ FORGOTTEN_AT_ONCE = 100
 def archive(services: "Services", namespace: str, session_id: str) -> bool:
     """Archive a slice of a closed session; ``True`` when nothing is left to do, and its items may go.
 
-    Nothing is done for a session that is gone, was never executed or ends with its namespace, whose history goes too.
+    Nothing is done for a session that is gone or was never executed. Of one that ends with its namespace, whose history
+    goes too, and where no history is kept, only the budgets are concluded.
     """
-    if services.settings.history_days == 0:
-        return True
     space, session = services.reads.session(namespace, session_id)
     if session is None or session.status != "closing" or session.archived_at_ms is not None:
         return True
-    if session.close_reason == "namespace_deleted" or (space is not None and space.forced):
+    ends_with_namespace = session.close_reason == "namespace_deleted" or (space is not None and space.forced)
+    if ends_with_namespace or services.settings.history_days == 0:
+        budgets.conclude(services, session)  # no call is begun any more that nobody books, and what is low is told
         return True
     last = services.log.seal(session_id, expires_at=session.expires_at)
     found = services.archives.find(session_id)

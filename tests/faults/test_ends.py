@@ -103,6 +103,24 @@ def test_a_purge_that_dies_in_the_middle_goes_on(emulator: Emulator) -> None:
     assert not witness.broken()
 
 
+def test_what_is_held_of_a_budget_is_booked_at_the_end_where_no_history_is_kept(emulator: Emulator) -> None:
+    """What a call of a model may have cost counts, though its process has died: its owner is told that little is left."""
+    world, witness = begin(emulator)
+    world.services.settings = world.services.settings.model_copy(update={"history_days": 0})
+    witness.reasons = {"closed_by_user"}
+    request = two_agents(world)
+    request["agentGraphRequest"]["budget"] = {"usd": "0.000100"}
+    path = create(world, witness, request)
+    world.run_for(5_000)
+    assert world.model_call("b", 90, None)
+    assert world.ask("DELETE", path)[0] == 200
+    world.run()
+    told = [(kind, detail["spent"]) for kind, detail in world.published if kind.startswith("budget_")]
+    assert told == [("budget_low", 90)], told
+    assert not world.items("history")
+    assert not [item for item in world.items("session-items") if not ends_waits(item)]
+
+
 def test_who_follows_a_session_that_is_held_for_long_gets_nothing_twice(emulator: Emulator) -> None:
     """How far its log was pushed is known for as long as somebody follows, whenever the last entry expires."""
     world, witness = begin(emulator)
