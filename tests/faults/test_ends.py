@@ -104,7 +104,7 @@ def test_a_purge_that_dies_in_the_middle_goes_on(emulator: Emulator) -> None:
 
 
 def test_what_is_held_of_a_budget_is_booked_at_the_end_where_no_history_is_kept(emulator: Emulator) -> None:
-    """What a call of a model may have cost counts, though its process has died: its owner is told that little is left."""
+    """What a call of a model may have cost counts, though its process has died, and what is low is told."""
     world, witness = begin(emulator)
     world.services.settings = world.services.settings.model_copy(update={"history_days": 0})
     witness.reasons = {"closed_by_user"}
