@@ -14,7 +14,7 @@ from atoll import Client
 from tests.client import eventually
 
 #: How long the server may take to see a new file, in s.
-SEEN_S = 15.0
+SEEN_S = 30.0
 
 
 def wait_until_registered(file: Path, url: str) -> None:

@@ -26,7 +26,7 @@ from tests.documents.programs import CHECKS
 from tests.documents.serving import wait_until_registered
 
 #: How long a block may take, in s.
-BLOCK_S = 40.0
+BLOCK_S = 90.0
 
 #: What the shell does before the first block: a command that fails, or a variable that is not set, ends it.
 _FIRST = "set -euo pipefail\n"

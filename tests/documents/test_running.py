@@ -26,7 +26,7 @@ pytestmark = [
 ]
 
 #: Until an answer must have come that is printed under a block that only reads, in s.
-ANSWER_S = 15.0
+ANSWER_S = 30.0
 
 #: Languages whose blocks do something.
 DOING = ("sh", "python", "js")
