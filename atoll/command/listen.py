@@ -16,7 +16,7 @@ from rich.text import Text
 
 from atoll.command import FAILED
 from atoll.command.servers import ServerName, connect
-from atoll.command.terminal import AsJson, interruptible, show_json, show_line, tell, warn
+from atoll.command.terminal import AsJson, show_json, show_line, tell, warn
 from atoll.errors import AtollError, NotVerified
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def listen(
     listener = Listener(forward_to and url_of(forward_to), save, _check_of(secret, public_key or []))
     since_ms = None if since is None else since_ms_of(since, int(time.time() * 1000))
     failed = False
-    with interruptible(), connect(server) as client, listener.open():
+    with connect(server) as client, listener.open():
         tell(f"Listening to the webhooks of {namespace}. Ctrl-C ends it; `atoll trigger -n {namespace}` makes one.")
         followed = client.follow_deliveries(
             namespace, since_ms=since_ms, on_error=lambda error: warn(f"{error}; trying again")

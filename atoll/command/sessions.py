@@ -16,7 +16,7 @@ from atoll.command.lanes import Lanes
 from atoll.command.lines import agent_line, plain
 from atoll.command.project import checkout, needs_project
 from atoll.command.servers import ServerName, connect
-from atoll.command.terminal import AsJson, ago, console, interruptible, show, show_json, show_rows, span, tell
+from atoll.command.terminal import AsJson, ago, console, show, show_json, show_rows, span, tell
 from atoll.errors import AtollError, NotFound
 
 if TYPE_CHECKING:
@@ -119,15 +119,14 @@ def _follow(client: "Client", namespace: str, session_id: str, *, after: str = "
     from atoll.command.endings import ending_of
 
     here = Lanes(_names(client, namespace, session_id))
-    with interruptible():
-        if as_json:
-            for page in client.follow(namespace, session_id, after=after):
-                for event in page.entries:
-                    here.take(event)
-                    show_json({"event": event})
-                show_json({"cursor": page.cursor})
-        else:
-            _draw(client, namespace, session_id, after, here)
+    if as_json:
+        for page in client.follow(namespace, session_id, after=after):
+            for event in page.entries:
+                here.take(event)
+                show_json({"event": event})
+            show_json({"cursor": page.cursor})
+    else:
+        _draw(client, namespace, session_id, after, here)
     ended = _historic(client, namespace, session_id)
     # Who goes on from a cursor has not seen all connections.
     ending = ending_of(ended, here.not_connected if after == "0" else ())
@@ -342,14 +341,13 @@ def logs(
         with needs_project("logs --stage"):
             from infra import logs as of_stage
         whose = {"hours": hours, "follow": follow, "as_json": as_json, "region": region, "profile": profile}
-        with interruptible():
-            of_stage.show(session.rpartition("/")[2], stage, agent or (), **whose)  # type: ignore[arg-type]
+        of_stage.show(session.rpartition("/")[2], stage, agent or (), **whose)  # type: ignore[arg-type]
         return
     from atoll.flows import speaker_of
 
     wanted = agent or []
     alone = wanted[0] if len(wanted) == 1 else None
-    with connect(server) as client, interruptible():
+    with connect(server) as client:
         namespace, session_id = find(client, session)
         pages = client.follow_logs(namespace, session_id, agent=alone)
         if not follow:

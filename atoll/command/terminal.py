@@ -1,9 +1,8 @@
 """What a person sees, and what a script reads: tables and colours in a terminal, plain columns or JSON elsewhere."""
 
-import contextlib
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -12,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from atoll.command import INTERRUPTED
 from atoll.command.lines import plain
 
 #: Width of what is no terminal: nothing is cut there.
@@ -85,15 +83,6 @@ def show_line(*columns: str | Text) -> None:
         show(Text("  ").join(cells))
     else:
         print(*(cell.plain.replace("\t", " ") for cell in cells), sep="\t", flush=True)
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """End the command by Ctrl-C, with its own exit code."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None
 
 
 def ago(time_ms: int, now_ms: int) -> str:
