@@ -23,6 +23,7 @@ def test_what_was_written_is_there_after_the_process_was_killed(tmp_path: Path) 
     kept = Data(tmp_path / "data")
     assert list(kept.read("a")) == [("two", b"2")]
     assert (kept.get("b", "one"), kept.get("a", "one")) == ("3", None)
+    kept.close()
 
 
 def test_values_are_read_in_the_order_in_which_they_were_written(
@@ -33,6 +34,7 @@ def test_values_are_read_in_the_order_in_which_they_were_written(
     kept.write([("a", key, key) for key in "cabed"])
     kept.write([("b", "x", "x"), ("a", "a", "changed")])
     assert list(kept.read("a")) == [("c", "c"), ("a", "changed"), ("b", "b"), ("e", "e"), ("d", "d")]
+    kept.close()
 
 
 def test_what_may_be_forgotten_goes_with_the_next_write_or_at_the_end(tmp_path: Path) -> None:
@@ -40,7 +42,9 @@ def test_what_may_be_forgotten_goes_with_the_next_write_or_at_the_end(tmp_path: 
     kept.write([("a", "one", "1"), ("a", "two", "2")])
     kept.write_later([("a", "one", None)])
     kept.close()
-    assert [key for key, _ in Data(tmp_path).read("a")] == ["two"]
+    again = Data(tmp_path)
+    assert [key for key, _ in again.read("a")] == ["two"]
+    again.close()
 
 
 def test_what_cannot_be_written_is_an_error_and_goes_with_the_next_write(
@@ -62,6 +66,7 @@ def test_what_cannot_be_written_is_an_error_and_goes_with_the_next_write(
             kept.write([("a", "one", "1")])
     kept.write([("a", "two", "2")])
     assert [key for key, _ in kept.read("a")] == ["one", "two"]
+    kept.close()
 
 
 def test_a_folder_is_that_of_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
