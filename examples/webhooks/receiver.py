@@ -84,7 +84,7 @@ class Receiver(BaseHTTPRequestHandler):
 
 if __name__ == "__main__":
     INBOX.mkdir(exist_ok=True)
-    threading.Thread(target=work, daemon=True).start()
     server = ThreadingHTTPServer(("", int(sys.argv[1]) if len(sys.argv) > 1 else 8080), Receiver)
     print(f"listening on {server.server_port}", flush=True)
+    threading.Thread(target=work, daemon=True).start()
     server.serve_forever()
