@@ -187,7 +187,8 @@ def following(
     while True:
         try:
             page: Page[T] = yield live(cursor)
-        except NotFound:
+        except NotFound as error:
+            gone = error
             break
         except (Unreachable, Unavailable):
             outages += 1
@@ -210,7 +211,7 @@ def following(
         yield from rest
     except NotFound:
         if not seen:
-            raise
+            raise gone from None
 
 
 def _rest(kept: Callable[[str], Call[Page[T]]], cursor: str) -> Flow[Page[T]]:

@@ -14,10 +14,9 @@ import boto3
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from atoll.command.terminal import AsJson, show_json
+from atoll.command.terminal import AsJson, show_json, show_rows, tell
 from chalicelib.domain import api_keys, quotas
 from chalicelib.domain.errors import AtollError, BadRequest
 from chalicelib.services import Services
@@ -125,20 +124,19 @@ def list_keys(
         show_json({"keys": [_described(key, used) for key in keys], "namespaces": of_namespaces})
         return
     columns = ("id", "name", "role", "namespaces", "limits", "made", "expires", "used (to the hour)")
-    table = Table(*columns, title=f"API keys of stage {stage}")
+    rows = []
     for key in keys:
         expires = "never" if key.expires_at is None else iso_from_ms(key.expires_at * 1000)
         used_at_ms = used.get(key.key_hash)
         last = "never" if used_at_ms is None else iso_from_ms(used_at_ms)[:13]
         made, limits = iso_from_ms(key.created_at_ms), _text_of(key.limits or {})
-        row = (api_keys.id_of(key), key.name, key.role, ", ".join(key.namespaces), limits, made, expires, last)
-        table.add_row(*map(Text, row))
-    out.print(table)
+        reach = ", ".join(key.namespaces)
+        rows.append((api_keys.id_of(key), key.name, key.role, reach, limits, made, expires, last))
+    show_rows(columns, rows)
     if of_namespaces:
-        table = Table("namespace", "limits", title="Quotas of namespaces")
-        for namespace, limits_of in sorted(of_namespaces.items()):
-            table.add_row(Text(namespace), Text(_text_of(limits_of)))
-        out.print(table)
+        tell("\nQuotas of namespaces")
+        quotas_of = [(namespace, _text_of(limits_of)) for namespace, limits_of in sorted(of_namespaces.items())]
+        show_rows(("namespace", "limits"), quotas_of)
 
 
 def _described(key: ApiKeyRecord, used: Mapping[str, int]) -> dict[str, Any]:

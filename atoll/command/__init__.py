@@ -17,7 +17,7 @@ def main() -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("always", AtollWarning)
             warnings.showwarning = lambda message, *_: warn(str(message))
-            app()
+            app(prog_name="atoll")
     except AtollError as error:
         complain(str(error))
         sys.exit(code_of(error))

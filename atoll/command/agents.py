@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from atoll.command import completion
 from atoll.command.project import checkout, needs_project
 from atoll.command.servers import ServerName, connect
 from atoll.command.terminal import AsJson, show, show_json, show_rows, tell, warn
@@ -27,7 +28,10 @@ PLACEHOLDER = "new-agent"
 MOST_BYTES = 256 * 1024
 
 AgentFile = Annotated[Path, typer.Argument(metavar="FILE", help=f"A {FILE}, or its folder.")]
-Agent = Annotated[str, typer.Argument(metavar="NAME@VERSION", help="An agent of the registry.")]
+Agent = Annotated[
+    str,
+    typer.Argument(metavar="NAME@VERSION", help="An agent of the registry.", autocompletion=completion.agents),
+]
 
 
 class Template(StrEnum):
@@ -35,6 +39,8 @@ class Template(StrEnum):
 
     #: Called once a turn.
     FUNCTION = "function"
+    #: Prompts and a model, without a program.
+    PROTOTYPE = "prototype"
     #: A program, which may be in a container.
     PYTHON = "python"
     TYPESCRIPT = "typescript"
@@ -144,7 +150,9 @@ def _definition(agent: Any) -> dict[str, Any] | None:
 def new(
     name: Annotated[str, typer.Argument(help="Its name, and the name of its folder.")],
     *,
-    template: Annotated[Template, typer.Option(help="A function, or a program.")] = Template.FUNCTION,
+    template: Annotated[
+        Template, typer.Option(help="A function, prompts and a model, or a program.")
+    ] = Template.FUNCTION,
     into: Annotated[Path, typer.Option(help="Where the folder is made.")] = Path(),
 ) -> None:
     """Make a working agent, with a session to try it in."""
@@ -160,10 +168,19 @@ def new(
     for source in _files(template):
         (folder / source.name).write_text(source.read_text().replace(PLACEHOLDER, name))
     show(str(folder))
+    for command in _next_commands(template, folder):
+        tell(command)
+
+
+def _next_commands(template: Template, folder: Path) -> Iterator[str]:
+    """Yield what leads from a new agent to its first conversation."""
     if template is Template.TYPESCRIPT:
-        tell(f"npm install --prefix {folder}")
-    tell(f"atoll up {folder}                            # in one terminal")
-    tell(f"atoll run {folder}/session.yaml --follow     # in another")
+        yield f"npm install --prefix {folder}"
+    if template is Template.PROTOTYPE:
+        yield f"OPENAI_API_KEY=… atoll up {folder} --llm-proxy {folder}/models.toml     # in one terminal"
+    else:
+        yield f"atoll up {folder}                            # in one terminal"
+    yield f"atoll run {folder}/session.yaml --follow     # in another"
 
 
 def _files(template: Template) -> Iterator[Traversable]:

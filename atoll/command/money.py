@@ -6,7 +6,7 @@ import typer
 
 from atoll.command.servers import ServerName, connect
 from atoll.command.sessions import SessionName, find
-from atoll.command.terminal import AsJson, show_json, show_rows
+from atoll.command.terminal import AsJson, show_json, show_rows, tell
 from atoll.errors import NotFound
 
 if TYPE_CHECKING:
@@ -48,12 +48,18 @@ def budget(
         else:
             try:
                 found = client.budget(namespace, session_id)
-            except NotFound:
-                found = client.historic_session(namespace, session_id).summary.budget
+            except NotFound as gone:
+                try:
+                    found = client.historic_session(namespace, session_id).summary.budget
+                except NotFound:
+                    raise gone from None
     if as_json:
         show_json(found)
         return
-    rows = [] if found is None else [("", found.session), *sorted(found.agents.items())]
+    if found is None or not (found.session or found.agents):
+        tell("It has no budget.")
+        return
+    rows = [("", found.session), *sorted(found.agents.items())]
     columns = ("agent", "limit", "spent", "held", "available")
     show_rows(columns, [(name or "(session)", *_amounts(balance)) for name, balance in rows if balance is not None])
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from atoll.command import completion
 from atoll.command.terminal import AsJson, show, show_json, show_rows, tell
 from atoll.errors import AtollError
 
@@ -19,7 +20,13 @@ app = typer.Typer(no_args_is_help=True, help="The servers that are known here, e
 
 ServerName = Annotated[
     str | None,
-    typer.Option("--server", "-s", envvar="ATOLL_SERVER", help="A server of `atoll servers ls`."),
+    typer.Option(
+        "--server",
+        "-s",
+        envvar="ATOLL_SERVER",
+        help="A server of `atoll servers ls`.",
+        autocompletion=completion.servers,
+    ),
 ]
 
 #: How many bytes of the file are read.
@@ -102,6 +109,8 @@ def add(
 
     key = typer.prompt("API key", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline(4_096)
     key = str(key).strip()
+    if not key:
+        raise AtollError("no API key was given: type it, or give it on standard input")
     with Client(url, key) as client:
         next(iter(client.namespaces()), None)  # raises when the server or the key is not right
     known = Servers.read()
@@ -123,7 +132,12 @@ def list_servers(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def use(name: Annotated[str, typer.Argument(help="A name of the list; `local` is this machine's stack.")]) -> None:
+def use(
+    name: Annotated[
+        str,
+        typer.Argument(help="A name of the list; `local` is this machine's stack.", autocompletion=completion.servers),
+    ],
+) -> None:
     """Use a server where none is named."""
     known = Servers.read()
     if name == "local" and name not in known.servers:
@@ -135,7 +149,9 @@ def use(name: Annotated[str, typer.Argument(help="A name of the list; `local` is
 
 
 @app.command()
-def rm(name: Annotated[str, typer.Argument(help="A name of the list.")]) -> None:
+def rm(
+    name: Annotated[str, typer.Argument(help="A name of the list.", autocompletion=completion.servers)],
+) -> None:
     """Forget a server and its key."""
     known = Servers.read()
     known.get(name)

@@ -12,6 +12,7 @@ import typer
 from rich.live import Live
 from rich.text import Text
 
+from atoll.command import completion
 from atoll.command.lanes import Lanes
 from atoll.command.lines import agent_line, plain
 from atoll.command.project import checkout, needs_project
@@ -31,7 +32,12 @@ FEWEST_CHARS = 4
 PICTURES_PER_S = 4
 
 SessionName = Annotated[
-    str, typer.Argument(metavar="SESSION", help="NAMESPACE/ID, or the beginning of the id of one that is there.")
+    str,
+    typer.Argument(
+        metavar="SESSION",
+        help="NAMESPACE/ID, or the beginning of the id of one that is there.",
+        autocompletion=completion.sessions,
+    ),
 ]
 
 
@@ -59,7 +65,10 @@ def run(
     ] = None,
     *,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Show what happens, to the end.")] = False,
-    namespace: Annotated[str | None, typer.Option("--namespace", "-n", help="In place of the file's.")] = None,
+    namespace: Annotated[
+        str | None,
+        typer.Option("--namespace", "-n", help="In place of the file's.", autocompletion=completion.namespaces),
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Look whether the file is right; start nothing.")] = False,
     print_schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of the file.")] = False,
     server: ServerName = None,
@@ -212,7 +221,9 @@ def _place(namespace: str, session_id: str) -> str:
 
 
 def list_sessions(
-    namespace: Annotated[str | None, typer.Argument(help="A namespace; all by default.")] = None,
+    namespace: Annotated[
+        str | None, typer.Argument(help="A namespace; all by default.", autocompletion=completion.namespaces)
+    ] = None,
     *,
     annotation: Annotated[
         list[str] | None, typer.Option("--annotation", "-a", help="KEY=VALUE; again for more.")
@@ -267,8 +278,10 @@ def show_session(session: SessionName, *, server: ServerName = None, as_json: As
         namespace, session_id = find(client, session)
         try:
             state = client.extended_session(namespace, session_id)
-        except NotFound:
-            ended = client.historic_session(namespace, session_id)
+        except NotFound as gone:
+            ended = _historic(client, namespace, session_id)
+            if ended is None:
+                raise gone from None
             state = ended.state
             if as_json:
                 show_json(ended)
@@ -321,7 +334,12 @@ def _status(status: Any) -> str:
 def logs(
     session: SessionName,
     *,
-    agent: Annotated[list[str] | None, typer.Option("--agent", "-a", help="Of this agent; again for more.")] = None,
+    agent: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--agent", "-a", help="Of this agent; again for more.", autocompletion=completion.agents_of_session
+        ),
+    ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, to the end.")] = False,
     stage: Annotated[
         str | None, typer.Option(help="Read CloudWatch of this stage, with your credentials of AWS.")
@@ -362,13 +380,14 @@ def _there(client: "Client", namespace: str, session_id: str, agent: str | None)
     """Give the lines that are there now."""
     read: Callable[..., Any] = client.logs
     cursor = "0"
+    gone: NotFound | None = None
     while True:
         try:
             page = read(namespace, session_id, agent=agent, after=cursor)
-        except NotFound:
-            if read == client.historic_logs:
-                raise
-            read, cursor = client.historic_logs, "0"
+        except NotFound as error:
+            if gone is not None:
+                raise gone from None
+            gone, read, cursor = error, client.historic_logs, "0"
             continue
         yield page
         if not page.entries and page.cursor in (None, cursor):
@@ -378,7 +397,7 @@ def _there(client: "Client", namespace: str, session_id: str, agent: str | None)
 
 def say(
     session: SessionName,
-    agent: Annotated[str, typer.Argument(help="In whose name.")],
+    agent: Annotated[str, typer.Argument(help="In whose name.", autocompletion=completion.agents_of_session)],
     text: Annotated[str, typer.Argument(help="What to say.")],
     *,
     to: Annotated[list[str] | None, typer.Option("--to", "-t", help="Who is mentioned; again for more.")] = None,
@@ -404,7 +423,10 @@ def say(
 def stop(
     session: SessionName,
     *,
-    agent: Annotated[str | None, typer.Option("--agent", "-a", help="End this agent alone.")] = None,
+    agent: Annotated[
+        str | None,
+        typer.Option("--agent", "-a", help="End this agent alone.", autocompletion=completion.agents_of_session),
+    ] = None,
     server: ServerName = None,
 ) -> None:
     """Close a session, or end one of its agents."""
@@ -419,7 +441,9 @@ def stop(
 
 
 def history(
-    namespace: Annotated[str, typer.Argument(help="A namespace, also one that is gone.")],
+    namespace: Annotated[
+        str, typer.Argument(help="A namespace, also one that is gone.", autocompletion=completion.namespaces)
+    ],
     *,
     reason: Annotated[str | None, typer.Option(help="Only those that ended so, such as ttl or failed.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 50,
@@ -449,7 +473,10 @@ def history(
 
 
 def open_console(
-    session: Annotated[str | None, typer.Argument(help="A session; the console's first page by default.")] = None,
+    session: Annotated[
+        str | None,
+        typer.Argument(help="A session; the console's first page by default.", autocompletion=completion.sessions),
+    ] = None,
     *,
     show_url: Annotated[bool, typer.Option("--print", help="Print the address; open nothing.")] = False,
     server: ServerName = None,

@@ -16,6 +16,9 @@ from atoll.command.lines import plain
 #: Width of what is no terminal: nothing is cut there.
 UNBOUND_COLUMNS = 10_000
 
+#: How wide a column of a table is at least, with what is between it and the next.
+FEWEST_COLUMNS = 8
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -69,8 +72,11 @@ def show_rows(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> N
             print(*(str(cell).replace("\t", " ") for cell in row), sep="\t")
         return
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    # What a row is called is copied from there: it is not broken as long as the other columns have room beside it.
+    called = max((len(str(row[0])) for row in listed), default=0)
+    fits = called + FEWEST_COLUMNS * (len(columns) - 1) <= console().width
+    for number, column in enumerate(columns):
+        table.add_column(column, overflow="fold", min_width=called if fits and number == 0 else None)
     for row in listed:
         table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
     console().print(table)

@@ -18,10 +18,15 @@ from unittest.mock import patch
 import pytest
 
 from atoll.command import main
+from chalicelib.wire.llm_proxy import parse
 from infra.local.stack import LocalStack
 from tests.agents import MISSING, SLEEPER
+from tests.offline_models import OfflineModels
 
 ROOT = Path(__file__).parents[3]
+
+#: Which models a new prototype is to have.
+MODELS = ROOT / "atoll/command/templates/prototype/models.toml"
 
 #: How long one command may take, in s.
 COMMAND_S = 40.0
@@ -143,9 +148,17 @@ def _read(terminal: int, until: str | None = None) -> str:
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[LocalStack]:
+def models() -> Iterator[OfflineModels]:
+    with OfflineModels() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def stack(models: OfflineModels) -> Iterator[LocalStack]:
+    """A stack with the models of a new prototype, at a provider of this machine."""
     agents = [ROOT / "agents" / name for name in ("seed", "echo", "puppet")]
-    with LocalStack(port=0, agents=[*agents, SLEEPER, MISSING]) as running:
+    offered = parse(MODELS.read_text().replace("https://api.openai.com", models.url), {"OPENAI_API_KEY": "sk-x"})
+    with LocalStack(port=0, agents=[*agents, SLEEPER, MISSING], llm_proxy=offered) as running:
         yield running
 
 

@@ -2,8 +2,11 @@
 
 import json
 import re
+import socket
 import stat
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,8 +15,10 @@ from chalicelib.domain.registry import register_local
 from infra.local.stack import LocalStack
 from tests.cli_reference import LINE, PAGE, reference
 from tests.client import eventually
-from tests.integration.cli.conftest import ROOT, Program
+from tests.integration.agents.prototypes import Question, thinks
+from tests.integration.cli.conftest import MODELS, ROOT, Program
 from tests.integration.webhooks.receivers import receiving
+from tests.offline_models import OfflineModels
 
 pytestmark = pytest.mark.xdist_group("cli")
 
@@ -149,6 +154,110 @@ def test_a_new_agent_is_checked_registered_and_answers(program: Program, stack: 
     assert "ann │ @asker You said 'message 0', asker." in done.out
 
 
+def test_a_new_prototype_holds_its_first_conversation(
+    program: Program, stack: LocalStack, models: OfflineModels
+) -> None:
+    """With a model that does what its task says, as far as it knows."""
+
+    def decide(question: Question) -> list[tuple[str, Any]]:
+        if not question.results:
+            return [("coral_wait_for_mention", {"currentUnixTime": 0, "maxWaitMs": 60_000})]
+        if len(question.results) > 1:
+            return [("coral_close_session", {"reason": "answered"})]
+        assert "with currentUnixTime 0" in json.dumps(question.messages), "what its task says"
+        asked, _ = json.JSONDecoder().raw_decode(question.results[0])
+        asked = asked["message"]
+        reply = {"content": "42", "mentions": [asked["senderName"]], "threadId": asked["threadId"]}
+        return [("coral_send_message", reply)]
+
+    folder = program("agents", "new", "pru", "--template", "prototype", "--into", str(program.folder)).out.strip()
+    models.usual = thinks(decide)
+    assert (Path(folder) / "models.toml").read_text() == MODELS.read_text()
+    register_local(stack.services, Path(folder))
+    done = program("run", f"{folder}/session.yaml", "--follow")
+    assert done.code == 0, done.out
+    assert "pru │ @asker 42" in done.out
+    assert "pru │ calls gpt-4.1-mini: 200" in done.out
+    assert "is over: an agent has closed it" in done.out
+
+
+def offered(program: Program, *words: str, **variables: str) -> list[str]:
+    """Return what a shell is given for the last of these words."""
+    line = {"COMP_WORDS": " ".join(["atoll", *words]), "COMP_CWORD": str(len(words))}
+    done = program(_ATOLL_COMPLETE="complete_bash", **line, **variables)
+    assert done.err == ""
+    return done.out.split()
+
+
+def test_a_shell_is_offered_names(program: Program, namespace: str) -> None:
+    file = program.write("offered.yaml", f"namespace: {namespace}\nagents: {{me: puppet, s: sleeper}}\n")
+    session = program("run", file).out.strip()
+    identity = session.rpartition("/")[2]
+    assert offered(program, "show", namespace) == [session]
+    assert offered(program, "tail", session[:-4]) == [session]
+    assert identity in offered(program, "logs", identity[:8])
+    assert offered(program, "say", session, "m") == ["me"]
+    assert namespace in offered(program, "ls", namespace[:3])
+    assert offered(program, "agents", "show", "sleep") == ["sleeper@1.0.0"]
+    assert offered(program, "agents", "new", "--template", "proto") == ["prototype"]
+    assert program("stop", session).code == 0
+
+
+def test_a_shell_waits_a_second_for_names_and_hears_of_no_error(program: Program) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        for variables in (
+            {"ATOLL_URL": f"http://127.0.0.1:{silent.getsockname()[1]}"},
+            {"ATOLL_URL": "http://127.0.0.1:1"},
+            {"ATOLL_URL": "no address"},
+            {"ATOLL_API_KEY": "wrong"},
+        ):
+            began_s = time.monotonic()
+            assert offered(program, "show", "x", **variables) == []
+            assert time.monotonic() - began_s < 1.0 + 0.7
+    assert offered(program, "say", "nothing", "m") == []
+    broken = Path(program.write("servers.json", "{")).parent
+    assert offered(program, "servers", "use", "x", ATOLL_CONFIG=str(broken)) == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("show",), ("tail",), ("logs",), ("logs", "--follow"), ("budget",), ("say", "me", "x"), ("stop",), ("open",)],
+)
+def test_a_session_that_never_was_is_said_to_be_none(
+    program: Program, namespace: str, command: tuple[str, ...]
+) -> None:
+    file = program.write("there.yaml", f"namespace: {namespace}\nagents: {{s: sleeper}}\nttl: 1m\n")
+    session = program("run", file).out.strip()
+    verb, *rest = command
+    done = program(verb, f"{namespace}/nope", *rest, *(["--print"] if verb == "open" else []))
+    program("stop", session)
+    if verb == "open":  # which asks nobody
+        assert done.code == 0
+        return
+    assert (done.code, done.out) == (1, "")
+    assert done.err.strip() == f"✗ there is no session 'nope' in the namespace '{namespace}'"
+
+
+def test_what_rows_are_called_is_whole_in_a_narrow_terminal(program: Program, namespace: str) -> None:
+    file = program.write(
+        "wide.yaml", f"namespace: {namespace}\nagents: {{s: sleeper}}\nannotations: {{k: {'v' * 80}}}\n"
+    )
+    session = program("run", file).out.strip()
+    keys = program("keys", "list", "--stage", "local", "--url", program.url).out.splitlines()
+    assert {len(line.split("\t")) for line in keys} == {8}
+    assert session in program.in_terminal("ls", namespace, COLUMNS="120").out
+    shown = program.in_terminal("keys", "list", "--stage", "local", "--url", program.url, COLUMNS="76").out
+    assert keys[0].partition("\t")[0] in shown
+    assert program("stop", session).code == 0
+
+
+def test_a_server_is_not_kept_without_a_key(program: Program) -> None:
+    done = program("servers", "add", "here", program.url, given="\n", ATOLL_CONFIG=str(program.folder / "none"))
+    assert (done.code, done.out) == (1, "")
+    assert "no API key was given" in done.err
+    assert not (program.folder / "none").exists()
+
+
 def test_the_registry_is_changed(program: Program) -> None:
     folder = program("agents", "new", "bea", "--into", str(program.folder)).out.strip()
     assert program("agents", "put", f"{folder}/coral-agent.toml").code == 0
@@ -222,7 +331,7 @@ def test_what_has_no_effect_is_warned_of(program: Program, namespace: str) -> No
 
 def test_failures_have_their_codes_and_go_to_standard_error(program: Program, namespace: str) -> None:
     for arguments, variables, code, words in (
-        (("show", f"{namespace}/x"), {}, 1, "✗ the history of the namespace"),
+        (("show", f"{namespace}/x"), {}, 1, "✗ there is no namespace"),
         (("show", "abc"), {}, 1, "too short for an id"),
         (("no-such-command",), {}, 2, "No such command"),
         (("ls",), {"ATOLL_URL": "http://127.0.0.1:1"}, 3, "http://127.0.0.1:1 does not answer"),
