@@ -54,7 +54,8 @@ class Place:
             raise AtollError(f"{url!r} is not the URL of a server: it begins with http:// or https:// and a host")
         if key is None and host not in LOOPBACK:
             raise AtollError(f"there is no API key for {url}: set ATOLL_API_KEY")
-        return cls(url, key or LOCAL_KEY)
+        # In lower case, as all that looks at it expects: whether there is TLS to verify, and where the sockets are.
+        return cls(parts.scheme + url[len(parts.scheme) :], key or LOCAL_KEY)
 
     def options(self, transport: Any) -> dict[str, Any]:
         """Return the arguments of an HTTP client for it."""

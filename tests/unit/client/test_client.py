@@ -216,6 +216,12 @@ def test_where_a_server_is(monkeypatch: pytest.MonkeyPatch) -> None:
             Client(url)
 
 
+def test_tls_is_verified_however_a_url_is_written() -> None:
+    for url in ("https://Host/Prod", "HTTPS://Host/Prod/"):
+        place = Place.of(url, "k")
+        assert (place.url, place.options(None)["verify"]) == ("https://Host/Prod", True)
+
+
 def test_a_body_is_what_the_server_reads() -> None:
     server = Server((200, {"status": "sent", "message": MESSAGE["message"]}))
     sync(server, lambda client: client.send_message("n", "s", "ann", thread_id="t", text="x", mentions=("bob",)))
