@@ -49,8 +49,9 @@ def _options(place: Place, listen: Listen) -> dict[str, Any]:
 def _faults() -> tuple[type[Exception], ...]:
     from websockets.exceptions import WebSocketException
 
-    # A SOCKS proxy needs a package that may not be here.
-    return OSError, WebSocketException, ImportError
+    # A SOCKS proxy needs a package that may not be here; a redirect, or a proxy, may lead to what is no URL; and
+    # websockets asserts that no server answers before it is asked.
+    return OSError, WebSocketException, ImportError, ValueError, AssertionError
 
 
 def _refusal(error: Exception) -> Opened:
