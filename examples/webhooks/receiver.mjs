@@ -9,13 +9,15 @@ import path from "node:path";
 
 const INBOX = process.env.INBOX ?? "inbox";
 const MOST_BYTES = 60_000_000;
+const SECRET = process.env.ATOLL_WEBHOOK_SECRET;
+if (!SECRET) throw new Error("ATOLL_WEBHOOK_SECRET is not set: anybody could sign");
 
 /** Return whether a request is Atoll's, and no older than 5 minutes; `body` has the bytes as they came. */
-function isAtolls(secret, headers, body) {
+function isAtolls(headers, body) {
   const { "webhook-id": id, "webhook-timestamp": timestamp, "webhook-signature": signatures } = headers;
   if (!id || !timestamp || !signatures) return false;
   if (!(Math.abs(Date.now() / 1000 - Number(timestamp)) < 300)) return false;
-  const expected = crypto.createHmac("sha256", secret).update(`${id}.${timestamp}.`).update(body).digest();
+  const expected = crypto.createHmac("sha256", SECRET).update(`${id}.${timestamp}.`).update(body).digest();
   return signatures.split(" ").some((signature) => {
     const [version, value] = signature.split(",");
     const sent = Buffer.from(value ?? "", "base64");
@@ -56,7 +58,7 @@ async function receive(request, response) {
     parts.push(part);
   }
   const body = Buffer.concat(parts);
-  if (request.method !== "POST" || !isAtolls(process.env.ATOLL_WEBHOOK_SECRET, request.headers, body)) {
+  if (request.method !== "POST" || !isAtolls(request.headers, body)) {
     return response.writeHead(400).end();
   }
   const delivery = request.headers["webhook-id"];

@@ -18,6 +18,8 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 INBOX = Path(os.environ.get("INBOX", "inbox"))
 MOST_BYTES = 60_000_000
+SECRET = os.environ.get("ATOLL_WEBHOOK_SECRET") or sys.exit("ATOLL_WEBHOOK_SECRET is not set: anybody could sign")
+VERIFIER = Webhook("whsec_" + base64.b64encode(SECRET.encode()).decode())
 todo: queue.SimpleQueue[Path] = queue.SimpleQueue()
 
 
@@ -68,11 +70,11 @@ class Receiver(BaseHTTPRequestHandler):
             if not 0 <= size <= MOST_BYTES:
                 return self.answer(413)
             body = self.rfile.read(size)
-            secret = "whsec_" + base64.b64encode(os.environ["ATOLL_WEBHOOK_SECRET"].encode()).decode()
-            Webhook(secret).verify(body, dict(self.headers.items()))
+            found = {name.lower(): value for name, value in self.headers.items()}  # of a name that comes twice, one
+            VERIFIER.verify(body, found)
         except (WebhookVerificationError, ValueError):  # headers that are missing, of another form, or forged
             return self.answer(400)
-        keep(self.headers["webhook-id"], body)
+        keep(found["webhook-id"], body)
         self.answer(204)
 
     def answer(self, status: int) -> None:

@@ -38,14 +38,16 @@ def signed(delivery: str, body: bytes, *, secret: str = SECRET, at_s: float | No
 class Running:
     """A receiver's process, and the folder in which it keeps what came."""
 
-    def __init__(self, command: list[str], inbox: Path) -> None:
-        self._command = command
-        self._inbox = inbox
+    def __init__(self, command: list[str], inbox: Path, secret: str | None = SECRET) -> None:
+        self.command = command
+        self.inbox = inbox
+        self._secret = secret
 
     def __enter__(self) -> Self:
-        environment = {**os.environ, "ATOLL_WEBHOOK_SECRET": SECRET, "INBOX": str(self._inbox)}
+        environment = {**os.environ, "INBOX": str(self.inbox)}
+        environment |= {} if self._secret is None else {"ATOLL_WEBHOOK_SECRET": self._secret}
         self._process = subprocess.Popen(
-            [*self._command, "0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+            [*self.command, "0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
         )
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -55,6 +57,10 @@ class Running:
     def listens(self) -> Self:
         self.port = int(self.says().removeprefix("listening on "))
         return self
+
+    def ends_with(self) -> int:
+        """Wait for its end by itself, and return its status."""
+        return self._process.wait(DEADLINE_S)
 
     def __exit__(self, *_: object) -> None:
         self._process.kill()
@@ -72,11 +78,14 @@ class Running:
         """Return the next line that it prints."""
         return self._lines.get(timeout=DEADLINE_S)
 
-    def post(self, body: bytes, headers: dict[str, str]) -> int:
-        """Send a request, and return the status that it is answered with."""
+    def post(self, body: bytes, headers: dict[str, str], *before: tuple[str, str]) -> int:
+        """Send a request, with other headers ``before`` its own; return the status that it is answered with."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE_S)
         try:
-            connection.request("POST", "/hook", body, headers)
+            connection.putrequest("POST", "/hook")
+            for name, value in [*before, *headers.items(), ("content-length", str(len(body)))]:
+                connection.putheader(name, value)
+            connection.endheaders(body)
             return connection.getresponse().status
         finally:
             connection.close()
@@ -130,6 +139,24 @@ def test_what_is_not_atolls_is_refused(running: Running, tmp_path: Path) -> None
     assert running.post(body, {}) == 400
     assert not list(tmp_path.iterdir())
     assert running.post(body, right) == 204  # it is still there
+
+
+@pytest.mark.parametrize("name", ["webhook-id", "Webhook-Id"])
+def test_a_delivery_is_kept_under_the_id_that_is_signed(running: Running, tmp_path: Path, name: str) -> None:
+    body = report("one")
+    status = running.post(body, signed("one", body), (name, "../outside"))
+    assert status in (204, 400)
+    assert not (tmp_path.parent / "outside.json").exists()
+    if status == 204:
+        assert running.says() == "session one has ended"
+    assert {each.stem for each in tmp_path.iterdir()} <= {"one"}
+
+
+def test_without_a_secret_it_does_not_start(receiver: Running) -> None:
+    """Everybody can sign with an empty one."""
+    for secret in ("", None):
+        with Running(receiver.command, receiver.inbox, secret) as started:
+            assert started.ends_with() != 0
 
 
 def test_what_a_crash_left_over_is_worked_on_at_the_next_start(receiver: Running, tmp_path: Path) -> None:
