@@ -40,6 +40,8 @@ def verify_by_key(keys: Iterable[str], headers: Mapping[str, str], body: bytes) 
 
 def check_by_secret(secret: str, headers: Mapping[str, str], body: bytes) -> None:
     """Verify as `verify_by_secret` does, whatever the webhook brings."""
+    if not secret:
+        raise NotVerified("the webhook is not verified: there is no secret, and anybody could sign with that")
     key = "whsec_" + base64.b64encode(secret.encode()).decode()
     try:
         Webhook(key).verify(body, _lower(headers), json_parse=False)

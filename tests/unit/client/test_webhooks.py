@@ -71,3 +71,15 @@ def test_another_secret_or_key_is_refused() -> None:
         verify_by_key([signatures.public_key_of(OTHER)], headers(), BODY)
     with pytest.raises(NotVerified, match="is no public key"):
         verify_by_key(["whpk_" + base64.b64encode(b"short").decode()], headers(), BODY)
+
+
+def test_no_secret_is_not_one_that_everybody_knows() -> None:
+    import hashlib
+    import hmac
+
+    stamp = str(int(time.time()))
+    forged = hmac.new(b"", f"x.{stamp}.".encode() + BODY, hashlib.sha256).digest()
+    signature = f"v1,{base64.b64encode(forged).decode()}"
+    about = {"webhook-id": "x", "webhook-timestamp": stamp, "webhook-signature": signature}
+    with pytest.raises(NotVerified, match="there is no secret"):
+        verify_by_secret("", about, BODY)
