@@ -1,6 +1,7 @@
 """Keys that a document has and its model does not: they are read over, as Coral does, and warned of."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from pydantic import BaseModel
@@ -23,15 +24,19 @@ def warning_of(document: Any, model: BaseModel, *, by_name: bool = True) -> str 
 
     ``by_name`` says that keys may also be written as Python's names, with underscores.
     """
-    found = list(_unknown(document, model.model_dump(by_alias=True), "", by_name))
-    if not found:
+    found = _unknown(document, model.model_dump(by_alias=True), "", by_name)
+    # To look for what is meant takes longer than all else: a body may have a hundred thousand such keys.
+    named = [_named(*each) for each in islice(found, MOST_NAMED)]
+    if not named:
         return None
-    more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
-    return f"not known, and without effect: {', '.join(found[:MOST_NAMED])}{more}"
+    others = sum(1 for _ in found)
+    return f"not known, and without effect: {', '.join(named)}{f' and {others} more' if others else ''}"
 
 
-def _unknown(document: Any, known: Any, path: str, by_name: bool, depth: int = 0) -> Iterator[str]:
-    """Yield the path of each unknown key, with the key that may have been meant."""
+def _unknown(
+    document: Any, known: Any, path: str, by_name: bool, depth: int = 0
+) -> Iterator[tuple[str, str, Mapping[str, Any], Mapping[str, Any]]]:
+    """Yield each unknown key: its path, the key, and the objects that have it and that it is not in."""
     if depth > MAX_DEPTH:
         return
     if isinstance(document, dict) and isinstance(known, dict):
@@ -42,15 +47,17 @@ def _unknown(document: Any, known: Any, path: str, by_name: bool, depth: int = 0
             if name in known:
                 yield from _unknown(value, known[name], place, by_name, depth + 1)
             else:
-                yield _named(place, str(key), [str(each) for each in known if each not in document])
+                yield place, str(key), document, known
     elif isinstance(document, list) and isinstance(known, list) and len(document) == len(known):
         for index, (value, inner) in enumerate(zip(document, known, strict=True)):
             yield from _unknown(value, inner, f"{path}[{index}]", by_name, depth + 1)
 
 
-def _named(place: str, key: str, candidates: list[str]) -> str:
+def _named(place: str, key: str, document: Mapping[str, Any], known: Mapping[str, Any]) -> str:
+    """Return the path of an unknown key, with the key that may have been meant."""
     import difflib  # not at the top: few requests have such a key
 
+    candidates = [str(each) for each in known if each not in document]
     meant = difflib.get_close_matches(key[:NAMED_CHARS], candidates, n=1)
     # Of a header: nothing but printable ASCII.
     shown = ascii(place[-NAMED_CHARS:])[1:-1]

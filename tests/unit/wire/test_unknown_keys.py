@@ -1,5 +1,6 @@
 """Keys that no model knows are named, with what may have been meant; what is known, in whatever spelling, is not."""
 
+import difflib
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from chalicelib.domain import agent_files
 from chalicelib.domain.errors import BadRequest
 from chalicelib.wire.requests import SessionRequest
-from chalicelib.wire.unknown_keys import warning_of
+from chalicelib.wire.unknown_keys import MOST_NAMED, warning_of
 
 WHOLE: dict[str, Any] = {
     "agentGraphRequest": {
@@ -86,6 +87,20 @@ def test_a_warning_is_a_header_of_bounded_size_without_values() -> None:
     assert text.endswith("and 4 more")
     assert len(text) < 600
     assert "a value" not in text
+
+
+def test_what_may_be_meant_is_looked_for_only_where_it_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+
+    def look(key: str, *_: Any, **__: Any) -> list[str]:
+        looked.append(key)
+        return []
+
+    monkeypatch.setattr(difflib, "get_close_matches", look)
+    text = warned(WHOLE | {f"key{number}": 1 for number in range(100_000)})
+    assert text is not None
+    assert text.endswith("and 99995 more")
+    assert len(looked) == MOST_NAMED
 
 
 @pytest.mark.parametrize(
