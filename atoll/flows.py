@@ -6,6 +6,7 @@ the caller; a `Listen`, to open a socket, and is sent an `Opened`; or a `Hear`, 
 
 import dataclasses
 import enum
+import re
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -41,6 +42,9 @@ QUIET_S = 20.0
 #: How long a socket that was not to be had, or broke at once, is not tried again, in s: the first time, and at most.
 FIRST_RETRY_S = 1.0
 LONGEST_RETRY_S = 300.0
+
+#: Which numbers are times (epoch ms): no log has so many lines.
+TIMES = re.compile("[0-9]{13}")
 
 #: How often in a row a server that is followed may give no answer: half a minute.
 MOST_OUTAGES = 15
@@ -206,7 +210,10 @@ def following(
             yield Out(page)
         elif not moved:
             yield from waiting.wait()
-    rest = _rest(kept, cursor) if unseen is None or not seen else _unseen_rest(kept, cursor, unseen)
+    if unseen is None or not (seen or unseen.since_ms):
+        rest = _rest(kept, cursor)
+    else:
+        rest = _unseen_rest(kept, cursor, unseen)
     try:
         yield from rest
     except NotFound:
@@ -237,9 +244,13 @@ def _unseen_rest(kept: Callable[[str], Call[Page[T]]], last: str, unseen: "_Unse
 
 
 class _Unseen:
-    """Which lines come behind those that were seen, by each agent's time: its own never change places."""
+    """Which lines come behind those that were seen, by each agent's time: its own never change places.
 
-    def __init__(self) -> None:
+    Of an agent of which none was seen, those are that come since a time (epoch ms) up to which all were read before.
+    """
+
+    def __init__(self, since_ms: int = 0) -> None:
+        self.since_ms = since_ms
         #: The time of an agent's latest line, and the texts of that time.
         self._latest: dict[str, tuple[int, list[str]]] = {}
 
@@ -258,7 +269,7 @@ class _Unseen:
         return [line for line in lines if self._is_unseen(line)]
 
     def _is_unseen(self, line: Any) -> bool:
-        time_ms, texts = self._latest.get(speaker_of(line), (0, []))
+        time_ms, texts = self._latest.get(speaker_of(line), (self.since_ms, []))
         if line.timestamp == time_ms and line.text in texts:
             texts.remove(line.text)
             return False
@@ -284,12 +295,14 @@ def logs(namespace: str, session_id: str, agent: str | None, after: str) -> Flow
     """Follow what the agents of a session print to its end."""
     wanted = {"namespaceFilter": namespace, "sessionFilter": session_id, "limit": "0"}
     wanted |= {} if agent is None else {"agentFilter": agent}
+    floor = after.partition("-")[0]
     return following(
         lambda cursor: calls.logs(namespace, session_id, agent, cursor, None),
         lambda cursor: calls.historic_logs(namespace, session_id, agent, cursor, None),
         after,
         Listen(calls.SOCKET_OF_LOGS, wanted),
-        unseen=_Unseen(),
+        # On AWS a cursor begins with such a time; on one machine, and of the history, with the number of a line.
+        unseen=_Unseen(int(floor) if TIMES.fullmatch(floor) else 0),
     )
 
 

@@ -181,3 +181,24 @@ def test_of_last_lines_those_are_given_that_were_not_seen() -> None:
     unseen.note(seen)
     found = [(flows.speaker_of(each), each.text) for each in unseen.of(kept)]
     assert found == [("a", "x"), ("a", "y"), ("a", "z"), ("c", "alone")]
+
+
+def test_who_goes_on_from_a_cursor_gets_no_lines_of_before_it_again() -> None:
+    since_ms = 1_795_722_230_000
+    old, seen = line(since_ms - 1, "b", "read before"), line(since_ms + 5, "a", "seen")
+    last = [old, seen, line(since_ms + 6, "a", "not seen"), line(since_ms + 7, "c", "not seen")]
+    for lives in (True, False):
+        flow: Any = flows.logs("n", "s", None, f"{since_ms}-0.3.1")
+        found: list[str] = []
+        step = next(flow)
+        if lives:
+            step = flow.send(Page([seen], f"{since_ms}-0.5.1"))
+            found += [each.text for each in step.value.entries]
+            next(flow)
+        step = flow.throw(NotFound(404, "gone", {}))
+        assert (step.path.rpartition("/history/")[2], step.query["after"]) == ("s/logs", "0")
+        step = flow.send(Page(last, None))
+        found += [each.text for each in step.value.entries]
+        assert found == ["seen", "not seen", "not seen"]
+        with pytest.raises(StopIteration):
+            next(flow)
