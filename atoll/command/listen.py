@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -170,9 +171,8 @@ class Listener:
         name = quote(signed.delivery_id, safe="")
         path = self._folder / f"{name}.json"
         with _writing(path):
-            path.write_bytes(signed.body.encode())
-            headers = "".join(f"{name}: {value}\n" for name, value in signed.headers.items())
-            path.with_name(f"{name}.headers").write_text(headers)
+            _write(path, signed.body)
+            _write(path.with_name(f"{name}.headers"), "".join(map(_header, signed.headers.items())))
         return str(path)
 
     def _forwarded(self, signed: "SignedDelivery") -> dict[str, Any]:
@@ -186,11 +186,22 @@ class Listener:
             request = httpx2.Request("POST", self._url, headers=dict(signed.headers), content=signed.body.encode())
             with contextlib.closing(self._http.send(request, stream=True)) as answer:
                 status = answer.status_code
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeEncodeError) as error:
             return {"error": f"{self._url} does not answer: {str(error) or type(error).__name__}"}
         duration_ms = round((time.monotonic() - started_s) * 1000)
         taken = 200 <= status < 300
         return {"status": status, "duration_ms": duration_ms, "error": None if taken else "the receiver refuses it"}
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file that nobody else reads: what agents said, or a signature that is good for 5 minutes."""
+    with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(text.encode())
+
+
+def _header(header: tuple[str, str]) -> str:
+    """Return a header as `curl -H @` reads it: one line, whatever the server says."""
+    return " ".join(f"{header[0]}: {header[1]}".splitlines()) + "\n"
 
 
 @contextlib.contextmanager
@@ -248,7 +259,7 @@ def _check_of(secret: str | None, keys: list[str]) -> Check | None:
         from atoll.webhooks import check_by_key
 
         return lambda headers, body: check_by_key(keys, headers, body)
-    if secret:
+    if secret is not None:
         from atoll.webhooks import check_by_secret
 
         return lambda headers, body: check_by_secret(secret, headers, body)

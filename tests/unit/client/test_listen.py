@@ -1,6 +1,7 @@
 """What `atoll hooks listen` is given, what it writes, and how it calls a receiver."""
 
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -60,11 +61,11 @@ def test_a_webhook_tells_what_it_is(body: str, event: str) -> None:
     assert event_of(body) == event
 
 
-def taken(listener: Listener, delivery_id: str = "d1") -> Heard:
+def taken(listener: Listener, delivery_id: str = "d1", headers: Mapping[str, str] | None = None) -> Heard:
     about = {"namespace": "n", "session_id": "s", "url": "http://host", "state": "delivered", "round": 1}
     times = {"created_at": 0, "expires_at": 0, "attempts": []}
     delivery = Delivery.model_validate({"delivery_id": delivery_id, "body_bytes": 2, **about, **times})
-    signed = SignedDelivery(delivery_id=delivery_id, headers={"webhook-id": "x"}, body="{}")
+    signed = SignedDelivery(delivery_id=delivery_id, headers=dict(headers or {"webhook-id": "x"}), body="{}")
     with listener.open():
         return listener.take(FollowedDelivery(delivery, signed))
 
@@ -77,6 +78,27 @@ def test_an_id_leads_nowhere_else(tmp_path: Path, delivery_id: str) -> None:
     # Not their suffixes: what begins with dots has none from Python 3.14 on.
     assert sorted(each.name.rpartition(".")[2] for each in folder.iterdir()) == ["headers", "json"]
     assert [each.name for each in tmp_path.iterdir()] == ["folder"]
+
+
+def test_nobody_else_reads_what_is_saved_and_a_header_is_one_line(tmp_path: Path) -> None:
+    about = {"webhook-id": "x\r\nevil: 1", "webhook-signature": "v1,a"}
+    heard = taken(Listener(None, tmp_path, None), headers=about)
+    assert heard.saved == str(tmp_path / "d1.json")
+    assert {each.stat().st_mode & 0o777 for each in tmp_path.iterdir()} == {0o600}
+    assert (tmp_path / "d1.headers").read_text() == "webhook-id: x evil: 1\nwebhook-signature: v1,a\n"
+
+
+@pytest.mark.parametrize("value", ["é", "a\r\nb: c"])
+def test_a_header_that_is_none_is_not_forwarded(value: str) -> None:
+    with receiving() as receiver:
+        heard = taken(Listener(receiver.url, None, None), headers={"webhook-id": value})
+        assert heard.error is not None
+        assert receiver.received == []
+
+
+def test_by_an_empty_secret_nothing_is_verified() -> None:
+    heard = taken(Listener(None, None, listen._check_of("", [])))
+    assert (heard.verified, "there is no secret" in str(heard.error)) == (False, True)
 
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
