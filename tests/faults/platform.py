@@ -62,6 +62,7 @@ from infra.local.step_functions import service as step_functions
 from infra.local.step_functions.execution import Execution
 from infra.local.step_functions.service import StepFunctions
 from tests.faults.services import Ecs, Timer, WorldScheduler, refused, variables
+from tests.offline_models import Answers, Asked
 
 TEMPLATES = Path(__file__).parents[2] / "infra/templates"
 KEY = "dev"
@@ -170,6 +171,35 @@ class Receiver:
             return Answer(self.statuses.popleft() if self.statuses else 200, {}, b"")
 
         return self._world.call("PostWebhook", take)  # type: ignore[no-any-return]
+
+    def open(
+        self,
+        method: str,
+        url: str,
+        headers: Sequence[tuple[str, str]],
+        body: bytes | memoryview | None = None,
+        **_: Any,
+    ) -> "ModelSays":
+        """Ask the model of the world; beside webhooks nothing else is called."""
+        asked = Asked(method, url, list(headers), bytes(body or b""))
+        said = self._world.call("AskModel", lambda: self._world.outside(lambda: self._world.model(asked)))
+        return ModelSays(said)
+
+
+class ModelSays:
+    """A provider's answer as `chalicelib.aws.http.Incoming` has it, there as a whole."""
+
+    def __init__(self, said: Answers) -> None:
+        self.status = said.status
+        self.headers = list(said.headers.items())
+        self._body = said.body
+
+    def pieces(self, _: int) -> Iterator[bytes]:
+        """Yield the body."""
+        yield self._body
+
+    def close(self) -> None:
+        """Be at its end."""
 
 
 class Sockets:
@@ -509,6 +539,8 @@ class World:
         self.errors: list[tuple[str, BaseException]] = []
         #: Status codes of every answer: (method, path, status, Retry-After).
         self.answers: list[tuple[str, str, int, str | None]] = []
+        #: What the provider of models answers.
+        self.model: Callable[[Asked], Answers] = lambda _: Answers(status=503)
         #: What agents call that run as functions.
         self.function = Function(self)
         self.services = WorldServices(self, emulator)

@@ -13,11 +13,13 @@ from chalicelib.domain.registry import register_local
 from chalicelib.reactions import archive, deliveries, lifecycle
 from chalicelib.store.history import HistoryRecord
 from chalicelib.store.log import INTERNAL
-from tests.agents import BOXED, CRASHER, REPORTER, SLEEPER, TURNER
+from chalicelib.wire.llm_proxy import LlmProvider, LlmProxyConfig
+from tests.agents import BOXED, CRASHER, PROMPTED, REPORTER, SLEEPER, TURNER
 from tests.client import agent, boxed, function, session, sleeper
 from tests.faults.invariants import Witness
 from tests.faults.platform import KEY, Call, Emulator, Fault, World
 from tests.faults.services import variables
+from tests.integration.agents.prototypes import Question, thinks
 
 Scenario = Callable[[World, Witness], None]
 
@@ -26,6 +28,19 @@ NAMESPACES = "/api/v1/local/namespace"
 WEBHOOKS = {"sessionEnd": {"url": "http://receiver/end"}}
 HOLD = {"mode": "hold_after_exit", "duration": 60_000}
 DAY_MS = 24 * 3_600_000
+
+
+class ConfiguredModels:
+    """The configuration of the LLM proxy, known to the process: reading it is not what a scenario is about."""
+
+    def __init__(self, config: LlmProxyConfig) -> None:
+        self._config = config
+
+    def config(self) -> LlmProxyConfig:
+        return self._config
+
+    def provider(self, name: str) -> LlmProvider | None:
+        return self._config.provider(name)
 
 
 def begin(emulator: Emulator, fault: Fault | None = None) -> tuple[World, Witness]:
@@ -650,6 +665,84 @@ def function_stopped(world: World, witness: Witness) -> None:
     assert "agent_wait_start" not in events, events
 
 
+#: Providers that need no network: `Receiver.open` answers.
+MODELS = LlmProxyConfig.model_validate(
+    {
+        "providers": [
+            {
+                "name": name,
+                "format": {"type": kind},
+                "apiKey": "sk-hunter22",
+                "models": [model],
+                "baseUrl": "http://models",
+            }
+            for name, kind, model in (("one", "OpenAI", "large"), ("two", "Anthropic", "claude"))
+        ],
+        "prices": [{"model": "large", "input": 1, "output": 10, "outputTokens": 1_000}],
+    }
+)
+
+
+def prototype_talks(world: World, witness: Witness) -> None:
+    """A prototype opens a thread, sends a message, waits for the answer and exits, an iteration a turn.
+
+    Its model gets in each what came of the one before. A turn that was cut off is taken again, so what it had done
+    may be there twice.
+    """
+    world.in_window = False
+    witness.reasons, witness.functions = {"agents_exited"}, {"p"}
+    world.outside(lambda: register_local(world.services, PROMPTED))
+    world.services.llm_proxy = ConfiguredModels(MODELS)  # type: ignore[assignment]
+    world.outside(lambda: world.services.model_offers.replace(MODELS.offers))
+    world.run()
+    world.ecs.lives_ms = {"a": 3_000_000}
+    asked: list[list[str]] = []
+
+    def answer(thread_id: str) -> None:
+        world.tool("a", "coral_send_message", threadId=thread_id, content="Hi", mentions=["p"])
+
+    def decide(question: Question) -> list[tuple[str, dict[str, Any]]]:
+        asked.append(question.results)
+        if not question.results:
+            return [("coral_create_thread", {"threadName": "t", "participantNames": ["a"]})]
+        thread_id = json.loads(question.results[0])["thread"]["id"]
+        if len(question.results) == 1:
+            return [("coral_send_message", {"threadId": thread_id, "content": "Hello", "mentions": ["a"]})]
+        if len(question.results) == 2:
+            world.after(700, lambda: answer(thread_id))
+            return [("coral_wait_for_mention", {"maxWaitMs": 1_200_000})]
+        return []
+
+    def told(call: Call) -> None:
+        # From the model's wish to wait up to the end of the wait: a turn that pauses, and one that goes on.
+        world.in_window = call.function == "run_turn" and len(asked) == 3
+
+    world.model = thinks(decide)
+    world.before_call.insert(0, told)
+    prompted = agent("p", "prompted", ITERATIONS=("u32", 4))
+    request = session(sleeper("a"), prompted | {"provider": {"type": "local", "runtime": "prototype"}})
+    request["agentGraphRequest"]["budget"] = {"usd": "1"}
+    path = create(world, witness, request)
+    world.run_for(2_000_000)
+    world.before_call.remove(told)
+    world.in_window = False
+    assert [len(results) for results in asked] == sorted(len(results) for results in asked), asked
+    assert {len(results) for results in asked} == {0, 1, 2, 3}, asked
+    assert '"text": "Hi"' in asked[-1][2], asked
+    log = list(world.services.log.read(path.rpartition("/")[2], live=False))
+    sent = [entry.event["message"]["text"] for entry in log if entry.event["type"] == "thread_message_sent"]
+    assert set(sent) == {"Hello", "Hi"}, sent
+    assert sent.count("Hello") == 1 or world.fault is not None, sent
+    budget = world.services.budgets.find(path.rpartition("/")[2])
+    assert budget is not None
+    assert budget.session is not None
+    calls = sum(entry.event["type"] == "llm_proxy_call" for entry in log)
+    assert calls >= (4 if world.fault is None else 3)  # the event of a call that was made may be refused
+    # A call whose process died is booked at what was held for it.
+    assert budget.session.spent + budget.session.held >= 4 * 60, budget
+    world.run()
+
+
 SCENARIOS: list[Scenario] = [
     agents_exit,
     created_with_key,
@@ -678,6 +771,7 @@ SCENARIOS: list[Scenario] = [
     budget_spent,
     function_told,
     function_stopped,
+    prototype_talks,
 ]
 
 
