@@ -9,6 +9,8 @@ import pytest
 from chalicelib.domain import agent_environment
 from chalicelib.domain.registry import register_local
 from chalicelib.store.agents import AgentRecord
+from chalicelib.store.registry import RegistryAgentRecord
+from chalicelib.wire.fargate import Fargate
 from infra.local.ecs.tasks import Task
 from tests.agents import CRASHER
 from tests.client import agent, session, sleeper
@@ -81,6 +83,17 @@ def test_a_task_has_tags_of_its_agent(emulator: Emulator) -> None:
     [tags, _] = [call.parameters["tags"] for call in world.calls if call.operation == "RunTask"]
     expected = {"stage": "local", "namespace": "tests", "session": path.rpartition("/")[2], "agent": "a"}
     assert tags == [{"key": f"atoll:{name}", "value": value} for name, value in expected.items()]
+
+
+def test_a_task_runs_on_spare_capacity_where_the_agents_file_says_so(emulator: Emulator) -> None:
+    world, witness = begin(emulator)
+    witness.undisturbed, witness.reasons = True, {"agents_exited"}
+    with patch.object(RegistryAgentRecord, "task", Fargate(spot=True)):
+        create(world, witness, two_agents(world, lives_ms=(500, 500)))
+        assert not witness.broken()
+    tasks = [call.parameters for call in world.calls if call.operation == "RunTask"]
+    spare = [{"capacityProvider": "FARGATE_SPOT", "weight": 1}]
+    assert [each.get("capacityProviderStrategy") for each in tasks] == [spare, spare]
 
 
 def test_an_agent_whose_tasks_failed_to_start_twice_runs_in_the_third(emulator: Emulator) -> None:

@@ -90,6 +90,8 @@ def test_each_condition_is_on_a_key_of_its_action(iam: Engine, known: Mapping[st
     everywhere = iam.global_keys()
     checked = 0
     for name, statement in STATEMENTS.items():
+        if not _actions(statement):  # of a whole service
+            assert {key.lower() for _, key, _ in _conditions(statement)} <= everywhere, name
         for (_, key, _), action_name in itertools.product(_conditions(statement), _actions(statement)):
             action = known[action_name]
             assert action is not None

@@ -105,3 +105,15 @@ def test_what_has_a_name_of_the_whole_account_has_the_region_in_it() -> None:
     named = [name for name in names if name != "null"]  # CloudFormation makes names that nobody else has
     assert len(named) >= 5
     assert [name for name in named if "${AWS::Region}" not in name] == []
+
+
+def test_policies_and_templates_are_of_the_partition_of_the_stage() -> None:
+    files = [*(description.ROOT / ".chalice").glob("policy-*.json"), *description.TEMPLATES.rglob("*.json")]
+    files += [description.TEMPLATES / name for name in ("stack.yaml", "events.yaml")]
+    assert len(files) > 15
+    assert [file.name for file in files if "arn:aws:" in file.read_text()] == []
+
+
+def test_the_cluster_has_both_kinds_of_capacity_that_an_agent_may_ask_for() -> None:
+    cluster = description.stack()["Resources"]["Cluster"]["Properties"]
+    assert cluster["CapacityProviders"] == ["FARGATE", "FARGATE_SPOT"]

@@ -1,6 +1,7 @@
 """ECS task definitions of agents, as they are asked for."""
 
 import json
+import re
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,13 @@ def test_files_are_fetched_before_the_agent_starts() -> None:
     assert read["containerPath"] == written["containerPath"] == "/coral/options"
     assert (read["readOnly"], written["readOnly"]) == (True, False)
     assert agent["memory"] + first["memory"] <= int(made["memory"])
+
+
+def test_what_fetches_them_is_of_one_digest_and_may_do_nothing_else_that_root_may() -> None:
+    made = definition(f'[runtimes.docker]\nimage = "i"\n{FS}')
+    [first] = [each for each in made["containerDefinitions"] if each["name"] == "options"]
+    assert re.fullmatch(r"public\.ecr\.aws/[a-z/:.-]+@sha256:[0-9a-f]{64}", first["image"])
+    assert first["linuxParameters"] == {"capabilities": {"drop": ["ALL"]}}
 
 
 def test_a_process_starts_in_the_folder_of_its_file(tmp_path: Path) -> None:
