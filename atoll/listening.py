@@ -6,6 +6,7 @@ how soon that page is asked for.
 
 import asyncio
 import contextlib
+import logging
 from typing import Any
 from urllib.parse import urlencode
 
@@ -26,6 +27,10 @@ LARGEST_FRAME_BYTES = 16 * 1024 * 1024
 #: How many frames that wait are one reason to ask for a page.
 MOST_AT_ONCE = 1_000
 
+#: What websockets logs to: at the level of debugging it would log all headers, and the key is in one.
+_logger = logging.getLogger(__name__)
+_logger.setLevel(logging.CRITICAL)
+
 #: Refusals that may be others a moment later, though they are the client's.
 _FOR_NOW = (408, 429)
 
@@ -37,6 +42,7 @@ def _options(place: Place, listen: Listen) -> dict[str, Any]:
         # Not in the path, where the key may be, too: whoever stands between writes paths into a log.
         "additional_headers": {"Authorization": f"Bearer {place.key}"},
         "user_agent_header": f"atoll-python/{VERSION}",
+        "logger": _logger,
         "compression": None,
         "open_timeout": OPENING_S,
         "close_timeout": CLOSING_S,
