@@ -46,6 +46,9 @@ LONGEST_RETRY_S = 300.0
 #: Which numbers are times (epoch ms): no log has so many lines.
 TIMES = re.compile("[0-9]{13}")
 
+#: How often in a row a page may be asked for at once, though none had what the socket spoke of.
+MOST_IN_VAIN = 3
+
 #: How often in a row a server that is followed may give no answer: half a minute.
 MOST_OUTAGES = 15
 
@@ -128,13 +131,15 @@ class _Waiting:
         self._is_open = False
         #: Something was said, and no page has it yet: what prints and what tells of it may be different services.
         self._is_expecting = False
+        #: How often something was said since a page had something, or nothing was said for a while.
+        self._in_vain = 0
         self._pause_s = FIRST_PAUSE_S
         self._retry_in_s = 0.0
         self._next_retry_s = FIRST_RETRY_S
 
     def found(self) -> None:
         """Take note that a page had something."""
-        self._is_expecting, self._pause_s = False, FIRST_PAUSE_S
+        self._is_expecting, self._in_vain, self._pause_s = False, 0, FIRST_PAUSE_S
 
     def wait(self) -> Flow[Any]:
         """Wait until a page may have something."""
@@ -145,6 +150,8 @@ class _Waiting:
         if self._is_expecting and self._pause_s >= LONGEST_PAUSE_S:
             self._is_expecting = False
         if self._is_open:
+            if self._in_vain > MOST_IN_VAIN:  # one that speaks without end does not have pages asked for without end
+                yield Pause(self._pause_s)
             yield from self._hear(self._pause_s if self._is_expecting else QUIET_S)
         else:
             yield Pause(self._pause_s)
@@ -166,8 +173,11 @@ class _Waiting:
             self._try_later()
             return
         self._next_retry_s = FIRST_RETRY_S
+        self._in_vain = self._in_vain + 1 if heard is Heard.SOMETHING else 0
         if heard is Heard.SOMETHING:
-            self._is_expecting, self._pause_s = True, FIRST_PAUSE_S
+            self._is_expecting = True
+            if self._in_vain <= MOST_IN_VAIN:
+                self._pause_s = FIRST_PAUSE_S
 
     def _try_later(self) -> None:
         self._retry_in_s = self._next_retry_s

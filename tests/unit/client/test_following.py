@@ -18,7 +18,9 @@ SOCKET = Listen("/ws")
 class Weather:
     """A server and the network before it, by a clock of its own: what there is, and when what happens."""
 
-    def __init__(self, *, opened: Opened = Opened.YES, lives_s: float = float("inf")) -> None:
+    def __init__(
+        self, *, opened: Opened = Opened.YES, lives_s: float = float("inf"), speaks_every_s: float = float("inf")
+    ) -> None:
         self.now_s = 0.0
         #: When entries come, and when each was given.
         self.comes_at_s: list[float] = []
@@ -26,6 +28,8 @@ class Weather:
         self.asked = 0
         self.opened_at_s: list[float] = []
         self._opened, self._lives_s = opened, lives_s
+        #: How often the socket says something of which no page has anything.
+        self._speaks_every_s = speaks_every_s
         self._told = 0
         self.until_s = 600.0
         self.away: Callable[[float], Exception | None] = lambda _: None
@@ -43,6 +47,9 @@ class Weather:
         return Page(list(range(int(cursor), there)), str(there))
 
     def hear(self, within_s: float) -> Heard:
+        if self._speaks_every_s < within_s:
+            self.now_s += self._speaks_every_s
+            return Heard.SOMETHING
         breaks_s = self.opened_at_s[-1] + self._lives_s
         untold = [each for each in sorted(self.comes_at_s)[self._told :] if each <= self.now_s + within_s]
         if untold and untold[0] < breaks_s:
@@ -128,6 +135,14 @@ def test_a_socket_that_breaks_again_and_again_costs_no_more_than_asking(lives_s:
     assert len(gaps) <= 30
     assert gaps
     assert min(gaps) >= flows.FIRST_RETRY_S
+
+
+def test_a_socket_that_speaks_of_nothing_costs_no_more_than_asking() -> None:
+    weather = Weather(speaks_every_s=0.005)
+    weather.comes_at_s = ENTRIES
+    assert weather.follow() == list(range(6))
+    assert weather.longest_delay_s <= flows.LONGEST_PAUSE_S + 0.01
+    assert weather.asked <= 400
 
 
 def test_one_that_ends_after_a_long_time_is_opened_anew() -> None:
