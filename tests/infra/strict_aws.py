@@ -252,6 +252,8 @@ class StrictAws:
             raise Refused("ValidationError", f"{StackName} is {stack['StackStatus']}")
         if stack["StackStatus"] in ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED"):
             raise Refused("ValidationError", f"{StackName} is in {stack['StackStatus']} and can not be updated")
+        if stack["StackStatus"].startswith("IMPORT_ROLLBACK") and not stack.get("ours"):
+            raise Refused("ValidationError", f"{StackName} has nothing in it and can not be updated")
         template = json.loads(asked["TemplateBody"])
         if ChangeSetType == "IMPORT":
             self._check_import(template, asked)
