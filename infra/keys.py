@@ -12,20 +12,17 @@ from typing import Annotated, Any, get_args
 
 import boto3
 import typer
-from botocore.exceptions import BotoCoreError, ClientError
-from rich.console import Console
-from rich.text import Text
 
-from atoll.command.terminal import AsJson, show_json, show_rows, tell
+from atoll.command.terminal import AsJson, note, show_json, show_rows, tell
 from chalicelib.domain import api_keys, quotas
-from chalicelib.domain.errors import AtollError, BadRequest
+from chalicelib.domain.errors import BadRequest
 from chalicelib.services import Services
 from chalicelib.settings import DAY_S, Settings
 from chalicelib.store.api_keys import ApiKeyRecord, Role
 from chalicelib.wire.base import iso_from_ms
+from infra.failures import told
 
 app = typer.Typer(help="API keys of a stage of Atoll.", no_args_is_help=True, add_completion=False)
-out, err = Console(), Console(stderr=True)
 
 Stage = Annotated[str, typer.Option(help="The stage; 'local' is the stack of `make run`.")]
 Url = Annotated[str, typer.Option(help="Where the local stack is.", envvar="ATOLL_URL")]
@@ -101,8 +98,8 @@ def _role(text: str) -> Role:
 def _show(key: str, record: ApiKeyRecord) -> None:
     if record.namespaces == ["*"]:
         warning = f"This key reaches EVERY namespace of the stage, with the role {record.role!r}. Limit it with -n."
-        err.print(Text(warning, style="bold red"))
-    err.print(Text(f"Key {api_keys.id_of(record)} of {record.name!r}; it is not shown again:", style="dim"))
+        note(warning, style="bold red")
+    note(f"Key {api_keys.id_of(record)} of {record.name!r}; it is not shown again:")
     # By itself on standard output, so that a script can take it.
     print(key)
 
@@ -170,7 +167,7 @@ def rotate(
     """Make a key in place of another, with its reach, role, limits and end, and print it, this once."""
     with _of_stage(stage, url, region, profile) as services:
         new, record = api_keys.rotate(services, key, overlap_s=overlap_hours * 3600)
-        err.print(Text(f"The old key of {record.name!r} is valid for {overlap_hours} h more.", style="dim"))
+        note(f"The old key of {record.name!r} is valid for {overlap_hours} h more.")
         _show(new, record)
         _audit(services, stage, "rotate_key", record, overlapHours=overlap_hours)
 
@@ -204,22 +201,20 @@ def revoke(
     with _of_stage(stage, url, region, profile) as services:
         record = api_keys.revoke(services, key)
         _audit(services, stage, "revoke_key", record)
-    err.print(
-        Text(
-            f"Revoked key {api_keys.id_of(record)} of {record.name!r}: it changes things for at most "
-            f"{api_keys.CHANGE_CACHE_MS // 1000} s more, and reads for at most {api_keys.CACHE_MS // 1000} s."
-        )
+    note(
+        f"Revoked key {api_keys.id_of(record)} of {record.name!r}: it changes things for at most "
+        f"{api_keys.CHANGE_CACHE_MS // 1000} s more, and reads for at most {api_keys.CACHE_MS // 1000} s."
     )
 
 
 @contextmanager
 def _of_stage(stage: str, url: str, region: str | None, profile: str | None) -> Iterator[Services]:
-    """Yield a stage's services; print an error as one sentence and exit with 1."""
+    """Yield a stage's services; print an error as one sentence and exit with its code."""
     if stage != "local":
         with at_aws(region, profile) as session:
             yield OfStage(stage, session, None)
         return
-    with _told():
+    with told():
         key = os.environ.get("ATOLL_API_KEY") or "dev"
         session = boto3.Session(aws_access_key_id=key, aws_secret_access_key=key, region_name="us-east-1")
         yield OfStage(stage, session, url)
@@ -227,18 +222,9 @@ def _of_stage(stage: str, url: str, region: str | None, profile: str | None) -> 
 
 @contextmanager
 def at_aws(region: str | None, profile: str | None) -> Iterator[boto3.Session]:
-    """Yield a session of AWS; print an error as one sentence and exit with 1."""
-    with _told():
+    """Yield a session of AWS; print an error as one sentence and exit with its code."""
+    with told():
         session = boto3.Session(region_name=region, profile_name=profile)
         if session.region_name is None:
             raise typer.BadParameter("no region is configured: name one", param_hint="--region")
         yield session
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    try:
-        yield
-    except (AtollError, ClientError, BotoCoreError) as error:
-        err.print(Text(str(error), style="bold red"))
-        raise typer.Exit(1) from error

@@ -11,17 +11,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from atoll.command.terminal import show_rows, tell
 from chalicelib.aws.llm_proxy_secret import RENEWED_MS
 from chalicelib.services import Services
 from chalicelib.wire.llm_proxy import MAX_CONFIG_BYTES, ConfigFault, LlmProxyConfig, parse
+from infra.failures import told
 from infra.keys import OfStage, Profile, Region, at_aws
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="The models that agents may use.")
-console = Console()
 
 
 def read(file: Path) -> LlmProxyConfig:
@@ -51,12 +49,8 @@ _Stage = Annotated[str, typer.Option(help="The stage whose models these are.")]
 
 @contextmanager
 def _of(stage: str, region: str | None, profile: str | None) -> Iterator[Services]:
-    with at_aws(region, profile) as session:
-        try:
-            yield OfStage(stage, session, None)
-        except (ConfigFault, OSError) as error:
-            console.print(Text(f"✗ {error}", style="bold red"))
-            raise typer.Exit(1) from error
+    with told(ConfigFault, OSError), at_aws(region, profile) as session:
+        yield OfStage(stage, session, None)
 
 
 @app.command("put")
@@ -72,7 +66,7 @@ def _put(
         config = read(file)
         put(services, config)
         _print(config)
-        console.print(Text(f"Sessions that are created now see them; a change of a key within {RENEWED_MS // 1000} s."))
+        tell(f"Sessions that are created now see them; a change of a key within {RENEWED_MS // 1000} s.")
 
 
 @app.command()
@@ -87,12 +81,12 @@ def clear(*, stage: _Stage = "dev", region: Region = None, profile: Profile = No
     """Forget all providers and their keys: agents that need a model cannot be started any more."""
     with _of(stage, region, profile) as services:
         put(services, LlmProxyConfig())
-        console.print(Text("There are no models any more."))
+        tell("There are no models any more.")
 
 
 def _print(config: LlmProxyConfig) -> None:
-    rows = Table("provider", "format", "models", "address")
+    rows = []
     for each in config.providers:
         models = [*each.models, *(["any"] if each.allow_any_model else [])]
-        rows.add_row(*map(Text, (each.name, each.format.type, ", ".join(models), each.base_url)))
-    console.print(rows)
+        rows.append((each.name, each.format.type, ", ".join(models), each.base_url))
+    show_rows(("provider", "format", "models", "address"), rows)

@@ -11,15 +11,12 @@ from typing import Any, NamedTuple
 
 import typer
 from botocore.config import Config
-from rich.console import Console
 from rich.text import Text
 
+from atoll.command import terminal
 from atoll.command.lines import agent_line
-from atoll.command.terminal import show_json
 from chalicelib.wire.base import iso_from_ms
 from infra.keys import at_aws
-
-out, err = Console(highlight=False, soft_wrap=True), Console(stderr=True, soft_wrap=True)
 
 #: Pause between two looks at logs that are followed.
 LOOK_EVERY_S = 3
@@ -121,12 +118,12 @@ def show(
                 break
             _pause(LOOK_EVERY_S)
     if not logs.launched:
-        err.print(Text(f"No agent of the session {session} was launched in the last {hours:g} hours on {stage}."))
+        terminal.complain(f"No agent of the session {session} was launched in the last {hours:g} hours on {stage}.")
         raise typer.Exit(1)
 
 
 def _print(line: Line, *, as_json: bool) -> None:
     if as_json:
-        show_json({"timestamp": iso_from_ms(line.at_ms), "agent": line.agent, "text": line.text})
+        terminal.show_json({"timestamp": iso_from_ms(line.at_ms), "agent": line.agent, "text": line.text})
     else:
-        out.print(Text.assemble((f"{iso_from_ms(line.at_ms)} ", "dim"), agent_line(line.agent, line.text)))
+        terminal.show(Text.assemble((f"{iso_from_ms(line.at_ms)} ", "dim"), agent_line(line.agent, line.text)))

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
+from atoll.command import terminal
 from chalicelib.reactions import signatures
 from chalicelib.reactions.signatures import WebhookSecrets
 from chalicelib.store.webhooks import Webhooks
+from infra.failures import told
 from infra.keys import OfStage, Profile, Region, at_aws
 from infra.option_keys import Keys
 
@@ -28,7 +28,6 @@ SEEN_AFTER_S = 60
 LARGEST_BYTES = 65_536
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="What signs webhooks, and encrypts secrets.")
-console = Console()
 
 
 class Secrets:
@@ -142,12 +141,8 @@ _Revoke = Annotated[bool, typer.Option(help="Forget the old one at once: it has 
 
 @contextmanager
 def _of(stage: str, region: str | None, profile: str | None) -> Iterator[Secrets]:
-    with at_aws(region, profile) as session:
-        try:
-            yield Secrets(session.client("secretsmanager"), stage, OfStage(stage, session, None).webhooks)
-        except Refused as error:
-            console.print(Text(f"✗ {error}", style="bold red"))
-            raise typer.Exit(1) from error
+    with told(Refused), at_aws(region, profile) as session:
+        yield Secrets(session.client("secretsmanager"), stage, OfStage(stage, session, None).webhooks)
 
 
 @app.command()
@@ -156,7 +151,7 @@ def show(
 ) -> None:
     """Print the current secret, for a receiver's configuration."""
     with _of(stage, region, profile) as known:
-        console.print(Text(known.current(namespace)))
+        terminal.show(known.current(namespace))
 
 
 @app.command()
@@ -170,8 +165,8 @@ def rotate(
 ) -> None:
     """Make a new secret and print it. The old one signs beside it until it is retired."""
     with _of(stage, region, profile) as known:
-        console.print(Text(known.rotate(namespace, forget_previous=revoke)))
-        _say(f"Functions see it within {SEEN_AFTER_S} s.")
+        terminal.show(known.rotate(namespace, forget_previous=revoke))
+        terminal.tell(f"Functions see it within {SEEN_AFTER_S} s.")
 
 
 @app.command()
@@ -181,7 +176,7 @@ def retire(
     """Forget the previous secret: every receiver knows the current one."""
     with _of(stage, region, profile) as known:
         forgotten = known.retire(namespace)
-        console.print(Text("The previous secret is forgotten." if forgotten else "There is no previous secret."))
+        terminal.show("The previous secret is forgotten." if forgotten else "There is no previous secret.")
 
 
 @app.command()
@@ -195,7 +190,7 @@ def remove(
     """Forget the secrets of a namespace: the deployment's sign for it from now on."""
     with _of(stage, region, profile) as known:
         removed = known.remove(namespace)
-        console.print(Text("The deployment's secret signs for it." if removed else "It has no secret of its own."))
+        terminal.show("The deployment's secret signs for it." if removed else "It has no secret of its own.")
 
 
 @app.command()
@@ -204,8 +199,8 @@ def rotate_key(
 ) -> None:
     """Make a new Ed25519 key and print its public half. The old one signs beside it until it is retired."""
     with _of(stage, region, profile) as known:
-        console.print(Text(known.rotate_key(forget_previous=revoke)))
-        _say(f"GET /api/v1/webhooks/keys has it; functions sign by it within {SEEN_AFTER_S} s.")
+        terminal.show(known.rotate_key(forget_previous=revoke))
+        terminal.tell(f"GET /api/v1/webhooks/keys has it; functions sign by it within {SEEN_AFTER_S} s.")
 
 
 @app.command()
@@ -213,7 +208,7 @@ def retire_key(*, stage: _Stage = "dev", region: Region = None, profile: Profile
     """Forget the previous key: every receiver knows the current one."""
     with _of(stage, region, profile) as known:
         forgotten = known.retire_key()
-        console.print(Text("The previous key is forgotten." if forgotten else "There is no previous key."))
+        terminal.show("The previous key is forgotten." if forgotten else "There is no previous key.")
 
 
 @app.command()
@@ -229,8 +224,4 @@ def rotate_option_key(
     """Make a new key that encrypts secret option values; those before still open what they encrypted."""
     with at_aws(region, profile) as session:
         Keys(session.client("secretsmanager"), stage).rotate(forget_earlier=revoke)
-        _say("Functions encrypt by the new key within an hour.")
-
-
-def _say(text: str) -> None:
-    console.print(Text(text, style="dim"))
+        terminal.tell("Functions encrypt by the new key within an hour.")

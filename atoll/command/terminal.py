@@ -38,6 +38,11 @@ def tell(text: str) -> None:
         Console(stderr=True, highlight=False).print(Text(text, style="dim"), soft_wrap=True)
 
 
+def note(text: str, *, style: str = "dim") -> None:
+    """Say on standard error what has to be known of what is done, terminal or not."""
+    Console(stderr=True, highlight=False).print(Text(plain(text), style=style), soft_wrap=True)
+
+
 def complain(text: str) -> None:
     """Print an error."""
     text = "\n".join(map(plain, text.splitlines()))

@@ -10,12 +10,11 @@ from typing import Annotated
 
 import boto3
 import typer
-from botocore.exceptions import BotoCoreError, ClientError
-from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from atoll.command.terminal import console, warn
 from infra import web_console
 from infra.deploy import Failed, account, at_rest, description, package, plan, pythons
 from infra.deploy.description import ROOT
@@ -24,10 +23,9 @@ from infra.deploy.plan import DeleteStack, DeployStack, Found, Step
 from infra.deploy.preflight import network, report
 from infra.deploy.preflight.findings import Finding
 from infra.deploy.running import Running
+from infra.failures import told
 
 BUILD = ROOT / "build"
-
-console = Console()
 
 
 def main(
@@ -86,7 +84,7 @@ def main(
     yes: Annotated[bool, typer.Option("--yes", help="Destroy without asking.")] = False,
 ) -> None:
     """Deploy, update, package or destroy a stage of Atoll. Options that are left out keep their previous value."""
-    try:
+    with told(Failed):
         if not (check or destroy):
             pythons.refuse_others()
         if package_to is not None:
@@ -130,7 +128,7 @@ def main(
         else:
             steps = plan.to_deploy(stage, _given(asked), found, at if address or at else None)
         where = Text(f"stage {stage}, account {found.account}, {found.region}")
-        console.print(Panel(where, title="[bold]Atoll[/]", title_align="left", expand=False))
+        console().print(Panel(where, title="[bold]Atoll[/]", title_align="left", expand=False))
         executor = Executor(session, found, stage, BUILD)
         if dry_run or destroy:
             _show(steps, executor)
@@ -141,16 +139,13 @@ def main(
         _carry_out(steps, executor)
         if not destroy:
             _show_urls(executor.urls(), stage)
-    except (Failed, ClientError, BotoCoreError) as error:
-        console.print(Text(f"✗ {error}", style="bold red"))
-        raise typer.Exit(1) from None
 
 
 def _check(found: Found, stage: str, what: Iterable[Finding]) -> None:
     """Show what a deployment would meet; raise `Failed` when it would fail, or agents could not work."""
     findings = list(what)
-    console.print(Text(f"stage {stage}, account {found.account}, {found.region}", style="bold"))
-    console.print(report.table(findings))
+    console().print(Text(f"stage {stage}, account {found.account}, {found.region}", style="bold"))
+    console().print(report.table(findings))
     if problems := [each for each in findings if each.level == "problem"]:
         raise Failed(f"{len(problems)} of these would stop the deployment, or its agents")
 
@@ -171,48 +166,48 @@ def _build_console() -> None:
     try:
         web_console.build()
     except web_console.NotBuilt as error:
-        console.print(Text(f"The web console is left out: {error}", style="yellow"))
+        warn(f"The web console is left out: {error}")
 
 
 def _package(folder: Path, stage: str, architecture: str) -> None:
     _build_console()
-    with console.status("Chalice packages the functions …"):
+    with console().status("Chalice packages the functions …"):
         template = package.make(folder, stage, architecture)
-    console.print(f"[green]✓[/] {template} and {template.with_name('deployment.zip')}")
-    console.print("docs/deploy.md says how a pipeline deploys them.")
+    console().print(f"[green]✓[/] {template} and {template.with_name('deployment.zip')}")
+    console().print("docs/deploy.md says how a pipeline deploys them.")
 
 
 def _show(steps: list[Step], executor: Executor) -> None:
     for number, step in enumerate(steps, 1):
-        console.print(Text(f" {number}. {step.title}"))
+        console().print(Text(f" {number}. {step.title}"))
         for change in executor.run(step, dry_run=True):
-            console.print(Text(f"      {change}", style="dim"))
+            console().print(Text(f"      {change}", style="dim"))
     if any(isinstance(step, DeployStack) for step in steps):
-        console.print(Text(f"\n{at_rest.in_words()}"))
+        console().print(Text(f"\n{at_rest.in_words()}"))
     kept = [name for step in steps if isinstance(step, DeleteStack) for name in step.retained]
     if kept:
-        console.print(Text("\nKept, to be deleted by hand or imported by the next deployment:", style="bold"))
+        console().print(Text("\nKept, to be deleted by hand or imported by the next deployment:", style="bold"))
         for name in kept:
-            console.print(Text(f"  - {name}"))
+            console().print(Text(f"  - {name}"))
 
 
 def _confirmed(stage: str) -> bool:
-    console.print(
+    console().print(
         Text("\nRunning sessions are cut off, their agents stopped, pending deliveries not made.", style="bold red")
     )
     if typer.prompt(f"Type the name of the stage ({stage}) to go on", default="", show_default=False) == stage:
         return True
-    console.print("Nothing was done.")
+    console().print("Nothing was done.")
     return False
 
 
 def _carry_out(steps: list[Step], executor: Executor) -> None:
     for number, step in enumerate(steps, 1):
-        with console.status(Text(f"{number}/{len(steps)} {step.title}")):
+        with console().status(Text(f"{number}/{len(steps)} {step.title}")):
             changes = executor.run(step, dry_run=False)
-        console.print(Text.assemble(("✓ ", "green"), f"{number}/{len(steps)} {step.title}"))
+        console().print(Text.assemble(("✓ ", "green"), f"{number}/{len(steps)} {step.title}"))
         for change in changes:
-            console.print(Text(f"      {change}", style="dim"))
+            console().print(Text(f"      {change}", style="dim"))
 
 
 def _show_urls(urls: dict[str, str], stage: str) -> None:
@@ -225,4 +220,4 @@ def _show_urls(urls: dict[str, str], stage: str) -> None:
     rows.add_row("agents' endpoint", Text(urls["McpUrl"]))
     rows.add_row("agents' models", Text(urls["ModelsUrl"]))
     rows.add_row("first key", Text(f"atoll keys make NAME --stage {stage}"))
-    console.print(Panel(rows, title="[bold]Atoll[/] is deployed", title_align="left", expand=False))
+    console().print(Panel(rows, title="[bold]Atoll[/] is deployed", title_align="left", expand=False))

@@ -6,18 +6,16 @@ from typing import Annotated
 
 import boto3
 import typer
-from botocore.exceptions import BotoCoreError, ClientError
-from rich.console import Console
 from rich.text import Text
 
+from atoll.command.terminal import console, note
 from infra.deploy import Failed, account, description, pythons
+from infra.failures import told
 from infra.smoke import report
 from infra.smoke.outcomes import Outcome
 from infra.smoke.place import Place
 from infra.smoke.run import IMAGE, Run
 from infra.smoke.ways import ChaliceWay, PackagedWay, Way
-
-console = Console()
 
 
 def main(
@@ -36,7 +34,7 @@ def main(
     yes: Annotated[bool, typer.Option("--yes", help="Start without asking.")] = False,
 ) -> None:
     """Deploy a throwaway stage, check it, destroy it and delete all that is left of it. Exits with 1 on any failure."""
-    try:
+    with told(Failed):
         session = boto3.Session(region_name=region or None, profile_name=profile or None)
         if session.region_name is None:
             raise Failed("no region: give --region, or set one in your AWS configuration")
@@ -47,14 +45,11 @@ def main(
         through = ways(place, stage, way, subnets, address=address)
         run.refuse_what_is_there()
         identity = session.client("sts").get_caller_identity()["Account"]
-        console.print(Text(f"stage {stage}, account {identity}, {session.region_name}", style="bold"))
-        console.print("It is deployed, checked, and deleted with its data: docs/operations.md says what that costs.")
+        console().print(Text(f"stage {stage}, account {identity}, {session.region_name}", style="bold"))
+        console().print("It is deployed, checked, and deleted with its data: docs/operations.md says what that costs.")
         if not yes and not typer.confirm("Go on?"):
             return
         outcomes = carry_out(run, through, keep=keep)
-    except (Failed, ClientError, BotoCoreError) as error:
-        console.print(Text(f"✗ {error}", style="bold red"))
-        raise typer.Exit(1) from None
     finish(outcomes, junit, stage)
 
 
@@ -78,18 +73,18 @@ def carry_out(run: Run, through: list[Way], *, keep: bool) -> list[Outcome]:
         for outcome in found:
             outcomes.append(outcome)
             why = "" if outcome.result == "passed" else f": {outcome.text}"
-            console.print(Text(f"{outcome.way}: {outcome.name}: {outcome.result} ({outcome.took_s:.0f} s){why}"))
+            console().print(Text(f"{outcome.way}: {outcome.name}: {outcome.result} ({outcome.took_s:.0f} s){why}"))
 
     for way in through[:1] if keep else through:
         try:
             tell(run.through(way, keep=keep))
         except KeyboardInterrupt:
-            console.print("Interrupted: the stage is taken down. Another Ctrl-C leaves it as it is.")
+            note("Interrupted: the stage is taken down. Another Ctrl-C leaves it as it is.")
             tell([Outcome(way.name, "all checks", "failed", "interrupted", 0.0)])
             tell(run.down(way))
             return outcomes
     if keep:
-        console.print(
+        console().print(
             f"The stage is left as it is, deployed the way {through[0].name!r}; docs/deploy.md takes it down."
         )
     return outcomes
@@ -98,8 +93,8 @@ def carry_out(run: Run, through: list[Way], *, keep: bool) -> list[Outcome]:
 def finish(outcomes: list[Outcome], junit: Path, stage: str) -> None:
     """Show and write the report; exit with 1 when anything has failed."""
     report.write(junit, outcomes, stage)
-    console.print(report.table(outcomes))
+    console().print(report.table(outcomes))
     count = {result: sum(each.result == result for each in outcomes) for result in ("passed", "failed", "skipped")}
-    console.print(Text(f"{count['passed']} passed, {count['failed']} failed, {count['skipped']} skipped; {junit}"))
+    console().print(Text(f"{count['passed']} passed, {count['failed']} failed, {count['skipped']} skipped; {junit}"))
     if count["failed"]:
         raise typer.Exit(1)

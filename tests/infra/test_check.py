@@ -7,7 +7,6 @@ from typing import Any
 
 import boto3
 import pytest
-from rich.console import Console
 
 from infra.deploy import app, running
 from infra.deploy import command as deploy
@@ -27,7 +26,6 @@ def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ReadableAccount:
     monkeypatch.setattr(app, "chalice", functools.partial(play_chalice, account))
     monkeypatch.setattr(running, "PAUSE_S", 0.0)
     monkeypatch.setattr(address, "canonical_name", lambda _: "")
-    monkeypatch.setattr(deploy, "console", Console(width=1000))  # no line is broken
     return account
 
 

@@ -1,10 +1,8 @@
 """API keys: an operator makes, lists and revokes them with the command, on the local stack."""
 
 from typing import get_args
-from unittest.mock import patch
 
 import pytest
-from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from chalicelib.domain import api_keys
@@ -23,13 +21,11 @@ class Operator:
         self._stack = stack
 
     def run(self, *arguments: str, key: str | None = None) -> Result:
-        # A console is as wide as the terminal was when it was made.
-        with patch.object(keys, "out", Console(width=1000)):
-            return CliRunner().invoke(
-                keys.app,
-                [*arguments, "--stage", "local", "--url", self._stack.url],
-                env={"ATOLL_API_KEY": key or self._stack.key},
-            )
+        return CliRunner().invoke(
+            keys.app,
+            [*arguments, "--stage", "local", "--url", self._stack.url],
+            env={"ATOLL_API_KEY": key or self._stack.key},
+        )
 
     def __call__(self, *arguments: str, key: str | None = None, succeeds: bool = True) -> str:
         found = self.run(*arguments, key=key)
@@ -175,5 +171,5 @@ def test_keys_are_managed_only_with_the_stacks_key(operator: Operator, stack: Lo
 
 def test_a_stack_that_is_not_there_is_said_so(stack: LocalStack) -> None:
     found = CliRunner().invoke(keys.app, ["list", "--stage", "local", "--url", "http://127.0.0.1:1"])
-    assert found.exit_code == 1
+    assert found.exit_code == 3
     assert "http://127.0.0.1:1" in found.stderr

@@ -336,6 +336,8 @@ def test_failures_have_their_codes_and_go_to_standard_error(program: Program, na
         (("no-such-command",), {}, 2, "No such command"),
         (("ls",), {"ATOLL_URL": "http://127.0.0.1:1"}, 3, "http://127.0.0.1:1 does not answer"),
         (("ls",), {"ATOLL_API_KEY": "wrong"}, 4, "✗ the API key is not valid"),
+        (("keys", "list", "--stage", "local", "--url", program.url), {"ATOLL_API_KEY": "wrong"}, 4, "another API key"),
+        (("keys", "list", "--stage", "local", "--url", "http://127.0.0.1:1"), {}, 3, "Could not connect"),
         (("ls", "-s", "nowhere"), {}, 1, "there is no server 'nowhere'"),
     ):
         done = program(*arguments, **variables)
