@@ -61,9 +61,13 @@ def _subcommand(context: Any, command: Any, words: list[str]) -> tuple[str, Any,
     return name, stages.loaded(name) if name in stages.COMMANDS else found, rest
 
 
+#: What acts when it is parsed, and is an option of the whole program.
+_AT_ONCE = (["--install-completion"], ["--show-completion"])
+
+
 def _atoll(arguments: list[str], folder: Path) -> None:
-    if arguments in (["--install-completion"], ["--show-completion"]):
-        return  # the one option that acts when it is parsed
+    if arguments in _AT_ONCE:
+        return
     command, name, rest = _program(), "atoll", arguments
     try:
         with contextlib.chdir(folder):
@@ -78,6 +82,8 @@ def _atoll(arguments: list[str], folder: Path) -> None:
 
 
 def _mentioned(words: list[str]) -> None:
+    if words in _AT_ONCE:
+        return
     command, context = _program(), typer.Context(_program())
     while words and hasattr(command, "resolve_command") and re.fullmatch("[a-z-]+", words[0]):
         try:
