@@ -51,7 +51,8 @@ def _gone(services: "Services", session: SessionRecord) -> None:
     if session.task_token is not None:  # taken back while it ran: its lifecycle stops the tasks and purges the items
         services.machines.end_run(session.task_token)
     elif session.status == "pending_execution":
-        while not lifecycle.purge(services, session.session_id):
+        services.session_items.close_log(session.session_id, session.namespace)
+        while not lifecycle.purge(services, session.session_id, waits_end=True):
             pass
     _publish_session(services, "session_closed", "finalSessionState", session)
     _log("session closed", session)

@@ -86,9 +86,10 @@ def to_stopped(services: "Services", session_id: str) -> None:
 def _publish(services: "Services", session_id: str, entries: Sequence[LogEntry]) -> None:
     """Put events on the bus, for the deployment's own rules; a rule knows by the cursor what comes twice or late."""
     agent = next(iter(services.agents.page(session_id, start=None, limit=1)), None)
-    if agent is None:  # purged meanwhile
+    namespace = agent.namespace if agent else services.session_items.removed_from(session_id)
+    if namespace is None:  # removed more than an hour ago
         return
-    about = {"namespace": agent.namespace, "sessionId": session_id}
+    about = {"namespace": namespace, "sessionId": session_id}
     for position, text in _frames(services, entries, cursors=False, largest=LARGEST_ON_BUS):
         services.bus.publish("session_event", {**about, "cursor": str(position), "event": json.loads(text)})
 

@@ -160,7 +160,7 @@ def remove_session(services: "Services", namespace: str, session_id: str, *, arc
     """Delete a slice of a closed session, its record last, once it is ``archived``; ``True`` when it is gone."""
     if archived and not archive.archive(services, namespace, session_id):
         return False
-    services.session_items.close_log(session_id)
+    services.session_items.close_log(session_id, namespace)
     if not purge(services, session_id, waits_end=True):
         return False
     services.sessions.remove(namespace, session_id, status="closing")

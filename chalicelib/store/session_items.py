@@ -37,18 +37,29 @@ class SessionItems:
         for session_id, group in groupby(items, key=lambda item: str(item["sessionId"])):
             yield _remains(session_id, list(group))
 
-    def close_log(self, session_id: str) -> None:
+    def close_log(self, session_id: str, namespace: str) -> None:
         """Say that a session is being removed, before anything of it goes.
 
-        No reader puts a void where an entry was from then on, and nobody begins to follow it.
+        No reader puts a void where an entry was from then on, and nobody begins to follow it. Whose session it was is
+        known for an hour more (`removed_from`).
         """
         self._table.update(
             log.head_key_of(session_id),
-            "SET #closed = :closed, #expiresAt = :soon, "
+            "SET #closed = :closed, #expiresAt = :soon, #namespace = :namespace, "
             "#position = if_not_exists(#position, :none), #stampMs = if_not_exists(#stampMs, :none)",
             when="attribute_not_exists(#closed)",
-            values={":closed": True, ":soon": self._table.now_s() + ENDS_S, ":none": 0},
+            values={
+                ":closed": True,
+                ":soon": self._table.now_s() + ENDS_S,
+                ":namespace": namespace,
+                ":none": 0,
+            },
         )
+
+    def removed_from(self, session_id: str) -> str | None:
+        """Return the namespace of a session whose removal has begun, for an hour; ``None`` for another."""
+        head = self._table.get(log.head_key_of(session_id))
+        return head["namespace"] if head and log.is_closed(head) else None
 
     def purge(
         self, session_id: str, *, at_most: int, waits_end: bool = False, first_unpushed: int | None = None
@@ -83,7 +94,7 @@ def _is_to_push(sort_key: str, unpushed: str) -> bool:
 
 def _remains(session_id: str, items: Sequence[Item]) -> SessionRemains:
     times_ms = [at_ms for item in items if (at_ms := _written_at_ms(item)) is not None]
-    namespace = next((item["namespace"] for item in items if "namespace" in item), None)
+    namespace = next((item["namespace"] for item in items if "namespace" in item and not _stays(item)), None)
     return SessionRemains(session_id, namespace, max(times_ms, default=None))
 
 

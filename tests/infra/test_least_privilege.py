@@ -528,7 +528,7 @@ def following(somebody: Somebody) -> None:
         eventually(lambda: not stack.services.session_followers.of_session(session_id).followers)
     # One comes while its session is being removed.
     path = somebody.client.create(session(sleeper(), namespace="followed", defer=True))
-    stack.services.session_items.close_log(path.rsplit("/", 1)[1])
+    stack.services.session_items.close_log(path.rsplit("/", 1)[1], "tests")
     assert not _connects(f"{sockets}/{path.removeprefix('/api/v1/local/')}")
     somebody.must("DELETE", path)
 

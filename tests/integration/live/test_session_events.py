@@ -153,7 +153,7 @@ def test_who_comes_while_a_session_is_being_removed_is_told_that_it_is_gone(
         if pending:
             stack.services.sessions.remove(namespace, session_id, status="pending_execution")
         else:
-            stack.services.session_items.close_log(session_id)
+            stack.services.session_items.close_log(session_id, namespace)
         add(*args)
 
     monkeypatch.setattr(SessionFollowers, "add", too_late)

@@ -258,7 +258,7 @@ def test_who_comes_after_the_purge_does_not_begin_the_log_anew(there: World, clo
         append(log, str(number))
     late = log.draw(SESSION, expires_at=NEVER_S)
     for _ in range(2):
-        items.close_log(SESSION)
+        items.close_log(SESSION, "tests")
         assert items.purge(SESSION, at_most=100, waits_end=True)
     closing = log.append(SESSION, lambda _: {"type": SESSION_CLOSING}, expires_at=NEVER_S, entry_id=SESSION_CLOSING)
     assert closing.position == 5
@@ -281,7 +281,7 @@ def test_a_purge_leaves_what_is_to_be_pushed_and_no_more(there: World) -> None:
     followers.pushed(SESSION, 5, expires_at=NEVER_S)
 
     followed = followers.of_session(SESSION)
-    items.close_log(SESSION)
+    items.close_log(SESSION, "tests")
     assert items.purge(SESSION, at_most=100, waits_end=True, first_unpushed=followed.first_unpushed)
 
     assert names(log, live=False) == ["5", "6", "7"]
@@ -309,7 +309,7 @@ def test_a_reader_in_a_session_that_is_purged_leaves_nothing_behind(there: World
     append(log, "behind")
 
     def purge() -> None:
-        items.close_log(SESSION)
+        items.close_log(SESSION, "tests")
         items.purge(SESSION, at_most=100, waits_end=True)
 
     clock.plan(500, purge)
