@@ -20,6 +20,7 @@ from atoll.errors import AtollError, AtollWarning, NotFound
 from atoll.sending import LOOPBACK
 from atoll.wire import unknown_keys
 from atoll.wire.budgets import BudgetRequest, Usd
+from atoll.wire.faults import rule_of
 from atoll.wire.graph import AgentGraphRequest, GraphAgentRequest
 from atoll.wire.identifiers import RuntimeId
 from atoll.wire.limits import at_most_entries
@@ -220,7 +221,7 @@ class SessionFile:
             raise FileFault("\n  ".join(map(str, found[:MOST_FAULTS]))) from error
 
     def _of(self, fault: Mapping[str, Any]) -> FileFault:
-        message = str(fault["msg"]).removeprefix("Value error, ")
+        message = rule_of(fault)
         if fault["type"] == "extra_forbidden":
             message = "there is no such key here"
         return self.fault(fault["loc"], message)
@@ -311,7 +312,7 @@ class _Request:
         except ValidationError as error:
             # No value is in these messages: it may be a secret.
             first = error.errors(include_url=False, include_input=False)[0]
-            message = str(first["msg"]).removeprefix("Value error, ")
+            message = rule_of(first)
             raise self._file.fault(("agents", name, *first["loc"]), message) from error
 
     def _identity(self, where: Path_, text: str) -> tuple[str, str]:

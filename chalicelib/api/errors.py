@@ -15,6 +15,7 @@ from chalicelib.aws.errors import is_transient
 from chalicelib.domain import errors
 from chalicelib.store.items import Unprocessed
 from chalicelib.wire.base import RouteException
+from chalicelib.wire.faults import rule_of
 
 #: Names the limit that a 429 is about.
 LIMIT_HEADER = "Limit-Name"
@@ -96,7 +97,7 @@ def _refusal_of(error: errors.AtollError) -> Response:
 
 def describe(error: ValidationError) -> str:
     """Name each wrong field of a body, its rule, and not its value (it may be a secret)."""
-    return "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'body'}: {fault['msg']}" for fault in error.errors()[:5])
+    return "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'body'}: {rule_of(fault)}" for fault in error.errors()[:5])
 
 
 def add_error_shape(app: Chalice) -> None:

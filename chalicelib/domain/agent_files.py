@@ -12,6 +12,7 @@ from chalicelib.domain import errors, prototypes
 from chalicelib.domain.options import MAX_UNROLLED_TOGETHER, fault_of_default, fault_of_regex, unrolled
 from chalicelib.wire import bounded_toml, prototype, unknown_keys
 from chalicelib.wire.agent_file import AgentFile
+from chalicelib.wire.faults import rule_of
 from chalicelib.wire.identifiers import LocalSource, RegistryAgentIdentifier
 from chalicelib.wire.limits import characters_of
 from chalicelib.wire.options import AgentOption, AgentOptionDisplay
@@ -182,7 +183,7 @@ def _check_display(option: str, display: AgentOptionDisplay | None) -> None:
 
 def _describe(error: ValidationError) -> str:
     faults = error.errors(include_url=False, include_context=False, include_input=False)
-    return "; ".join(f"{'.'.join(map(str, fault['loc']))} {fault['msg']}" for fault in faults[:5])
+    return "; ".join(f"{'.'.join(map(str, fault['loc']))} {rule_of(fault)}" for fault in faults[:5])
 
 
 def _resolved(document: dict[str, Any], folder: Path | None) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from chalicelib.store.agents import AgentRecord
 from chalicelib.wire import threads as wire
 from chalicelib.wire.base import WireModel
 from chalicelib.wire.custom_tools import GraphAgentTool
+from chalicelib.wire.faults import rule_of
 from chalicelib.wire.waits import PausedWait
 
 if TYPE_CHECKING:
@@ -327,7 +328,7 @@ def _result_of(run: Callable[[], WireModel | _Advised]) -> CallToolResult:
 
 def _said(fault: Any) -> str:
     where = ".".join(map(str, fault["loc"])) or "arguments"
-    return f"{where}: {fault['msg'].removeprefix('Value error, ')}"
+    return f"{where}: {rule_of(fault)}"
 
 
 def _json(value: Any) -> str:

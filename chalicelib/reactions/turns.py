@@ -35,6 +35,7 @@ from chalicelib.store.log import Event, Full, LogEntry, Sealed
 from chalicelib.store.turns import MOST_TOLD, NEVER_MS, Claim, Stored, TurnRecord
 from chalicelib.wire import strict_json
 from chalicelib.wire.events import AgentWaitStart, AgentWaitStop, FromFilter, MentionsFilter
+from chalicelib.wire.faults import rule_of
 from chalicelib.wire.registry import OWN_FUNCTION_PREFIX, PROTOTYPE_FUNCTION
 from chalicelib.wire.threads import MAX_WAIT_MS, SessionThreadMessage
 from chalicelib.wire.turns import MAX_STATE_BYTES, LaterNudge, Nudge, Reason, TurnAgent, TurnInput, TurnOutput
@@ -458,7 +459,7 @@ def checked(payload: bytes) -> TurnOutput:
     try:
         output = TurnOutput.model_validate(answer, by_alias=True, by_name=False)
     except ValidationError as error:
-        faults = [f"{'.'.join(map(str, fault['loc'])) or 'it'}: {fault['msg']}" for fault in error.errors()[:3]]
+        faults = [f"{'.'.join(map(str, fault['loc'])) or 'it'}: {rule_of(fault)}" for fault in error.errors()[:3]]
         raise FunctionFailed(f"the function's answer is wrong: {'; '.join(faults)}") from None
     size = len(_as_json(output.state).encode("utf-8", "surrogatepass"))
     if size > MAX_STATE_BYTES:

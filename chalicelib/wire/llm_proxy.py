@@ -24,6 +24,7 @@ from pydantic_core import PydanticCustomError
 
 from . import bounded_toml
 from .base import WireModel
+from .faults import rule_of
 from .limits import EACH_ONCE, at_most_entries, between_characters
 from .urls import CallableUrl
 
@@ -265,7 +266,7 @@ def parse(toml_text: str, variables: Mapping[str, str]) -> LlmProxyConfig:
     except ValidationError as error:
         # Never the input, which may be a key.
         faults = error.errors(include_url=False, include_context=False, include_input=False)
-        said = "; ".join(f"{'.'.join(map(str, fault['loc']))} {fault['msg']}".strip() for fault in faults[:5])
+        said = "; ".join(f"{'.'.join(map(str, fault['loc']))} {rule_of(fault)}".strip() for fault in faults[:5])
         raise ConfigFault(f"llm-proxy: {said}") from None
 
 

@@ -145,7 +145,7 @@ def test_limits_are_raised_and_lowered_but_not_below_what_is_spent_and_held(
         ({}, "there is no limit in it"),
         ({"agents": {}}, "there is no limit in it"),
         ({"agents": {"c": {"usd": "1"}}}, "agents names what is not in the session: 'c'"),
-        ({"session": {"usd": "-1"}}, "0 to 1000000 US dollars"),
+        ({"session": {"usd": "-1"}}, "session.usd: '-1': a budget is 0 to 1000000 US dollars"),
         ({"session": {"usd": 10**12}}, "0 to 1000000 US dollars"),
         ({"session": {"usd": "NaN"}}, "0 to 1000000 US dollars"),
         ({"session": {}}, "usd"),
