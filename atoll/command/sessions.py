@@ -3,7 +3,7 @@
 import contextlib
 import time
 import webbrowser
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
@@ -150,7 +150,7 @@ def _follow(client: "Client", namespace: str, session_id: str, *, after: str = "
 
 
 def _draw(client: "Client", namespace: str, session_id: str, after: str, here: Lanes) -> None:
-    screen = console()
+    screen, reasons = console(), _StopReasons(client, namespace, session_id)
     tell(f"{client.place.url}/ui/console/{_place(namespace, session_id)}")
     with contextlib.ExitStack() as stack:
         if screen.is_terminal and screen.is_interactive:
@@ -164,7 +164,7 @@ def _draw(client: "Client", namespace: str, session_id: str, after: str, here: L
                 line = here.take(event)
                 if line is not None:
                     if event.type == "runtime_stopped":
-                        line.append(_reason(client, namespace, session_id, event.name), style="dim")
+                        line.append(reasons.words_for(event.name), style="dim")
                     screen.print(line, soft_wrap=True)
 
 
@@ -184,15 +184,30 @@ def _names(client: "Client", namespace: str, session_id: str) -> list[str]:
         return []
 
 
-def _reason(client: "Client", namespace: str, session_id: str, name: str) -> str:
-    try:
-        for agent in client.agents(namespace, session_id):
-            reason = getattr(agent.status, "reason", None)
-            if agent.name == name and reason:
-                return f": {plain(reason)}"
-    except NotFound:  # the session has gone meanwhile
-        pass
-    return ""
+class _StopReasons:
+    """Why agents of a session have stopped: in the listing of agents while it is there, in the history then."""
+
+    def __init__(self, client: "Client", namespace: str, session_id: str) -> None:
+        self._client = client
+        self._session = namespace, session_id
+        #: Those of the history, once it was read.
+        self._kept: Mapping[str, str] | None = None
+
+    def by_name(self) -> Mapping[str, str]:
+        """Return the reason of each agent that has stopped."""
+        if self._kept is None:
+            try:
+                agents = list(self._client.agents(*self._session))
+                return {each.name: reason for each in agents if (reason := getattr(each.status, "reason", None))}
+            except NotFound:
+                ended = _historic(self._client, *self._session)
+                self._kept = ended.stop_reasons if ended else {}
+        return self._kept
+
+    def words_for(self, name: str) -> str:
+        """Return what is said behind `stopped`; nothing where no reason is known."""
+        reason = self.by_name().get(name)
+        return f": {plain(reason)}" if reason else ""
 
 
 def _historic(client: "Client", namespace: str, session_id: str) -> "HistoricSession | None":
@@ -289,7 +304,7 @@ def show_session(session: SessionName, *, server: ServerName = None, as_json: As
         if as_json:
             show_json(state)
             return
-        reasons = _reasons(client, namespace, session_id)
+        reasons = _StopReasons(client, namespace, session_id).by_name()
     base, now_ms = state.base, int(time.time() * 1000)
     show(Text.assemble((f"{base.namespace}/{base.id}", "bold"), f" {base.status.type}, {ago(base.timestamp, now_ms)}"))
     show_rows(
@@ -298,7 +313,7 @@ def show_session(session: SessionName, *, server: ServerName = None, as_json: As
             (
                 agent.name,
                 f"{agent.registry_agent_identifier.name} {agent.registry_agent_identifier.version}",
-                reasons.get(agent.name) or _status(agent.status),
+                f"stopped: {reasons[agent.name]}" if agent.name in reasons else _status(agent.status),
                 ", ".join(agent.links),
             )
             for agent in state.agents
@@ -310,17 +325,6 @@ def show_session(session: SessionName, *, server: ServerName = None, as_json: As
         for message in thread.messages:
             for line in message.text.splitlines():
                 show(agent_line(message.sender_name, line))
-
-
-def _reasons(client: "Client", namespace: str, session_id: str) -> dict[str, str]:
-    try:
-        return {
-            agent.name: f"stopped: {reason}"
-            for agent in client.agents(namespace, session_id)
-            if (reason := getattr(agent.status, "reason", None))
-        }
-    except NotFound:
-        return {}
 
 
 def _status(status: Any) -> str:

@@ -64,7 +64,7 @@ def list_history(namespace: str, paging: Paging, request: Request) -> "Page[wire
 
 @route(routes, "GET", f"{_HISTORY}/{{sessionId}}", raises=(TooLarge,))
 def get_history(namespace: str, session_id: str) -> "wire.HistoricSession":
-    """Return a session that has ended: its summary, its end report, and its state as it was then.
+    """Return a session that has ended: its summary, end report, state as it was then, and why each agent stopped.
 
     Messages that are too many for an answer are left out, and ``omitted`` says so: its events have them.
     """
@@ -85,7 +85,9 @@ def _historic(entry: wire.HistoryEntry, kept: wire.Archive, left_out: str = "") 
     omitted = None
     if left_out:
         omitted = f"its {left_out} are too large for an answer: read its events page by page, at /events under this"
-    return wire.HistoricSession(**dict(entry), report=kept.report, state=kept.state, omitted=omitted)
+    return wire.HistoricSession(
+        **dict(entry), report=kept.report, state=kept.state, omitted=omitted, stop_reasons=kept.stop_reasons
+    )
 
 
 @route(routes, "GET", f"{_HISTORY}/{{sessionId}}/events", filtered=False, pages=LogPaging)

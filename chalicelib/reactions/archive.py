@@ -138,6 +138,7 @@ def _row(
         report=reports.end_report(services, session, records),
         state=state,
         threads_omitted=threads_omitted,
+        stop_reasons={each.name: each.stopped_reason for each in records if each.stopped_reason},
     )
     budget = budgets.conclude(services, session)
     # Now: what is to be hidden in them goes with the items of the session.

@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from .base import Timestamp, WireModel
 from .budgets import Budgets
 from .sessions import SessionEndReport, SessionStateExtended
@@ -70,6 +72,8 @@ class Archive(WireModel):
     state: SessionStateExtended
     #: Whether its threads are too many to be here.
     threads_omitted: bool = False
+    #: Why each of its agents has stopped; empty where the session was archived before it was told.
+    stop_reasons: dict[str, str] = Field(default_factory=dict)
 
 
 class HistoricSession(HistoryEntry):
@@ -79,3 +83,5 @@ class HistoricSession(HistoryEntry):
     state: SessionStateExtended
     #: What the state lacks because it would be too large, and how to read it.
     omitted: str | None = None
+    #: Why each of its agents has stopped.
+    stop_reasons: dict[str, str] = Field(default_factory=dict)

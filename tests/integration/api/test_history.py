@@ -100,6 +100,7 @@ def test_a_session_that_has_ended_is_in_the_history(client: Client, namespace: s
     assert whole["report"]["sessionState"] == {"type": "base", "state": whole["state"]["base"]}
     assert [row["name"] for row in whole["report"]["agentStats"]] == ["a", "b"]
     assert "omitted" not in whole
+    assert whole["stopReasons"] == dict.fromkeys("ab", "the session is closed")
 
 
 def test_its_events_are_those_that_were_read_live(

@@ -121,6 +121,10 @@ def test_the_exit_code_says_how_a_session_ended(program: Program, namespace: str
     done = program("run", never, "--follow")
     assert done.code == 14
     assert "never connected: a" in done.out
+    assert re.search(r" a │ stopped: .*no-such-program-anywhere", done.out), "why"
+    session = re.findall(rf"{namespace}/\S+", done.out)[-1]
+    assert re.search(r" a │ stopped: .*no-such-program-anywhere", program("tail", session).out), "also when it is gone"
+    assert re.search(r"\tstopped: .*no-such-program-anywhere\t", program("show", session).out)
 
 
 def test_a_file_that_is_wrong_is_refused_with_its_line(program: Program) -> None:
