@@ -217,3 +217,28 @@ def test_who_goes_on_from_a_cursor_gets_no_lines_of_before_it_again() -> None:
         assert found == ["seen", "not seen", "not seen"]
         with pytest.raises(StopIteration):
             next(flow)
+
+
+def test_lines_of_a_sessions_last_moments_come_from_the_history_and_none_twice() -> None:
+    """On one machine: cursors are numbers of lines, and those of the history are others."""
+    seen = [line(1, "a", "one"), line(2, "a", "two")]
+    flow: Any = flows.logs("n", "s", None, "0")
+    next(flow)
+    found = [each.text for each in flow.send(Page(seen, "7")).value.entries]
+    next(flow)
+    step = flow.throw(NotFound(404, "gone", {}))
+    assert (step.path.rpartition("/history/")[2], step.query["after"]) == ("s/logs", "0")
+    step = flow.send(Page([*seen, line(2, "a", "three")], "3"))
+    found += [each.text for each in step.value.entries]
+    assert found == ["one", "two", "three"]
+    assert step.value.cursor == "7", "one that the session knew"
+    assert next(flow).query["after"] == "3"
+
+
+def test_who_goes_on_in_the_history_alone_does_so_by_its_cursor() -> None:
+    flow: Any = flows.logs("n", "s", None, "12")
+    next(flow)
+    step = flow.throw(NotFound(404, "gone", {}))
+    assert step.query["after"] == "12"
+    step = flow.send(Page([line(1, "a", "thirteen")], "13"))
+    assert ([each.text for each in step.value.entries], step.value.cursor) == (["thirteen"], "13")
