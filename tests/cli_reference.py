@@ -24,18 +24,26 @@ LINE = "<!-- made by python -m tests.cli_reference -->\n"
 
 def reference() -> str:
     """Return the part of the page that is made."""
-    return "\n".join(_described(get_command(app), "atoll"))
+    return "\n".join(line for name, command in commands().items() for line in _described(command, f"atoll {name}"))
+
+
+def commands() -> dict[str, Any]:
+    """Return each command that can be run, by the words that name it behind `atoll`."""
+    return dict(_leaves(get_command(app), ""))
+
+
+def _leaves(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+    if name in stages.COMMANDS:
+        command = stages.loaded(name)
+    if not hasattr(command, "list_commands"):
+        yield name, command
+        return
+    context = Context(command)
+    for each in command.list_commands(context):
+        yield from _leaves(command.get_command(context, each), f"{name} {each}".strip())
 
 
 def _described(command: Any, name: str) -> Iterator[str]:
-    elsewhere = name.removeprefix("atoll ")
-    if elsewhere in stages.COMMANDS:
-        command = stages.loaded(elsewhere)
-    if hasattr(command, "list_commands"):
-        context = Context(command)
-        for each in command.list_commands(context):
-            yield from _described(command.get_command(context, each), f"{name} {each}")
-        return
     parameters = [each for each in command.params if not getattr(each, "hidden", False)]
     arguments = [each for each in parameters if each.param_type_name == "argument"]
     options = [each for each in parameters if each.param_type_name == "option" and each.name != "help"]

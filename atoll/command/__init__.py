@@ -9,6 +9,13 @@ DONE, FAILED, USAGE, UNREACHABLE, NO_ACCESS, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 def main() -> None:
     """Run the command that the arguments name, and exit with its code."""
+    try:
+        _main()
+    except KeyboardInterrupt:  # also while modules are imported
+        sys.exit(INTERRUPTED)
+
+
+def _main() -> None:
     from atoll.command.program import app
     from atoll.command.terminal import complain, warn
     from atoll.errors import AtollError, AtollWarning
@@ -21,8 +28,6 @@ def main() -> None:
     except AtollError as error:
         complain(str(error))
         sys.exit(code_of(error))
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
 
 
 def code_of(error: Exception) -> int:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,6 +45,14 @@ class Done(NamedTuple):
         return [json.loads(line) for line in self.out.splitlines()]
 
 
+class Screen(io.StringIO):
+    """A terminal, as far as a program asks what it prints to."""
+
+    def isatty(self) -> bool:
+        """Say so."""
+        return True
+
+
 class Program:
     """The program `atoll`, in this process or in one of its own."""
 
@@ -59,9 +67,19 @@ class Program:
 
     def __call__(self, *arguments: str, given: str = "", **variables: str) -> Done:
         """Run it without a terminal, from its first function on: starting a process takes longer than most commands."""
-        out, err = io.StringIO(), io.StringIO()
+        return self._run(arguments, variables, given, io.StringIO(), io.StringIO())
+
+    def on_screen(self, *arguments: str, **variables: str) -> str:
+        """Run it as `__call__` does, with what it prints to a terminal, and return that."""
+        screen = Screen()
+        self._run(arguments, {"TERM": "xterm-256color", "COLUMNS": "120", **variables}, "", screen, screen)
+        return screen.getvalue()
+
+    def _run(
+        self, arguments: Sequence[str], variables: Mapping[str, str], given: str, out: io.StringIO, err: io.StringIO
+    ) -> Done:
         with (
-            patch.dict(os.environ, self.variables | variables),
+            patch.dict(os.environ, {**self.variables, **variables}),
             patch.object(sys, "argv", ["atoll", *arguments]),
             patch.object(sys, "stdin", io.StringIO(given)),
             redirect_stdout(out),
