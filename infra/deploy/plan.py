@@ -146,8 +146,8 @@ def to_deploy(
     streams and URLs to functions that must exist. ``address`` are the parameters of an address that is asked for; a
     stage that has one keeps it.
 
-    Raises `Failed` for an unknown stage, without a subnet for its agents, for a domain without its certificate, or for
-    a default TTL above the longest.
+    Raises `Failed` for an unknown stage, without a subnet for its agents, for a domain without its certificate, for an
+    address in China or GovCloud, or for a default TTL above the longest.
     """
     parameters = {"Stage": stage, **{name: value for name, value in asked.items() if name != "FunctionUrls"}}
     function_urls = asked.get("FunctionUrls", "on" if found.function_urls else "off")
@@ -166,6 +166,8 @@ def to_deploy(
         DeployApp(limits, found.app, *_session_days({**found.outputs, **asked})),
         DeployStack(f"atoll-{stage}-events", "events", {"Stage": stage, "FunctionUrls": function_urls}),
     ]
+    if address is not None and found.partition != "aws":
+        raise Failed(f"CloudFormation has none of CloudFront's functions in {found.partition}: leave --address out")
     if found.address or address is not None:
         steps.append(_address(stage, address or {}))
     take_in = DeployStack(f"atoll-{stage}", "stack", {"Stage": stage}, found.kept)

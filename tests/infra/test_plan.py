@@ -106,6 +106,14 @@ def test_a_domain_needs_its_certificate(alone: dict[str, str]) -> None:
         plan.to_deploy("prod", {}, FOUND, alone)
 
 
+@pytest.mark.parametrize("partition", ["aws-cn", "aws-us-gov"])
+def test_an_address_needs_cloudfronts_functions(partition: str) -> None:
+    found = dataclasses.replace(FOUND, partition=partition)
+    with pytest.raises(Failed, match=partition):
+        plan.to_deploy("prod", {}, found, {})
+    assert plan.to_deploy("prod", {}, found)
+
+
 def test_what_an_app_lacks_is_made_and_what_it_has_too_much_is_deleted() -> None:
     there = App({"api_handler": "arn:a", "gone": "arn:b"}, {"gone": "arn:role/atoll-dev-gone"}, ("used", "left"))
     changes = DeployApp({}, there).changes()
