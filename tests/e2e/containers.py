@@ -58,9 +58,18 @@ class Containers:
         while not self._stop.wait(0.1):
             for arn in self._ecs.list_tasks(cluster=self._cluster)["taskArns"]:
                 if arn not in self._running:
-                    self._start(self._describe(arn))
+                    self._try(self._describe(arn))
             for arn, process in list(self._running.items()):
                 self._look_after(arn, process)
+
+    def _try(self, task: dict[str, Any]) -> None:
+        """Start a task; one whose environment file is gone ends without a start, as in ECS."""
+        try:
+            self._start(task)
+        except OSError as error:
+            reason = f"ResourceInitializationError: failed to download env files: {error}"
+            self._ecs.stop_task(cluster=self._cluster, task=task["taskArn"], reason=reason)
+            self._report({**_stopped(task, reason), "containers": [{"name": "agent", "lastStatus": "STOPPED"}]})
 
     def _start(self, task: dict[str, Any]) -> None:
         self.tasks[task["startedBy"]] = task
@@ -100,19 +109,12 @@ class Containers:
         return dict(self._ecs.describe_tasks(cluster=self._cluster, tasks=[arn])["tasks"][0])
 
     def _report_the_end(self, task: dict[str, Any], code: int) -> None:
+        containers = [{"name": "agent", "lastStatus": "STOPPED", "exitCode": code}]
+        stopped = _stopped(task, "Essential container in task exited")
+        self._report({**stopped, "startedAt": task["startedAt"].isoformat(), "containers": containers})
+
+    def _report(self, task: dict[str, Any]) -> None:
         """Send the event that ECS would put on the default bus, where only AWS may put events of `aws.` sources."""
-        now = datetime.now(UTC).isoformat()
-        detail = {
-            "taskArn": task["taskArn"],
-            "clusterArn": task["clusterArn"],
-            "startedBy": task["startedBy"],
-            "lastStatus": "STOPPED",
-            "desiredStatus": "STOPPED",
-            "startedAt": task["startedAt"].isoformat(),
-            "stoppedAt": now,
-            "stoppedReason": "Essential container in task exited",
-            "containers": [{"name": "agent", "lastStatus": "STOPPED", "exitCode": code}],
-        }
         event = json.dumps(
             {
                 "id": str(uuid.uuid4()),
@@ -120,9 +122,9 @@ class Containers:
                 "detail-type": "ECS Task State Change",
                 "account": task["taskArn"].split(":")[4],
                 "region": task["taskArn"].split(":")[3],
-                "time": now,
+                "time": task["stoppedAt"],
                 "resources": [task["taskArn"]],
-                "detail": detail,
+                "detail": task,
             }
         )
         rule = self._events.describe_rule(Name=f"{self._cluster}-task-stopped")
@@ -130,3 +132,16 @@ class Containers:
         for target in self._events.list_targets_by_rule(Rule=rule["Name"])["Targets"]:
             passed_on = transformed(target["InputTransformer"], json.loads(event))
             self._functions.invoke(FunctionName=target["Arn"], InvocationType="Event", Payload=json.dumps(passed_on))
+
+
+def _stopped(task: dict[str, Any], reason: str) -> dict[str, Any]:
+    """Return what ECS says of a task that has stopped now, but for its containers and when it started, if it did."""
+    return {
+        "taskArn": task["taskArn"],
+        "clusterArn": task["clusterArn"],
+        "startedBy": task["startedBy"],
+        "lastStatus": "STOPPED",
+        "desiredStatus": "STOPPED",
+        "stoppedAt": datetime.now(UTC).isoformat(),
+        "stoppedReason": reason,
+    }
