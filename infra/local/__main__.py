@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -23,6 +24,9 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 #: Coral's port.
 PORT = 5555
 MAX_PORT = 65_535
+
+#: The key of the first user, unless ATOLL_API_KEY is another.
+KEY = "dev"
 
 #: Where the data is kept, unless DATA names another folder; an empty DATA keeps nothing.
 DATA = ".atoll"
@@ -82,7 +86,7 @@ def _serve(signals: StopSignals, terminal: Terminal) -> int:
     data = os.environ.get("DATA", DATA)
     stack = LocalStack(
         port=port,
-        api_key=os.environ.get("ATOLL_API_KEY") or "dev",
+        api_key=os.environ.get("ATOLL_API_KEY") or KEY,
         webhook_secret=given_secret,
         custom_tool_secret=given_tool_secret,
         agent_patterns=[*given_patterns, f"{ROOT}/agents/*", *patterns_of(":".join(HOME_PATTERNS))],
@@ -124,7 +128,9 @@ def _llm_proxy(file: str) -> "LlmProxyConfig | None":
 
     try:
         return read(Path(file).expanduser())
-    except (ConfigFault, OSError) as error:
+    except OSError as error:
+        raise _CannotServe(f"LLM_PROXY: {file}: {error.strerror}.") from error
+    except ConfigFault as error:
         raise _CannotServe(f"LLM_PROXY: {file}: {error}") from error
 
 
@@ -150,8 +156,10 @@ def _banner(
     )
     rows.add_row("", Text(f'sign in with the key "{stack.key}"'))
     rows.add_row("API", Text(f"{stack.url}, described at {stack.url}/docs"))
-    rows.add_row("first", Text(f"{_command()} run {_shortest(ROOT / 'examples/first.yaml')} --follow", style="bold"))
-    names = ", ".join(f"{name} {version}" for name, version in stack.agents)
+    run = f"{_command()} run {_shortest(ROOT / 'examples/first.yaml')} --follow"
+    for number, line in enumerate([*_exports(stack), run]):
+        rows.add_row("" if number else "first", Text(line, style="bold"))
+    names = ", ".join(f"{name}@{version}" for name, version in stack.agents)
     rows.add_row("agents", Text(names or "none: AGENTS lists folders of agents"))
     providers = ", ".join(provider.name for provider in llm_proxy.providers) if llm_proxy else ""
     rows.add_row("models", Text(providers or "none: LLM_PROXY names a file with providers"))
@@ -164,6 +172,13 @@ def _banner(
             rows.add_row(name, Text.assemble(secret, (f"  ({variable} sets it)", "dim")))
     rows.add_row("to stop", Text("Ctrl-C"))
     return Panel(rows, title="[bold]Atoll[/] runs on this machine", title_align="left", expand=False)
+
+
+def _exports(stack: "LocalStack") -> list[str]:
+    """Return what a shell has to know for a command to find this stack, where it does not by itself."""
+    needed = [] if stack.url.endswith(f":{PORT}") else [f"ATOLL_URL={stack.url}"]
+    needed += [] if stack.key == KEY else [f"ATOLL_API_KEY={shlex.quote(stack.key)}"]
+    return [" ".join(["export", *needed])] if needed else []
 
 
 def _command() -> str:

@@ -4,6 +4,7 @@ Each line has its agent's name in front, and the beginning of its session's id.
 """
 
 import logging
+import re
 import threading
 from collections import deque
 from typing import IO, Any
@@ -36,6 +37,13 @@ _TOLD = {
     "agent refused": ("cannot be started", "bold red"),
     "task never started": ("could not be started, and is tried again", "red"),
 }
+
+
+#: Reasons of a stop that are faults: a program that failed, one that could not be started, and what ECS calls an error.
+_FAULTY = re.compile(r"with code [1-9]|Error\b|cannot be started|Cannot")
+
+#: Loggers of Atoll itself; what others log is shown with their names.
+_OWN_LOGGERS = ("chalicelib", "infra", "atoll")
 
 
 class _Console(Console):
@@ -121,10 +129,19 @@ class Terminal:
                 return
 
     def _print(self, handler: RichHandler, what: Any) -> None:
-        if isinstance(what, logging.LogRecord):
+        if isinstance(what, logging.LogRecord) and what.exc_info:
             handler.emit(what)
+        elif isinstance(what, logging.LogRecord):
+            self._print(handler, _record_line(what))
         else:
             self._console.print(what, soft_wrap=isinstance(what, Text), highlight=False)
+
+
+def _record_line(record: logging.LogRecord) -> Text:
+    """Return a log record without a traceback as it is shown: one line."""
+    style = "bold red" if record.levelno >= logging.ERROR else "yellow"
+    source = "" if record.name.partition(".")[0] in _OWN_LOGGERS else f"{record.name}: "
+    return Text(plain(f"! {source}{' '.join(record.getMessage().splitlines())}"), style=style)
 
 
 def label_of(agent: str, session_id: str) -> str:
@@ -157,7 +174,7 @@ class SessionHandler(logging.Handler):
         line = agent_line(
             label_of(known.get("agent") or "session", session), ": ".join([said, *details]), width=LABEL_COLUMNS
         )
-        line.stylize(style)
+        line.stylize("red" if _FAULTY.search(": ".join(details)) and style == "dim" else style)
         self._terminal.show(line)
 
 

@@ -506,7 +506,8 @@ def test_the_first_request_to_make_run_finds_every_agent(tmp_path: Path, free_po
     printed = output.read_text()
     assert f"AGENTS: {tmp_path}/missing is not there" in printed
     assert f"{tmp_path}/work/broken/coral-agent.toml: coral-agent.toml is not TOML: " in printed
-    assert "agent1 1.0.0, agent2 1.0.0, agent3 1.0.0, echo 1.0.0, puppet 1.0.0" in printed
+    assert "agent1@1.0.0, agent2@1.0.0, agent3@1.0.0, echo@1.0.0, puppet@1.0.0" in printed
+    assert f"export ATOLL_URL=http://127.0.0.1:{free_port} " in printed, "a first command that finds it"
 
 
 def test_make_run_refuses_a_pattern_that_is_too_deep(tmp_path: Path) -> None:

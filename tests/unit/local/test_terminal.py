@@ -6,6 +6,7 @@ import logging
 import os
 
 import pytest
+from rich.text import Text
 
 from infra.local import console as shown
 from infra.local.console import SessionHandler, Terminal, TerminalHandler
@@ -20,14 +21,45 @@ def test_lines_are_shown_in_their_order() -> None:
     logger = logging.getLogger("test_terminal")
     logger.addHandler(TerminalHandler(terminal, logging.WARNING))
     terminal.show_agent_line("ann", "hello \x1b[2J")
-    logger.warning("a warning")
+    logger.warning("a warning\nof two lines")
     logger.info("not this")
     terminal.show_notice("a fault", True)
     terminal.flush(SOON_S)
     lines = [line.rstrip() for line in file.getvalue().splitlines()]
     assert lines[0] == "             ann │ hello"
-    assert "a warning" in lines[1]
-    assert lines[2] == "a fault"
+    assert lines[1:] == ["! test_terminal: a warning of two lines", "a fault"]
+
+
+def test_an_error_is_shown_with_its_traceback() -> None:
+    file = io.StringIO()
+    terminal = Terminal(file)
+    try:
+        raise ValueError("this")
+    except ValueError as error:
+        what = {"msg": "a failure", "levelname": "ERROR", "exc_info": (ValueError, error, error.__traceback__)}
+        terminal.show(logging.makeLogRecord(what))
+    terminal.flush(SOON_S)
+    assert "a failure" in file.getvalue()
+    assert "ValueError: this" in file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_fault"),
+    [
+        ("exited with code 3", True),
+        ("exited with code 0", False),
+        ("CannotStartContainerError: no such program: x", True),
+        ("it cannot be started", True),
+        ("the session is closed", False),
+    ],
+)
+def test_a_stop_that_is_a_fault_is_red(reason: str, is_fault: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal(io.StringIO())
+    told: list[Text] = []
+    monkeypatch.setattr(terminal, "show", told.append)
+    about = {"msg": "agent stopped", "session": "4d34c05f", "agent": "ann", "reason": reason}
+    SessionHandler(terminal).emit(logging.makeLogRecord(about))
+    assert any("red" in str(span.style) for span in told[0].spans) is is_fault
 
 
 def test_what_happens_is_said_once_in_a_line_each() -> None:
@@ -58,7 +90,7 @@ def test_what_happens_is_said_once_in_a_line_each() -> None:
         "        ann 4d34 │ cannot be started: there is no program 'x'",
         "        bob 4d34 │ stopped: exited with code 3",
     ]
-    assert "another warning" in other
+    assert other == "! another warning"
 
 
 def test_a_full_pipe_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +109,11 @@ def test_a_full_pipe_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     os.close(reading)
 
 
-@pytest.mark.parametrize("line", ["hello", logging.makeLogRecord({"msg": "hello"})])
+RECORD = {"name": "any", "levelno": logging.WARNING, "msg": "hello"}
+FAILURE = {**RECORD, "exc_info": (ValueError, ValueError("this"), None)}
+
+
+@pytest.mark.parametrize("line", ["hello", logging.makeLogRecord(RECORD), logging.makeLogRecord(FAILURE)])
 def test_a_closed_pipe_stops_nobody(line: str | logging.LogRecord) -> None:
     reading, writing = os.pipe()
     os.close(reading)
