@@ -57,9 +57,12 @@ class SessionItems:
         )
 
     def removed_from(self, session_id: str) -> str | None:
-        """Return the namespace of a session whose removal has begun, for an hour; ``None`` for another."""
+        """Return the namespace of a session whose removal has begun, for an hour; ``None`` for another.
+
+        Heads that were closed before this was noted in them say none.
+        """
         head = self._table.get(log.head_key_of(session_id))
-        return head["namespace"] if head and log.is_closed(head) else None
+        return head.get("namespace") if head and log.is_closed(head) else None
 
     def purge(
         self, session_id: str, *, at_most: int, waits_end: bool = False, first_unpushed: int | None = None

@@ -294,6 +294,17 @@ def test_a_purge_leaves_what_is_to_be_pushed_and_no_more(there: World) -> None:
     assert not names(log)
 
 
+def test_whose_session_it_was_is_known_unless_its_log_was_closed_before_that_was_noted(there: World) -> None:
+    log, items = there.services.log, there.services.session_items
+    append(log, "one")
+    assert items.removed_from(SESSION) is None, "it is not being removed"
+    items.close_log(SESSION, "tests")
+    assert items.removed_from(SESSION) == "tests"
+    closed_before = {**module.head_key_of("before"), "closed": True, "position": 1, "stampMs": 1, "expiresAt": NEVER_S}
+    items._table.put(closed_before)
+    assert items.removed_from("before") is None
+
+
 def test_a_purge_that_leaves_nothing_leaves_nothing(there: World) -> None:
     log, items = there.services.log, there.services.session_items
     append(log, "one")
